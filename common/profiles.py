@@ -1,0 +1,69 @@
+"""Profiles: one name sets the model, the data and the sizes; the hardware sets precision and batch.
+
+Covers one device. Nothing here loads a model; torch is imported only to look at the hardware.
+"""
+
+from dataclasses import dataclass
+
+from common.settings import UserError
+
+EMBEDDED_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+TINY_MODEL = "tiny-random-qwen3"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Rows of one stage of the search; stages are the first rows of the one split, so they are nested."""
+
+    train_rows: int
+    valid_rows: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Sizes of a run. `precision` is the dtype of weights in evaluation and of training's arithmetic."""
+
+    name: str
+    model_id: str
+    data: str
+    stages: tuple[Stage, Stage, Stage]
+    test_rows: int
+    max_new_tokens: int
+    precision: str
+    per_device_train_batch_size: int
+    eval_batch_size: int
+    max_length: int
+    databases: int = 0
+
+
+_SMOKE = (Stage(16, 8), Stage(24, 8), Stage(32, 16))
+_CPU = (Stage(48, 32), Stage(96, 48), Stage(384, 64))
+_PUBLISHED = (Stage(4096, 1024), Stage(8192, 2048), Stage(97_500, 2_500))
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile("smoke", TINY_MODEL, "embedded", _SMOKE, 16, 24, "float32", 4, 16, 768),
+        Profile("cpu", EMBEDDED_MODEL, "embedded", _CPU, 160, 96, "float32", 4, 32, 512),
+        Profile("t4", "Qwen/Qwen3-0.6B", "gretel", _PUBLISHED, 5851, 512, "float16", 2, 32, 1024),
+        Profile("h100", "Qwen/Qwen3-0.6B", "gretel", _PUBLISHED, 5851, 512, "bfloat16", 16, 128, 1024),
+    )
+}
+
+
+def resolve(name: str) -> Profile:
+    """The profile of that name; `auto` picks it from the hardware. Raises UserError for any other name."""
+    if name == "auto":
+        name = _from_hardware()
+    if name not in PROFILES:
+        raise UserError(f"unknown profile '{name}'; choose one of auto, {', '.join(PROFILES)}")
+    return PROFILES[name]
+
+
+def _from_hardware() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        return "cpu"
+    # bf16 arithmetic came with compute capability 8; before it (a T4 is 7.5) fp16 with loss scaling.
+    return "h100" if torch.cuda.get_device_capability()[0] >= 8 else "t4"

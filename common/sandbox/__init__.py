@@ -1,0 +1,23 @@
+"""Untrusted SQL in killable worker processes.
+
+What it covers: nothing a statement contains raises in, hangs or kills the process that asks, writes or reads a file,
+opens the network or loads an extension. From the outside in:
+
+1. a process of its own, started by exec with an empty environment in `/`: 1 GB of address space, no file may be
+   opened or written, no core; it ends when its pipe closes and when its parent dies;
+2. half a second of CPU a stage, after which the kernel ends the process inside whatever it is doing; a watch on the
+   wall clock in the parent, for a sick machine only. One row is then marked as killed and the others go on;
+3. 2,000,000 steps of SQLite's machine a run: the same limit on every machine;
+4. limits on heap, pages, lengths, columns, depth, rows and bytes;
+5. an authorizer that lets through what it knows, and refuses ATTACH, VACUUM, PRAGMA, transactions, ANALYZE,
+   load_extension and the catalogues of SQLite's own memory.
+
+What it does not cover: a defect in SQLite that runs foreign code would find a process that can still read the memory
+of its own address space and make system calls (there is no seccomp or namespace). On systems other than Linux the
+parent's death is seen only through the pipe, and a limit that the platform lacks is listed in `Pool.missing`.
+What is run in a worker, and how rows compare, is the business of the module that is handed to `Pool`.
+"""
+
+from common.sandbox.pool import Job, Pool, SandboxError
+
+__all__ = ["Job", "Pool", "SandboxError"]

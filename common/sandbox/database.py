@@ -1,0 +1,162 @@
+"""Databases in memory: one image, a shared connection for queries, a private copy for each statement that writes.
+
+Connections hold SQLite's limits, a `Guard`, the frozen clock and the seeded random numbers. Text that is not UTF-8 is
+kept as it is (surrogateescape), so that it never equals other text or a blob.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from common.sandbox import functions
+from common.sandbox.guard import Guard
+
+HEAP_LIMIT = 64 * 2**20  # of SQLite, all connections of the process together
+MAX_PAGES = 2048  # a private copy may grow by so many pages, 8 MB
+MAX_SCHEMA_PAGES = 4096
+LENGTH = 100_000
+SQL_LENGTH = 20_000
+SCHEMA_LENGTH = 1_000_000
+# Set once the schema is loaded, for everything that runs in the database.
+LIMITS = {
+    sqlite3.SQLITE_LIMIT_LENGTH: LENGTH,
+    sqlite3.SQLITE_LIMIT_SQL_LENGTH: SQL_LENGTH,
+    sqlite3.SQLITE_LIMIT_COLUMN: 200,
+    sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 100,
+    sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 50,
+    sqlite3.SQLITE_LIMIT_VDBE_OP: 50_000,
+    sqlite3.SQLITE_LIMIT_FUNCTION_ARG: 64,
+    sqlite3.SQLITE_LIMIT_ATTACHED: 0,
+    sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 200,
+    sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 10,
+    sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
+}
+SCHEMA_LIMITS = {
+    sqlite3.SQLITE_LIMIT_LENGTH: SCHEMA_LENGTH,
+    sqlite3.SQLITE_LIMIT_ATTACHED: 0,
+    sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
+}
+_decode = partial(str, encoding="utf-8", errors="surrogateescape")
+
+
+class Unloadable(Exception):
+    """The schema or the file does not make a database; the text says why."""
+
+
+@dataclass
+class Open:
+    """A connection and the guard that watches over it."""
+
+    connection: sqlite3.Connection
+    guard: Guard
+
+
+def set_heap_limit() -> None:
+    """Limit SQLite's heap in this process; it can only be lowered afterwards."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute(f"PRAGMA hard_heap_limit={HEAP_LIMIT}")
+        connection.execute("SELECT random()")  # SQLite reads its own seed now, while files may still be opened
+
+
+class Database:
+    """A database that statements run in: built from a script, or a private copy of a file's bytes."""
+
+    def __init__(self, *, schema: str = "", file: bytes | None = None):
+        """Raises Unloadable where the script fails or the bytes are no database."""
+        self._schema = schema
+        self._file = file
+        self._foreign_keys = False
+        self._image: bytes | None = None
+        self._by_script = False
+        self.reader = self._load()
+        self.size = len(self._image or b"")
+
+    def close(self) -> None:
+        """Close the shared connection."""
+        self.reader.connection.close()
+
+    @contextmanager
+    def copy(self) -> Iterator[Open]:
+        """A private copy, closed at the end."""
+        opened = _connect(None if self._by_script else self._image)
+        try:
+            if self._by_script:
+                self._run_script(opened)
+            self._settle(opened)
+            yield opened
+        finally:
+            opened.connection.close()
+
+    def fill_published(self, connection: sqlite3.Connection) -> bool:
+        """Put the file's content into a plain connection; False where the database comes from a script."""
+        if self._file is None:
+            return False
+        connection.deserialize(self._image)
+        return True
+
+    def _load(self) -> Open:
+        if self._file is not None:
+            self._image = _rollback_mode(self._file)
+        try:
+            opened = _connect(self._image)
+        except (sqlite3.Error, MemoryError) as error:
+            raise Unloadable(str(error) or "out of memory") from error
+        connection = opened.connection
+        try:
+            if self._file is not None:
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            else:
+                self._run_script(opened)
+                opened.guard.begin("inspect")
+                self._foreign_keys = bool(connection.execute("PRAGMA foreign_keys").fetchone()[0])
+                # Temporary objects are in no image: such a script is run again for each copy.
+                self._by_script = bool(connection.execute("SELECT 1 FROM sqlite_temp_master LIMIT 1").fetchall())
+                empty = not connection.execute("PRAGMA page_count").fetchone()[0]
+                self._image = None if empty else connection.serialize()
+            self._settle(opened)
+        except (sqlite3.Error, sqlite3.Warning, MemoryError, ValueError) as error:
+            connection.close()
+            why = opened.guard.denied and f"{opened.guard.denied} is not allowed"
+            raise Unloadable(why or str(error) or type(error).__name__) from error
+        return opened
+
+    def _run_script(self, opened: Open) -> None:
+        opened.guard.begin("inspect")
+        opened.connection.execute(f"PRAGMA max_page_count={MAX_SCHEMA_PAGES}")
+        opened.guard.begin("schema")
+        for limit, value in SCHEMA_LIMITS.items():
+            opened.connection.setlimit(limit, value)
+        opened.connection.executescript(self._schema)
+        if opened.connection.in_transaction:
+            opened.connection.execute("COMMIT")
+
+    def _settle(self, opened: Open) -> None:
+        """What holds from here on: limits, room to grow, foreign keys as the script left them."""
+        connection = opened.connection
+        opened.guard.begin("inspect")
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count={pages + MAX_PAGES}")
+        connection.execute(f"PRAGMA foreign_keys={int(self._foreign_keys)}")
+        for limit, value in LIMITS.items():
+            connection.setlimit(limit, value)
+        opened.guard.begin("read")
+
+
+def _connect(image: bytes | None) -> Open:
+    # No statement cache: a cached statement is not shown to the authorizer again.
+    connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=0)
+    if image:
+        connection.deserialize(image)
+    connection.text_factory = _decode
+    connection.execute("PRAGMA temp_store=2")
+    guard = Guard()
+    functions.install(connection, guard, longest=LENGTH)
+    guard.attach(connection)
+    return Open(connection, guard)
+
+
+def _rollback_mode(file: bytes) -> bytes:
+    """The bytes with write-ahead logging switched off in the header: a log beside the file is not read."""
+    return file[:18] + b"\x01\x01" + file[20:] if file[18:20] == b"\x02\x02" else file

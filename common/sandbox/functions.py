@@ -1,0 +1,78 @@
+"""A clock that stands still and random numbers from a seed, in place of SQLite's own.
+
+Every date function whose time value is 'now', or missing, sees NOW; CURRENT_TIMESTAMP and its kin too. The values are
+computed by SQLite itself on a second connection, so that formats and modifiers are exactly its own.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+from common.sandbox.guard import Guard
+
+NOW = "2024-01-15 12:00:00"
+# Function: the position of its time value.
+_TIME_VALUE = {"date": 0, "time": 0, "datetime": 0, "julianday": 0, "unixepoch": 0, "strftime": 1}
+_KEYWORDS = {"current_timestamp": NOW, "current_date": NOW[:10], "current_time": NOW[11:]}
+
+
+def install(connection: sqlite3.Connection, guard: Guard, *, longest: int) -> None:
+    """Put the frozen clock and the seeded random numbers into a connection.
+
+    longest: bytes that randomblob() may give.
+    """
+    for name, position in _TIME_VALUE.items():
+        connection.create_function(name, -1, _dated(name, position, guard), deterministic=True)
+    for name, value in _KEYWORDS.items():
+        connection.create_function(name, 0, lambda value=value: value, deterministic=True)
+    if sqlite3.sqlite_version_info >= (3, 43):
+        connection.create_function("timediff", 2, _difference(guard), deterministic=True)
+
+    def random_integer() -> int:
+        guard.count_call()
+        return guard.random().getrandbits(64) - 2**63
+
+    def random_blob(size: Any) -> bytes:
+        guard.count_call()
+        wanted = max(1, int(size)) if isinstance(size, int | float) else 1
+        if wanted > longest:
+            raise OverflowError  # SQLite then says "string or blob too big"
+        return guard.random().randbytes(wanted)
+
+    connection.create_function("random", 0, random_integer)
+    connection.create_function("randomblob", 1, random_blob)
+
+
+def _dated(name: str, position: int, guard: Guard) -> Callable[..., Any]:
+    def function(*values: Any) -> Any:
+        guard.count_call()
+        arguments = list(values)
+        given = arguments[position] if len(arguments) > position else None
+        if len(arguments) == position or (isinstance(given, str) and given.lower() in ("subsec", "subsecond")):
+            arguments.insert(position, NOW)
+        elif isinstance(given, str) and given.lower() == "now":
+            arguments[position] = NOW
+        return _own(name, arguments)
+
+    return function
+
+
+def _difference(guard: Guard) -> Callable[..., Any]:
+    def function(*values: Any) -> Any:
+        guard.count_call()
+        return _own("timediff", [NOW if isinstance(v, str) and v.lower() == "now" else v for v in values])
+
+    return function
+
+
+_pristine: sqlite3.Connection | None = None
+
+
+def _own(name: str, arguments: list[Any]) -> Any:
+    """SQLite's own function, called on a connection where nothing is replaced."""
+    global _pristine
+    if _pristine is None:
+        _pristine = sqlite3.connect(":memory:", check_same_thread=False)
+        _pristine.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 1_000_000)
+    marks = ",".join("?" * len(arguments))
+    return _pristine.execute(f"SELECT {name}({marks})", arguments).fetchone()[0]

@@ -1,0 +1,149 @@
+"""What a statement may do, and how far it may go: authorizer, step budget, and the notes a verdict needs.
+
+The authorizer is an allow-list. It also decides what counts as writing: a statement writes when its preparation asks
+for a write action, whatever its first word is.
+"""
+
+import random
+import sqlite3
+from dataclasses import dataclass, field
+
+STEPS_BETWEEN_TICKS = 10_000
+STEP_BUDGET = 2_000_000
+CALL_BUDGET = 50_000  # calls into the Python date functions, each worth many steps
+
+_MASTER = {"sqlite_master", "sqlite_temp_master", "sqlite_schema", "sqlite_temp_schema"}
+_CATALOGUES = {"sqlite_stmt", "dbstat", "sqlite_dbpage", "bytecode", "tables_used"}
+_FUNCTIONS = {"load_extension", "fts3_tokenizer", "readfile", "writefile", "edit"}
+_MODULES = {"fts3", "fts4", "fts5", "rtree", "rtree_i32"}
+_SCHEMA_PRAGMAS = {
+    "foreign_keys",
+    "defer_foreign_keys",
+    "encoding",
+    "user_version",
+    "application_id",
+    "recursive_triggers",
+}
+# Settings of the whole process: a row that changed one would reach the rows after it.
+_PROCESS_PRAGMAS = {"hard_heap_limit", "soft_heap_limit", "temp_store_directory", "data_store_directory", "threads"}
+
+_READS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
+_WRITES = {
+    getattr(sqlite3, f"SQLITE_{name}"): name.replace("_", " ")
+    for name in (
+        *("INSERT", "UPDATE", "DELETE", "ALTER_TABLE", "REINDEX", "CREATE_VTABLE", "DROP_VTABLE"),
+        *(f"{verb}_{kind}" for verb in ("CREATE", "DROP") for kind in ("TABLE", "INDEX", "VIEW", "TRIGGER")),
+        *(f"{verb}_TEMP_{kind}" for verb in ("CREATE", "DROP") for kind in ("TABLE", "INDEX", "VIEW", "TRIGGER")),
+    )
+}
+_TRANSACTIONS = {sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_SAVEPOINT}
+_NAMES = {
+    sqlite3.SQLITE_TRANSACTION: "a transaction",
+    sqlite3.SQLITE_SAVEPOINT: "a savepoint",
+    sqlite3.SQLITE_ATTACH: "ATTACH or VACUUM",
+    sqlite3.SQLITE_DETACH: "DETACH",
+    sqlite3.SQLITE_PRAGMA: "PRAGMA",
+    sqlite3.SQLITE_ANALYZE: "ANALYZE",
+}
+
+
+@dataclass
+class Guard:
+    """Authorizer, step counter and random numbers of one connection.
+
+    mode: `read` (a query), `write` (any one statement on a private copy), `schema` (the script that makes the
+    database), `inspect` (our own questions to the catalogue), `published` (everything that stays in memory).
+    """
+
+    mode: str = "read"
+    denied: str = ""  # what was refused, for a person
+    wants_write: bool = False  # a write action was seen (and refused in mode `read`)
+    over_budget: bool = False
+    used_random: bool = False
+    seed: int = 0
+    _ticks: int = 0
+    _calls: int = 0
+    _random: random.Random | None = field(default=None, repr=False)
+
+    def begin(self, mode: str, *, seed: int = 0) -> None:
+        """Forget the last statement; a new budget and new random numbers."""
+        self.mode, self.seed = mode, seed
+        self.denied, self.wants_write, self.over_budget, self.used_random = "", False, False, False
+        self._ticks, self._calls, self._random = 0, 0, None
+
+    def attach(self, connection: sqlite3.Connection) -> None:
+        """Watch over every statement of this connection from now on."""
+        connection.set_authorizer(self.authorize)
+        connection.set_progress_handler(self.tick, STEPS_BETWEEN_TICKS)
+
+    def tick(self) -> bool:
+        """Called by SQLite every 10,000 steps; true ends the statement."""
+        self._ticks += 1
+        self.over_budget |= self._ticks >= STEP_BUDGET // STEPS_BETWEEN_TICKS
+        return self.over_budget
+
+    def count_call(self) -> None:
+        """Called by our own SQL functions, whose time the step budget does not see."""
+        self._calls += 1
+        if self._calls > CALL_BUDGET:
+            self.over_budget = True
+            raise RuntimeError("call budget")
+
+    def random(self) -> random.Random:
+        """Random numbers that start anew from the seed for each run."""
+        self.used_random = True
+        if self._random is None:
+            self._random = random.Random(self.seed)
+        return self._random
+
+    def authorize(
+        self, action: int, first: str | None, second: str | None, database: str | None, source: str | None
+    ) -> int:
+        """SQLite's authorizer callback."""
+        if action in _READS:
+            return self._reading(action, first, second)
+        if action in _WRITES:
+            return self._writing(action, first, second)
+        if self._other(action, first):
+            return sqlite3.SQLITE_OK
+        return self._deny(_NAMES.get(action, f"action {action}"))
+
+    def _reading(self, action: int, first: str | None, second: str | None) -> int:
+        if action == sqlite3.SQLITE_READ and (first or "").lower() in _CATALOGUES and self.mode != "published":
+            return self._deny(f"reading {first}")
+        if action == sqlite3.SQLITE_FUNCTION and (second or "").lower() in _FUNCTIONS:
+            return self._deny(f"{second}()")
+        return sqlite3.SQLITE_OK
+
+    def _writing(self, action: int, first: str | None, second: str | None) -> int:
+        # Preparing the first json_each() of a connection asks to update the catalogue and never does.
+        if action == sqlite3.SQLITE_UPDATE and first in _MASTER:
+            return sqlite3.SQLITE_OK
+        if action == sqlite3.SQLITE_CREATE_VTABLE and (second or "").lower() not in _MODULES:
+            return self._deny(f"a virtual table of {second}")
+        self.wants_write = True
+        if self.mode == "read":
+            return sqlite3.SQLITE_DENY  # not forbidden: the statement is run again on a private copy
+        if self.mode == "inspect":
+            return self._deny(_WRITES[action])
+        return sqlite3.SQLITE_OK
+
+    def _other(self, action: int, first: str | None) -> bool:
+        name = (first or "").lower()
+        if self.mode == "inspect":
+            return action == sqlite3.SQLITE_PRAGMA
+        if self.mode == "schema":
+            if action == sqlite3.SQLITE_PRAGMA:
+                return name in _SCHEMA_PRAGMAS
+            return action in _TRANSACTIONS or action == sqlite3.SQLITE_ANALYZE
+        if self.mode == "published":
+            if action == sqlite3.SQLITE_ATTACH:  # '' is VACUUM's own; any other name, or one not literal, is a file
+                return first in (":memory:", "")
+            if action == sqlite3.SQLITE_PRAGMA:
+                return name not in _PROCESS_PRAGMAS
+            return True
+        return False
+
+    def _deny(self, what: str) -> int:
+        self.denied = self.denied or what
+        return sqlite3.SQLITE_DENY

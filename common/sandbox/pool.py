@@ -1,0 +1,263 @@
+"""The parent's side: starting workers, handing them work, and going on when one of them dies."""
+
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from common.sandbox.process import DiedAtStart, SandboxError, Worker
+
+MOST_ITEMS = 32  # in one message
+HELD_BYTES = 64 * 2**20  # of database files in one worker
+FAILED_STARTS = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """Work that shares its preparation: `shared` and each of `items` are JSON-able, `file` is a database or None."""
+
+    shared: dict[str, Any]
+    items: list[Any]
+    file: Path | None = None
+
+
+@dataclass
+class _Piece:
+    """Some items of a job that go to one worker together."""
+
+    job: Job
+    left: list[int]  # positions in job.items that are not answered yet
+    results: list[dict[str, Any]]  # the whole job's, filled in place
+
+
+@dataclass
+class _Slot:
+    """The place of one worker: the process changes, the place stays."""
+
+    worker: Worker | None = None
+    held: dict[str, int] = field(default_factory=dict)  # file key -> bytes, oldest first
+
+    def stop(self) -> None:
+        worker, self.worker, self.held = self.worker, None, {}
+        if worker is not None:
+            worker.stop()
+
+    def kill(self) -> None:
+        worker = self.worker
+        if worker is not None:
+            worker.process.kill()
+
+
+class Pool:
+    """Workers that run a task module on untrusted input.
+
+    The task has `run(shared, items, file, say)`, `hold(key, content)` and `drop(key)`; see `worker`. An item's result
+    is the union of the parts its stages gave, with "killed": stage where the worker died at it. What the CPU alarm
+    ended is not tried again; after any other death (a crash, someone's kill, a silence) the item gets a second try.
+    Threads may share a pool (they take turns); a forked child gets workers of its own.
+    """
+
+    def __init__(self, task: str, *, workers: int = 2, wall_seconds: float = 10.0):
+        """Nothing is started yet.
+
+        task: module name. workers: processes, started when first needed. wall_seconds: longest silence of one.
+        """
+        if workers < 1:
+            raise ValueError(f"a pool needs at least one worker, not {workers}")
+        self.missing: list[str] = []  # layers the platform lacks, known after the first start
+        self._task, self._wall, self._count = task, wall_seconds, workers
+        self._closed = False
+        self._renew()
+
+    def run(self, jobs: Sequence[Job], *, done: Callable[[int], None] | None = None) -> list[list[dict[str, Any]]]:
+        """Results of each job's items, in order. done: called with the number of items just finished.
+
+        Raises SandboxError when our own machinery fails, never for anything an item contains.
+        """
+        if os.getpid() != self._process:
+            self._renew()
+        with self._lock:
+            if self._closed:
+                raise SandboxError("the pool is closed")
+            results: list[list[dict[str, Any]]] = [[{} for _ in job.items] for job in jobs]
+            self._run_all(_batches(jobs, results, self._count), done or (lambda number: None))
+            return results
+
+    def pids(self) -> list[int]:
+        """Process ids of the workers that run now."""
+        return [slot.worker.process.pid for slot in self._slots if slot.worker is not None]
+
+    def close(self) -> None:
+        """End all workers and wait for them; a run in another thread raises SandboxError. Safe to call again."""
+        self._closed = True
+        if os.getpid() != self._process:
+            self._renew()
+        for slot in self._slots:
+            slot.kill()
+        with self._lock:
+            _stop_all(self._slots, self._process)
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _renew(self) -> None:
+        """New, empty places; after a fork the old ones belong to the parent and are only let go of."""
+        if hasattr(self, "_finalizer"):
+            self._finalizer.detach()
+            for slot in self._slots:
+                if slot.worker is not None:
+                    slot.worker.abandon()
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._slots = [_Slot() for _ in range(self._count)]
+        self._finalizer = weakref.finalize(self, _stop_all, self._slots, self._process)
+
+    def _run_all(self, batches: "deque[list[_Piece]]", done: Callable[[int], None]) -> None:
+        errors: list[BaseException] = []
+
+        def serve(slot: _Slot) -> None:
+            try:
+                while not errors:
+                    try:
+                        batch = batches.popleft()
+                    except IndexError:
+                        return
+                    self._serve(slot, batch, done, errors)
+            except BaseException as error:
+                slot.stop()  # it may be in the middle of something
+                errors.append(error)
+
+        others = [threading.Thread(target=serve, args=(slot,), daemon=True) for slot in self._slots[1 : len(batches)]]
+        try:
+            for thread in others:
+                thread.start()
+            serve(self._slots[0])
+            for thread in others:
+                thread.join()
+        except BaseException as error:
+            errors.append(error)
+        if errors:
+            for thread in others:
+                while thread.is_alive():
+                    for slot in self._slots:
+                        slot.kill()  # wakes the thread that waits for it
+                    thread.join(0.05)
+            for slot in self._slots:
+                slot.stop()
+            raise errors[0]
+
+    def _serve(
+        self, slot: _Slot, batch: list[_Piece], done: Callable[[int], None], errors: list[BaseException]
+    ) -> None:
+        tried: set[tuple[int, int | None, str | None]] = set()
+        silent = 0
+        while batch := [piece for piece in batch if piece.left]:
+            before = sum(len(piece.left) for piece in batch)
+            at, why = self._serve_once(slot, batch, done)
+            if why is None:
+                return
+            slot.stop()
+            if self._closed or errors:
+                raise SandboxError("stopped while it ran")
+            if at is None:
+                silent = 1 if sum(len(piece.left) for piece in batch) < before else silent + 1
+                if silent >= FAILED_STARTS:
+                    raise SandboxError(f"{silent} workers in a row died before they began: {why}")
+                continue
+            piece, item, stage = at
+            key = (id(piece), item, stage)
+            if why != "cpu" and key not in tried:
+                tried.add(key)
+                continue
+            ended = list(piece.left) if item is None else [item]
+            for position in ended:
+                piece.results[position]["killed"] = stage
+                piece.left.remove(position)
+            done(len(ended))
+
+    def _serve_once(
+        self, slot: _Slot, batch: list[_Piece], done: Callable[[int], None]
+    ) -> tuple[tuple[_Piece, int | None, str | None] | None, str | None]:
+        """Send a batch and take its answers: what the worker was at when it died, and why (None: it did not)."""
+        if slot.worker is None:
+            slot.worker = self._start()
+            self.missing = slot.worker.missing
+        worker = slot.worker
+        sent = [list(piece.left) for piece in batch]
+        at = None
+        if not self._send(slot, batch):
+            return None, worker.why_dead()
+        while (message := worker.receive(self._wall)) is not None:
+            if message[0] == "end":
+                return None, None
+            if message[0] == "fatal":
+                raise SandboxError(f"the worker failed: {message[1]}")
+            _, number, index, stage, parts = message
+            piece = batch[number]
+            item = None if index is None else sent[number][index]
+            at = (piece, item, stage)
+            if item is not None and parts:
+                piece.results[item].update(parts)
+            if item is not None and stage is None:
+                piece.left.remove(item)
+                done(1)
+        # Between the end of an item and the next announcement nothing foreign runs.
+        return at if at is not None and at[2] is not None else None, worker.why_dead()
+
+    def _start(self) -> Worker:
+        for _ in range(FAILED_STARTS - 1):
+            try:
+                return Worker(self._task)
+            except DiedAtStart:
+                continue
+        return Worker(self._task)
+
+    def _send(self, slot: _Slot, batch: list[_Piece]) -> bool:
+        pieces, drop, keys = [], [], set()
+        for piece in batch:
+            key = None
+            if piece.job.file is not None:
+                stat = piece.job.file.stat()
+                key = f"{piece.job.file.resolve()}:{stat.st_mtime_ns}:{stat.st_size}"
+                keys.add(key)
+                if key not in slot.held:
+                    content = piece.job.file.read_bytes()
+                    if not slot.worker.send(["file", key], content):
+                        return False
+                    slot.held[key] = len(content)
+            pieces.append({"shared": piece.job.shared, "items": [piece.job.items[i] for i in piece.left], "file": key})
+        for key in list(slot.held):
+            if sum(slot.held.values()) > HELD_BYTES and key not in keys:
+                drop.append(key)
+                del slot.held[key]
+        return slot.worker.send(["run", pieces, drop])
+
+
+def _batches(jobs: Sequence[Job], results: list[list[dict[str, Any]]], workers: int) -> "deque[list[_Piece]]":
+    """Pieces in messages of a size that keeps every worker busy."""
+    total = sum(len(job.items) for job in jobs)
+    most = max(1, min(MOST_ITEMS, -(-total // (4 * workers))))
+    batches: deque[list[_Piece]] = deque()
+    room = 0
+    for job, own in zip(jobs, results, strict=True):
+        for start in range(0, len(job.items), MOST_ITEMS):
+            positions = list(range(start, min(start + MOST_ITEMS, len(job.items))))
+            if room <= 0:
+                batches.append([])
+                room = most
+            batches[-1].append(_Piece(job, positions, own))
+            room -= len(positions)
+    return batches
+
+
+def _stop_all(slots: list[_Slot], process: int) -> None:
+    if os.getpid() == process:
+        for slot in slots:
+            slot.stop()

@@ -1,0 +1,139 @@
+"""One worker process as its parent sees it: start, send, receive with a time limit, stop."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from common.sandbox import frames
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 60.0
+SEND_SECONDS = 30.0
+STARVED_SECONDS = 60.0  # longest wait for a worker that other processes keep from running
+_BOOT = (
+    "import sys; sys.path[:0] = sys.argv[3:4]; sys.path += [p for p in sys.argv[4:] if p not in sys.path]; "
+    "from common.sandbox.worker import main; main(sys.argv[1], int(sys.argv[2]))"
+)
+# A Python that finds its own libraries by these needs them in the worker as well.
+_LOADER = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+
+
+class SandboxError(RuntimeError):
+    """Our own machinery failed; nothing that was to be run is to blame."""
+
+
+class DiedAtStart(SandboxError):
+    """A worker ended before it said a word, as when someone kills it; another try may do."""
+
+
+class Worker:
+    """A started worker. `missing` lists the layers that its platform lacks."""
+
+    def __init__(self, task: str):
+        """Start it and wait until it is locked down. Raises SandboxError where it cannot start."""
+        paths = [str(ROOT), *(path for path in sys.path if Path(path).is_absolute())]
+        environment = {"TZ": "UTC"} | {name: os.environ[name] for name in _LOADER if name in os.environ}
+        self.process = subprocess.Popen(
+            [sys.executable, "-I", "-c", _BOOT, task, str(os.getpid()), *paths],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            cwd="/",
+            env=environment,
+            start_new_session=True,  # Ctrl-C in a terminal or notebook goes to the parent alone
+        )
+        self._in, self._out = self.process.stdin.fileno(), self.process.stdout.fileno()
+        os.set_blocking(self._in, False)
+        self._buffer = bytearray()
+        self._late = False
+        try:
+            message = self.receive(START_SECONDS)
+            if message is None:
+                raise DiedAtStart(f"a worker did not start: {self.why_dead()}")
+            if message[0] != "ready":
+                raise SandboxError(f"a worker did not start: {message[1]}")
+        except BaseException:
+            self.stop()
+            raise
+        self.missing: list[str] = message[1]
+
+    def send(self, message: Any, blob: bytes = b"") -> bool:
+        """Send one frame; False where the worker is gone or takes nothing."""
+        data = memoryview(frames.pack(message, blob))
+        poll = select.poll()
+        poll.register(self._in, select.POLLOUT)
+        while data:
+            try:
+                data = data[os.write(self._in, data) :]
+            except BlockingIOError:
+                if not poll.poll(SEND_SECONDS * 1000):
+                    self._late = True
+                    return False
+            except OSError:
+                return False
+        return True
+
+    def receive(self, seconds: float) -> Any:
+        """The next message, or None where the worker has died or was silent for so long."""
+        try:
+            frame = frames.read(lambda size: self._take(size, seconds))
+        except OSError:
+            return None
+        return None if frame is None else frame[0]
+
+    def why_dead(self) -> str:
+        """After `receive` or `send` failed: `wall`, `cpu` or `crash`."""
+        if self._late:
+            return "wall"
+        try:
+            code = self.process.wait(5.0)
+        except subprocess.TimeoutExpired:
+            return "wall"
+        return "cpu" if code == -signal.SIGVTALRM else "crash"
+
+    def stop(self) -> None:
+        """End the process, wait for it, close the pipes."""
+        self.process.kill()
+        self.process.wait()
+        self._close()
+
+    def abandon(self) -> None:
+        """In a forked child: close the copies of the pipes' ends and leave the process to the parent."""
+        self.process.returncode = 0  # nothing to wait for here
+        self._close()
+
+    def _close(self) -> None:
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+    def _is_starved(self) -> bool:
+        """Whether it would run if it were given a processor: then its CPU alarm is still to come (Linux only)."""
+        try:
+            stat = Path(f"/proc/{self.process.pid}/stat").read_text()
+        except OSError:
+            return False
+        return stat.rpartition(")")[2].split()[0] == "R"
+
+    def _take(self, size: int, seconds: float) -> bytes:
+        poll = select.poll()
+        poll.register(self._out, select.POLLIN)
+        deadline = time.monotonic() + STARVED_SECONDS
+        while len(self._buffer) < size:
+            if not poll.poll(seconds * 1000):
+                if self._is_starved() and time.monotonic() < deadline:
+                    continue
+                self._late = True
+                break
+            data = os.read(self._out, 65536)
+            if not data:
+                break
+            self._buffer += data
+        taken = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return taken

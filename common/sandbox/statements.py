@@ -1,0 +1,160 @@
+"""Running SQL text in a guarded connection: parting it into statements, bounded fetching, and a name for each failure.
+
+The text is only parted at its semicolons here, by one linear pattern; it is parsed by SQLite alone.
+"""
+
+import re
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from common.sandbox.database import SQL_LENGTH, Database, Open
+from common.sandbox.guard import STEP_BUDGET
+
+MAX_ROWS = 10_000
+MAX_BYTES = 4_000_000
+VALUE_BYTES = 16  # a value counts so much beside its text or blob, so that comparing stays short
+Row = tuple[object, ...]
+Enough = Callable[[list[Row]], bool]
+
+# Unclosed strings and comments run to the end, so that no text costs more than linear time.
+TOKEN = re.compile(
+    r"(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))|(?P<space>\s+)"
+    r"|(?P<string>'[^']*(?:''[^']*)*(?:'|\Z))"
+    r"""|(?P<name>"[^"]*(?:""[^"]*)*(?:"|\Z)|`[^`]*(?:``[^`]*)*(?:`|\Z)|\[[^\]]*(?:\]|\Z))"""
+    r"|(?P<word>[^\W\d][\w$]*)|(?P<number>\d[\w.]*)|(?P<sign>.)",
+    re.DOTALL,
+)
+_TRIGGER = re.compile(r"(?:explain )?(?:query plan )?create (?:temp |temporary )?trigger ")
+_TOO_LARGE = re.compile(
+    r"too (?:big|large|many|much|complex|long)|out of memory|is full|parser stack overflow|LIKE or GLOB pattern"
+    r"|at most \d+"
+)
+_SYNTAX = re.compile(r"syntax error|incomplete input|unrecognized token|unterminated|clause should come")
+_SCHEMA = re.compile(
+    r"no such|has no column named|ambiguous column|unknown (?:column|function|database)|no tables specified"
+    r"|wrong number of arguments"
+)
+
+
+class Failure(Exception):
+    """A statement did not come to its end; `outcome` is a verdict's name for it, `detail` one line."""
+
+    def __init__(self, outcome: str, detail: str):
+        super().__init__(detail)
+        self.outcome, self.detail = outcome, detail
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one statement returned: its rows and the number of its columns."""
+
+    rows: list[Row]
+    width: int
+
+
+def split(sql: str) -> list[str]:
+    """The statements of a text without their semicolons; comments and stray semicolons alone are none."""
+    statements: list[str] = []
+    start, head = 0, ""
+    before, last = "", ""  # the two tokens before this one
+    for token in TOKEN.finditer(sql):
+        kind = token.lastgroup
+        if kind in ("comment", "space"):
+            continue
+        text = token.group()
+        if text != ";":
+            if len(head) < 60:
+                head += text.lower() + " "
+        elif not head:
+            start = token.end()
+        # A trigger's body has semicolons of its own; as for SQLite's own shell it ends with "; END;".
+        elif not _TRIGGER.match(head) or (before == ";" and last.lower() == "end"):
+            statements.append(sql[start : token.start()])
+            start, head = token.end(), ""
+        before, last = last, text
+    return [*statements, sql[start:]] if head else statements
+
+
+def check(sql: str) -> None:
+    """Refuse text that SQLite could not be given as it is. Raises Failure."""
+    if "\0" in sql:
+        raise Failure("syntax_error", "a NUL character in the statement")
+    try:
+        size = len(sql.encode())
+    except UnicodeEncodeError:
+        raise Failure("syntax_error", "a lone surrogate in the statement") from None
+    if size > SQL_LENGTH:
+        raise Failure("too_large", f"{size} bytes of SQL, at most {SQL_LENGTH} are run")
+
+
+def execute(opened: Open, statement: str, *, enough: Enough | None = None) -> Result | None:
+    """Run one statement to its end: its Result, or None where it returns no columns. Raises Failure.
+
+    enough: told the rows so far, may end the reading early.
+    """
+    try:
+        cursor = opened.connection.execute(statement)
+        if cursor.description is None:
+            return None
+        rows = fetch(cursor, most_rows=MAX_ROWS, most_bytes=MAX_BYTES, enough=enough)
+        return Result(rows, len(cursor.description))
+    except (sqlite3.Error, sqlite3.Warning, MemoryError, ValueError, OverflowError) as error:
+        raise failure(error, opened) from error
+
+
+def fetch(cursor: sqlite3.Cursor, *, most_rows: int, most_bytes: int, enough: Enough | None = None) -> list[Row]:
+    """All rows of a cursor. Raises Failure beyond so many rows, or bytes (16 a value, and those of text and blob)."""
+    rows: list[Row] = []
+    size = 0
+    for row in cursor:
+        rows.append(row)
+        size += VALUE_BYTES * len(row)
+        for value in row:
+            if isinstance(value, str | bytes):
+                size += len(value)
+        if enough is not None and enough(rows):
+            break
+        if len(rows) > most_rows:
+            raise Failure("too_large", f"more than {most_rows} rows")
+        if size > most_bytes:
+            raise Failure("too_large", f"more than {most_bytes} bytes of rows")
+    return rows
+
+
+def failure(error: BaseException, opened: Open) -> Failure:
+    """The verdict's name for an error of SQLite."""
+    text = " ".join(str(error).split())[:200] or type(error).__name__
+    if opened.guard.denied:
+        return Failure("forbidden", f"{opened.guard.denied} is not allowed")
+    if opened.guard.over_budget:
+        return Failure("budget", f"more than {STEP_BUDGET} steps")
+    if isinstance(error, MemoryError):
+        return Failure("too_large", "out of memory")
+    if isinstance(error, sqlite3.IntegrityError):
+        return Failure("runtime_error", text)
+    if _SYNTAX.search(text):
+        return Failure("syntax_error", text)
+    if _SCHEMA.search(text):
+        return Failure("schema_error", text)
+    if isinstance(error, sqlite3.DataError) or _TOO_LARGE.search(text):
+        return Failure("too_large", text)
+    return Failure("runtime_error", text)
+
+
+def run_reading(database: Database, statements: list[str], *, seed: int) -> list[Result] | None:
+    """Results of statements that only read, or None where one of them would write. Raises Failure."""
+    opened = database.reader
+    opened.guard.begin("read", seed=seed)
+    results = []
+    for statement in statements:
+        try:
+            result = execute(opened, statement)
+        except Failure:
+            if opened.guard.wants_write:
+                return None
+            raise
+        if result is None:  # no columns: no query
+            return None
+        results.append(result)
+    return results

@@ -1,0 +1,139 @@
+"""The process that runs untrusted SQL: locks itself down, then answers messages until its pipe closes.
+
+A message holds pieces of work; the task module's `run(shared, items, file, say)` does one of them and announces each
+stage by `say(item, stage, parts)` before it begins, so that the parent knows what a dead worker was at.
+"""
+
+import ctypes
+import importlib
+import os
+import resource
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from common.sandbox import frames
+
+CPU_SECONDS = 0.5
+ADDRESS_SPACE = 2**30
+_PR_SET_PDEATHSIG = 1
+
+
+def main(task_name: str, parent: int) -> None:
+    """Serve until the pipe ends. Runs in the worker only; called by the command line that `pool` builds."""
+    pipe = os.dup(1)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 1)  # a stray print must not reach the frames
+    os.close(null)
+    try:
+        task = importlib.import_module(task_name)
+        missing = _lock_down(parent)
+    except BaseException:
+        os.write(pipe, frames.pack(["fatal", traceback.format_exc()]))
+        return
+    _send(pipe, ["ready", missing])
+    while (frame := frames.read(sys.stdin.buffer.read)) is not None:
+        message, blob = frame
+        try:
+            if message[0] == "file":
+                task.hold(message[1], blob)
+            else:
+                _serve(task, pipe, message[1], message[2])
+        except BaseException:
+            _arm(0.0)
+            _send(pipe, ["fatal", traceback.format_exc()])
+            return
+
+
+@contextmanager
+def unhurried() -> Iterator[None]:
+    """For our own work inside a stage, which is bounded by what it works on: no CPU time counts."""
+    left = signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)[0]
+    try:
+        yield
+    finally:
+        _arm(left)
+
+
+@contextmanager
+def trusted() -> Iterator[None]:
+    """For an import of ours inside a stage: files may be opened and no CPU time counts."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard if 0 < hard < 256 else 256, hard))
+    try:
+        with unhurried():
+            yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+
+
+def _serve(task: Any, pipe: int, pieces: list[dict[str, Any]], drop: list[str]) -> None:
+    for key in drop:
+        task.drop(key)
+    for number, piece in enumerate(pieces):
+
+        def say(item: int | None, stage: str | None, parts: dict[str, Any] | None = None, number: int = number) -> None:
+            _arm(0.0)
+            _send(pipe, ["at", number, item, stage, parts])
+            if stage is not None:
+                _arm(CPU_SECONDS)
+
+        task.run(piece["shared"], piece["items"], piece["file"], say)
+        _arm(0.0)
+    _send(pipe, ["end"])
+
+
+def _send(pipe: int, message: Any) -> None:
+    data = memoryview(frames.pack(message))
+    while data:
+        data = data[os.write(pipe, data) :]
+
+
+def _arm(seconds: float) -> None:
+    """The CPU alarm: SIGVTALRM at its default action ends the process inside any long operation."""
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+
+
+def _lock_down(parent: int) -> list[str]:
+    """Every layer of this process; returns the names of those that the platform lacks."""
+    missing = []
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not _die_with(parent):
+        missing.append("parent death signal")
+    sys.dont_write_bytecode = True
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    for name, limits in {
+        "RLIMIT_AS": (ADDRESS_SPACE, ADDRESS_SPACE),
+        "RLIMIT_FSIZE": (0, 0),
+        "RLIMIT_CORE": (0, 0),
+        "RLIMIT_NOFILE": (0, hard),  # soft only: `trusted` raises it for an import of ours
+    }.items():
+        try:
+            resource.setrlimit(getattr(resource, name), limits)
+        except (AttributeError, ValueError, OSError):
+            missing.append(name)
+    return missing
+
+
+def _die_with(parent: int) -> bool:
+    """Ask the kernel for a signal at the parent's death; False where it cannot.
+
+    Linux sends it at the end of the *thread* that started us too, so the handler looks whether the process is gone.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+
+    def leave_if_orphaned(*_: Any) -> None:
+        if os.getppid() != parent:
+            os._exit(0)
+
+    signal.signal(signal.SIGUSR1, leave_if_orphaned)
+    if ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGUSR1, 0, 0, 0):
+        return False
+    leave_if_orphaned()  # the parent may have died before
+    return True

@@ -1,0 +1,47 @@
+"""Whether a completion answers its question: execution match under a stated policy, and the published metric.
+
+A **match** means: the statement in the completion and the reference, each run on its own fresh copy of the database
+with the clock frozen (2024-01-15 12:00:00 UTC) and random() seeded, gave the same result.
+
+- Queries: the same rows as a bag, columns by position, names ignored, the same number of columns even without rows.
+  In order only where the reference's outermost statement has ORDER BY; rows that tie under its keys may come in any
+  order, and a block of ties that LIMIT or OFFSET cuts may hold any of its rows. Where the keys cannot be followed
+  (DISTINCT or a compound by something that is no column of the result) the plain sequence counts.
+- Values: integers exactly; a float within 1e-9 relative or 1e-12 absolute; 3 equals 3.0, '3' does not; NULL equals
+  only NULL; a blob is no text; invalid UTF-8 is kept and equals only itself.
+- Statements that write: equal RETURNING rows and equal databases afterwards (see `state`). What writes is decided by
+  what SQLite was asked to do, not by the first word; a write never matches a query.
+- One statement, or as many as the reference has; comments and stray semicolons are free. Double-quoted strings are
+  allowed. A completion's think block, fences and prose are dropped first (`common.prompts.extract_sql`).
+- A reference that fails, or gives another result when random() is seeded anew, or a schema that does not load, is
+  **unscorable**: `match` is None, `score` is 0.0 so that it can be no reward, and every mean must leave the row out.
+
+What a match does not mean: that the two are equivalent. One database is looked at, and a wrong query may agree on it
+by luck. `both_empty` marks matches where neither side returned rows, which is weak evidence (a write returns none
+unless it has RETURNING).
+
+**The published metric** is kept with its faults: the raw completion, one connection and cursor for schema, reference
+and completion, the real clock, list equality, 1.0 or 0.7 × ROUGE-L. It runs inside the same sandbox, so what the
+original would wait for, or would do to a file, is no match: a run that is killed, more than 2,000,000 steps,
+100,000 rows, values of 1 MB (0.1 MB after the schema) or 64 MB of memory, ATTACH of a file, and the few PRAGMAs that
+change the whole process.
+
+Where it runs, what that covers and what not: `common.sandbox`. A verdict depends on no clock: the step budget decides,
+and `timeout` is left for a statement that burns half a second of CPU inside one step.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from common.scoring.scorer import Scorer, Verdict
+
+__all__ = ["Scorer", "Verdict"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when asked for: a worker process needs only `judge`, and starts in half the time without the rest.
+    if name in __all__:
+        from common.scoring import scorer
+
+        return getattr(scorer, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

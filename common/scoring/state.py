@@ -1,0 +1,175 @@
+"""What a database holds after a statement, and whether two such databases are equal.
+
+Compared are tables (column names case-folded, in order; affinity, NOT NULL, default, generated or not; primary,
+unique and foreign keys; rows as bags), views (column names and the rows they give), indexes (name, table, columns)
+and triggers (name, table, text without comments and spacing). Not compared: CHECK constraints, collations of columns,
+rowids, AUTOINCREMENT counters, statistics.
+"""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from common.sandbox.database import Open
+from common.sandbox.statements import TOKEN, Row, failure, fetch
+from common.scoring.compare import same_bag
+
+MOST_ROWS = 20_000
+MOST_BYTES = 8_000_000
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table or view: its shape, and its rows as a bag."""
+
+    shape: tuple[Any, ...]
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class State:
+    """A database's content: tables and views by name, indexes and triggers by name."""
+
+    tables: dict[str, Table]
+    others: dict[str, tuple[Any, ...]]
+
+
+def difference(reference: State, prediction: State) -> str | None:
+    """The first difference, for a person; None where the databases are equal."""
+    for name in sorted(reference.tables.keys() | prediction.tables.keys()):
+        ours, theirs = reference.tables.get(name), prediction.tables.get(name)
+        if ours is None or theirs is None:
+            return f"{name} {'should not be there' if ours is None else 'is missing'}"
+        if ours.shape != theirs.shape:
+            return f"{name} has other columns, types, defaults or keys"
+        if not same_bag(ours.rows, theirs.rows):
+            return f"{name} holds other rows"
+    for name in sorted(reference.others.keys() | prediction.others.keys()):
+        if reference.others.get(name) != prediction.others.get(name):
+            return f"{name} differs"
+    return None
+
+
+def read(opened: Open) -> State:
+    """Everything in an open database. Raises Failure where a view runs out of its budget or there is too much."""
+    try:
+        return _read(opened)
+    except (sqlite3.Error, sqlite3.Warning, MemoryError, ValueError, OverflowError) as error:
+        raise failure(error, opened) from error
+
+
+def _read(opened: Open) -> State:
+    tables, others, rows = {}, {}, 0
+    for schema, kind, name, table, sql in list(_objects(opened)):
+        label = f"{kind} {'' if schema == 'main' else schema + '.'}{name.casefold()}"
+        if kind in ("table", "view"):
+            tables[label] = _table(opened, schema, kind, name, sql, room=MOST_ROWS - rows)
+            rows += len(tables[label].rows)
+        elif kind == "index":
+            others[label] = (table.casefold(), *_index(opened, schema, name, sql))
+        else:
+            others[label] = (table.casefold(), normal(sql))
+    return State(tables, others)
+
+
+def normal(sql: str | None) -> tuple[str, ...]:
+    """The words of a statement without comments, spacing, and the case of what is no string."""
+    tokens = TOKEN.finditer(sql or "")
+    return tuple(
+        token.group() if token.lastgroup == "string" else token.group().lower()
+        for token in tokens
+        if token.lastgroup not in ("comment", "space")
+    )
+
+
+def affinity(declared: str) -> str:
+    """SQLite's column affinity of a declared type (https://www.sqlite.org/datatype3.html, section 3.1)."""
+    text = declared.upper()
+    if "INT" in text:
+        return "INTEGER"
+    if any(word in text for word in ("CHAR", "CLOB", "TEXT")):
+        return "TEXT"
+    if "BLOB" in text or not text:
+        return "BLOB"
+    return "REAL" if any(word in text for word in ("REAL", "FLOA", "DOUB")) else "NUMERIC"
+
+
+def _objects(opened: Open) -> Iterator[Row]:
+    for schema, master in (("main", "sqlite_master"), ("temp", "sqlite_temp_master")):
+        for row in _ask(opened, f"SELECT type, name, tbl_name, sql FROM {master}"):
+            if not row[1].lower().startswith("sqlite_"):  # SQLite's own: counters, statistics, indexes of keys
+                yield (schema, *row)
+
+
+def _table(opened: Open, schema: str, kind: str, name: str, sql: str, *, room: int) -> Table:
+    where = f"{_quoted(schema)}.{_quoted(name)}"
+    try:
+        columns = _ask(opened, f"PRAGMA {_quoted(schema)}.table_xinfo({_quoted(name)})")
+        opened.guard.mode = "read"  # a view is foreign text
+        cursor = opened.connection.execute(f"SELECT * FROM {where}")
+        rows = fetch(cursor, most_rows=room, most_bytes=MOST_BYTES)
+    except sqlite3.DatabaseError:
+        # A view over something that is not there is compared by its text.
+        if kind != "view" or opened.guard.over_budget:
+            raise
+        opened.guard.denied = ""
+        return Table(normal(sql), [])
+    if kind == "view":
+        return Table(tuple(column[1].casefold() for column in columns), rows)
+    shape = tuple(
+        (name.casefold(), affinity(declared), bool(not_null), normal(default), key, bool(hidden))
+        for _, name, declared, not_null, default, key, hidden in columns
+    )
+    return Table((shape, _unique_keys(opened, schema, name), _foreign_keys(opened, schema, name)), rows)
+
+
+def _unique_keys(opened: Open, schema: str, table: str) -> frozenset[tuple[tuple[str, int], ...]]:
+    found = Counter(
+        frozenset((column or "").casefold() for _, _, column in _ask(opened, _about("index_info", schema, name)))
+        for _, name, _, origin, _ in _ask(opened, _about("index_list", schema, table))
+        if origin == "u"
+    )
+    return frozenset(found.items())
+
+
+def _foreign_keys(opened: Open, schema: str, table: str) -> frozenset[tuple[Any, ...]]:
+    keys: dict[int, list[Any]] = {}
+    for number, _, parent, column, parent_column, on_update, on_delete, _ in _ask(
+        opened, _about("foreign_key_list", schema, table)
+    ):
+        key = keys.setdefault(number, [parent.casefold(), on_update, on_delete, []])
+        key[3].append((column.casefold(), parent_column))
+    complete = []
+    for parent, on_update, on_delete, pairs in keys.values():
+        if any(parent_column is None for _, parent_column in pairs):  # REFERENCES parent: its primary key
+            columns = _ask(opened, _about("table_info", schema, parent))
+            primary = sorted((position, column) for _, column, _, _, _, position in columns if position)
+            names = [column for _, column in primary] + [None] * len(pairs)
+            pairs = [(column, names[i]) for i, (column, _) in enumerate(pairs)]
+        complete.append((parent, on_update, on_delete, frozenset((c, (p or "").casefold()) for c, p in pairs)))
+    return frozenset(Counter(complete).items())
+
+
+def _index(opened: Open, schema: str, name: str, sql: str) -> tuple[Any, ...]:
+    columns = [row for row in _ask(opened, _about("index_xinfo", schema, name)) if row[5]]  # the key's own columns
+    words = normal(sql)
+    unique = "unique" in words[:3]
+    if "where" in words or any(row[1] == -2 for row in columns):  # a partial index, or one on an expression
+        return (unique, words[words.index("on") :])
+    return (unique, tuple((column.casefold(), descending, order) for _, _, column, descending, order, _ in columns))
+
+
+def _about(pragma: str, schema: str, name: str) -> str:
+    return f"PRAGMA {_quoted(schema)}.{pragma}({_quoted(name)})"
+
+
+def _ask(opened: Open, question: str) -> list[Row]:
+    """Our own question to the catalogue."""
+    opened.guard.mode = "inspect"
+    return opened.connection.execute(question).fetchall()
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

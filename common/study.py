@@ -1,0 +1,320 @@
+"""`python -m common.study list | run | publish`: the notebooks as one study, by papermill, in dependency order.
+
+The notebooks say themselves what they are: `start_run(RUN_NAME, needs=(...))` and `run.save(..., method="...")` are
+read from their code, nothing is listed here. Executed copies go to outputs/notebooks/<profile>/; `publish` puts their
+outputs into the repository's notebooks. What a run computes, keeps and resumes is the notebook's own affair.
+"""
+
+import argparse
+import ast
+import graphlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+
+from common.profiles import resolve
+from common.results import folder, read_records, save_comparison
+from common.results.comparison import plain
+from common.results.ledger import replace_text
+from common.settings import ROOT, UserError, outputs, run_cli, writable, writing
+
+# What is stripped before a commit; the static tests verify with the same words.
+NBSTRIPOUT = ("--keep-output", "--keep-count", "--keep-id", "--extra-keys")
+NBSTRIPOUT += ("metadata.papermill metadata.language_info cell.metadata.papermill",)
+_NOT_OURS = ("outputs", "tests")
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """A notebook as its code describes it: the records it makes (its RUN_NAME first) and those it needs."""
+
+    path: Path
+    makes: tuple[str, ...]
+    needs: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return _shown(self.path)
+
+
+def find() -> list[Notebook]:
+    """Every notebook of the repository, each after those that make what it needs."""
+    paths = [path.relative_to(ROOT) for path in sorted(ROOT.glob("*/**/*.ipynb"))]
+    ours = [p for p in paths if p.parts[0] not in _NOT_OURS and not any(part.startswith(".") for part in p.parts)]
+    return in_order([read(ROOT / path) for path in ours])
+
+
+def read(path: Path) -> Notebook:
+    """What a notebook makes and needs. Raises UserError where the file or its code cannot be read."""
+    names = {name: value for name, value in defaults(path).items() if isinstance(value, str)}
+    makes, needs = [names["RUN_NAME"]] if names.get("RUN_NAME") else [], []
+    for cell in _load(path).cells:
+        if cell.cell_type != "code":
+            continue
+        try:
+            nodes = list(ast.walk(ast.parse(cell.source)))
+        except SyntaxError as error:
+            raise UserError(f"{path}: a cell is no plain Python ({error.msg}); notebooks use no magics") from None
+        for node in nodes:
+            if isinstance(node, ast.Assign) and len(texts := _texts(node.value, names)) == 1:
+                names |= {target.id: texts[0] for target in node.targets if isinstance(target, ast.Name)}
+        for call in (node for node in nodes if isinstance(node, ast.Call)):
+            called = getattr(call.func, "id", getattr(call.func, "attr", ""))
+            for keyword in call.keywords:
+                if (called, keyword.arg) == ("start_run", "needs"):
+                    needs += _texts(keyword.value, names)
+                elif (called, keyword.arg) == ("save", "method"):
+                    makes += _texts(keyword.value, names)
+    return Notebook(path.resolve(), tuple(dict.fromkeys(makes)), tuple(dict.fromkeys(needs)))
+
+
+def _texts(node: ast.expr, names: Mapping[str, str]) -> list[str]:
+    """The texts of a literal, a known name, an f-string, a tuple or a list; what is computed otherwise is not seen."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return [text]
+        case ast.Name(id=name):
+            return [names[name]] if name in names else []
+        case ast.JoinedStr(values=parts):
+            texts = [_texts(part.value if isinstance(part, ast.FormattedValue) else part, names) for part in parts]
+            return ["".join(text for (text,) in texts)] if all(len(found) == 1 for found in texts) else []
+        case ast.Tuple(elts=items) | ast.List(elts=items):
+            return [text for item in items for text in _texts(item, names)]
+    return []
+
+
+def in_order(notebooks: Sequence[Notebook]) -> list[Notebook]:
+    """The notebooks, each after those among them that make what it needs. Raises UserError for a circle."""
+    maker = {name: notebook for notebook in notebooks for name in notebook.makes}
+    graph = {n.path: [maker[need].path for need in n.needs if need in maker] for n in notebooks}
+    try:
+        order = list(graphlib.TopologicalSorter(graph).static_order())
+    except graphlib.CycleError as error:
+        circle = ", ".join(dict.fromkeys(path.name for path in error.args[1]))
+        raise UserError(f"these notebooks need each other's results: {circle}; take one `needs` out") from None
+    return sorted(notebooks, key=lambda n: order.index(n.path))
+
+
+def defaults(path: Path) -> dict[str, object]:
+    """A notebook's parameters with their default values, as papermill sees them."""
+    import papermill
+
+    _load(path)
+    found = papermill.inspect_notebook(str(path))
+    return {name: ast.literal_eval(facts["default"]) for name, facts in found.items()}
+
+
+def _load(path: Path) -> nbformat.NotebookNode:
+    try:
+        return nbformat.read(path, as_version=4)
+    except FileNotFoundError:
+        raise UserError(f"there is no notebook {path}; `python -m common.study list` names them all") from None
+    except Exception as error:  # nbformat has a dozen kinds
+        raise UserError(f"{path} is no notebook ({type(error).__name__})") from None
+
+
+def parameters_for(path: Path, given: Mapping[str, str]) -> dict[str, object]:
+    """What has to be injected: the given texts in their parameters' types, without those that equal the default.
+
+    A PROFILE that stands for the same profile as the default does is left out too, so that the executed notebook can
+    be committed as it is. Raises UserError for an unknown name or a value of another type.
+    """
+    known = defaults(path)
+    check_known(given, [path])
+    values = {name: _typed(name, text, known[name]) for name, text in given.items()}
+    if "PROFILE" in values and resolve(str(values["PROFILE"])) == resolve(str(known["PROFILE"])):
+        del values["PROFILE"]
+    return {name: value for name, value in values.items() if value != known[name]}
+
+
+def check_known(given: Iterable[str], paths: Iterable[Path]) -> None:
+    """Raises UserError for a name that is a parameter of none of the notebooks; papermill itself would only warn."""
+    known = list(dict.fromkeys(name for path in paths for name in defaults(path)))
+    if unknown := [name for name in given if name not in known]:
+        raise UserError(f"there is no parameter {', '.join(unknown)}; choose from {', '.join(known)}")
+
+
+def _typed(name: str, text: str, default: object) -> object:
+    if isinstance(default, str):
+        return text
+    try:
+        value = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
+    except (ValueError, SyntaxError):
+        value = text
+    if isinstance(default, float) and type(value) is int:
+        value = float(value)
+    if default is not None and type(value) is not type(default):
+        raise UserError(f"{name} wants a value like {default!r}, not '{text}'")
+    return value
+
+
+def execute(notebook: Notebook, profile: str, given: Mapping[str, str] | None = None) -> Path:
+    """Run one notebook from its own folder; returns the executed copy, stderr left out of it.
+
+    What cells write to stderr (progress bars) goes to this process's stderr as it comes. Raises UserError with the
+    cell's own line where a cell raised one, and where the kernel died; any other error of a cell ends in RuntimeError.
+    """
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    values = parameters_for(notebook.path, {"PROFILE": profile, **(given or {})})
+    target = executed_path(notebook, profile)
+    writable(target.parent)
+    _set_environment()
+    try:
+        with writing(target):
+            papermill.execute_notebook(
+                notebook.path,
+                target,
+                values,
+                kernel_name="python3",
+                progress_bar=False,
+                stderr_file=sys.stderr,
+                start_timeout=180,
+                iopub_timeout=120,  # a busy machine is slow to answer; four seconds, the default, is too few
+                extra_arguments=["--log-level=CRITICAL"],  # the kernel's talk about its own sockets
+                cwd=notebook.path.parent,
+            )
+    except PapermillExecutionError as error:
+        if error.ename == "UserError":
+            raise UserError(f"{notebook.name}: {error.evalue}") from None
+        raise RuntimeError(f"{notebook.name}, {error}\nthe notebook up to there: {target}") from None
+    except DeadKernelError:
+        raise UserError(
+            f"{notebook.name}: the kernel died, most often for want of memory; close other programs or take a smaller "
+            "batch, then run again: it goes on where it was"
+        ) from None
+    executed = _load(target)
+    for cell in executed.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+    replace_text(target, nbformat.writes(executed) + "\n")
+    return target
+
+
+def executed_path(notebook: Notebook, profile: str) -> Path:
+    """Where a notebook's executed copy goes."""
+    return (outputs() / "notebooks" / profile / notebook.name.lstrip("/")).resolve()
+
+
+def _set_environment() -> None:
+    """For the kernels: this interpreter's kernelspec and this `common` before any other, quiet tokenizers, calm bars."""
+    os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
+    os.environ["JUPYTER_PATH"] = str(Path(sys.prefix) / "share" / "jupyter")  # always searched first
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ["PYTHONHASHSEED"] = "0"
+    os.environ.setdefault("TQDM_MININTERVAL", "1" if sys.stderr.isatty() else "20")
+
+
+def run(notebooks: Sequence[Notebook], profile: str, given: Mapping[str, str]) -> None:
+    """Execute the notebooks in order, then print and save the profile's comparison.
+
+    A parameter goes to the notebooks that have it; one that none of them has is refused.
+    """
+    start = time.monotonic()
+    check_known(given, [notebook.path for notebook in notebooks])
+    own = [{name: given[name] for name in given if name in defaults(notebook.path)} for notebook in notebooks]
+    for notebook, texts in zip(notebooks, own, strict=True):  # all of them before the first one runs
+        parameters_for(notebook.path, {"PROFILE": profile, **texts})
+    records = read_records(profile)
+    for number, notebook in enumerate(notebooks, 1):
+        costs = [record["cost"] for record in records if record["notebook"] == notebook.name]
+        seconds = sum(cost["train_seconds"] + cost["eval_seconds"] for cost in costs)
+        note = f" · about {_minutes(seconds)} the last time" if seconds else ""
+        print(f"[{number}/{len(notebooks)}] {notebook.name}{note}", flush=True)
+        begun = time.monotonic()
+        execute(notebook, profile, own[number - 1])
+        print(f"[{number}/{len(notebooks)}] {notebook.name} done in {_minutes(time.monotonic() - begun)}", flush=True)
+    where = f"records: {_shown(folder(profile))} · executed notebooks: {_shown(outputs() / 'notebooks' / profile)}"
+    if read_records(profile):
+        where += f" · figure: {_shown(save_comparison(profile)[1])}"
+        print(f"\n{plain(profile)}\n")
+    print(f"done in {_minutes(time.monotonic() - start)} · {where}")
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.1f} min"
+
+
+def _shown(path: Path) -> str:
+    path = path.resolve()
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)
+
+
+def publish(notebooks: Sequence[Notebook], profile: str) -> None:
+    """Put the executed copies' outputs into the repository's notebooks.
+
+    Raises UserError, before anything is written, for a copy that is missing, was stopped, was run with other
+    parameters, or whose code is no longer the notebook's.
+    """
+    merged = {notebook.path: _merged(notebook, profile) for notebook in notebooks}
+    for path, content in merged.items():
+        replace_text(path, nbformat.writes(content) + "\n")
+        subprocess.run([sys.executable, "-m", "nbstripout", *NBSTRIPOUT, str(path)], check=True)
+        print(f"published {_shown(path)}")
+
+
+def _merged(notebook: Notebook, profile: str) -> nbformat.NotebookNode:
+    copy = executed_path(notebook, profile)
+    if not copy.exists():
+        raise UserError(f"{notebook.name} was not run at profile {profile}; `python -m common.study run` does it")
+    source, executed = _load(notebook.path), _load(copy)
+    cells, done = ([cell for cell in n.cells if cell.cell_type == "code"] for n in (source, executed))
+    if any("injected-parameters" in cell.metadata.get("tags", []) for cell in done):
+        raise UserError(f"{notebook.name} was run with other parameters than its own; run it without -p, then publish")
+    if [cell.source for cell in cells] != [cell.source for cell in done]:
+        raise UserError(f"{notebook.name} was changed after it was run; run it again, then publish")
+    if [cell.execution_count for cell in done] != list(range(1, len(done) + 1)):
+        raise UserError(f"{notebook.name} was not run to its end; run it again, then publish")
+    for cell, ran in zip(cells, done, strict=True):
+        cell.execution_count = ran.execution_count
+        cell.outputs = [output for output in ran.outputs if output.get("name") != "stderr"]
+    return source
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m common.study", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("list", help="the notebooks in the order in which they run")
+    for name, text in (("run", "execute notebooks and compare"), ("publish", "put outputs into the notebooks")):
+        verb = verbs.add_parser(name, help=text)
+        verb.add_argument("--profile", default="auto")
+        verb.add_argument("notebooks", nargs="*", type=Path, metavar="NOTEBOOK", help="default: all of them")
+        if name == "run":
+            verb.add_argument("-p", dest="parameters", action="append", default=[], metavar="NAME=VALUE")
+    arguments = parser.parse_args()
+    if arguments.verb == "list":
+        for notebook in find():
+            print(f"{notebook.name}: {', '.join(notebook.makes)} (needs {', '.join(notebook.needs) or 'nothing'})")
+        return 0
+    profile = resolve(arguments.profile).name
+    chosen = in_order([read(path) for path in arguments.notebooks]) if arguments.notebooks else find()
+    if not chosen:
+        raise UserError("there is no notebook in this repository yet")
+    if arguments.verb == "publish":
+        publish(chosen, profile)
+        return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: the kernel is shut down with us
+    run(chosen, profile, _pairs(arguments.parameters))
+    return 0
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, str]:
+    pairs = dict(text.partition("=")[::2] for text in texts)
+    if wrong := [text for text in texts if "=" not in text]:
+        raise UserError(f"-p {wrong[0]} has no value; write it as -p {wrong[0]}=VALUE")
+    if "PROFILE" in pairs:
+        raise UserError("give the profile as --profile NAME, not with -p")
+    return pairs
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,109 @@
+"""What the package promises as a whole: its layers, what its light parts do not import, sizes, pins, no strangers."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# Each module imports only from those before it. A new module gets its place here.
+LAYERS = [
+    *("settings", "profiles", "synthetic", "data", "prompts", "sandbox", "scoring", "certify", "statistics"),
+    *("rewards", "preferences", "models", "generation", "evaluation", "training", "sweeps", "results", "notebook"),
+    "study",
+]
+MODULES = sorted(ROOT.glob("common/**/*.py"))
+MOST_LINES = 320
+
+
+def tracked() -> list[Path]:
+    """What is or would be committed."""
+    names = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    ).stdout
+    return [path for name in names.decode().split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def owner(path: Path) -> str:
+    """The name in LAYERS that a file belongs to; '' for the package's own __init__."""
+    return path.relative_to(ROOT / "common").parts[0].removesuffix(".py").replace("__init__", "")
+
+
+def imported(source: str) -> set[str]:
+    """The modules of `common` that a source imports, at any depth of the code."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports name the module in full"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        found |= {name.split(".")[1] for name in names if name.startswith("common.")}
+    return found
+
+
+def upward(source: str, layer: str) -> set[str]:
+    """What a module of `layer` imports although it stands above it."""
+    return {name for name in imported(source) if LAYERS.index(name) > LAYERS.index(layer)}
+
+
+def test_upward_sees_an_upward_import():
+    assert upward("from common import study, data\nimport common.settings", "scoring") == {"study"}
+    assert upward("def f():\n    from common.training import Recipe", "models") == {"training"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_module_is_short_and_imports_only_from_those_before_it(path):
+    source = path.read_text()
+    lines = len(source.splitlines())
+    assert lines <= MOST_LINES, f"{lines} lines; split it by what it owns"
+    if layer := owner(path):
+        assert layer in LAYERS, f"'{layer}' has no place in LAYERS"
+        assert not (above := upward(source, layer)), f"{layer} comes before {', '.join(sorted(above))}"
+    if path.name != "__main__.py" and source.strip():
+        assert ast.get_docstring(ast.parse(source)), "the first lines say what it covers and what it does not"
+
+
+def test_data_scoring_and_the_ledger_do_without_torch():
+    code = (
+        "import sys, common.scoring, common.data, common.results\n"
+        "from common.scoring import Scorer, Verdict\n"
+        "print(*sorted({'torch', 'transformers', 'trl', 'datasets'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_requirements_are_pinned_exactly_and_install_the_package():
+    lines = [line.partition("  #") for line in (ROOT / "requirements.txt").read_text().splitlines()]
+    names = [name for name, _, _ in lines if not name.startswith("#")]
+    assert names[0] == "-e ."
+    assert len(names) > 20 and not [name for name in names[1:] if not re.fullmatch(r"[\w-]+==\d[\w.]*", name)]
+    assert not [name for name, _, why in lines[1:] if not name.startswith("#") and not why.strip()]
+    assert not [name for name in names if "smollm2" in name], "the Makefile installs it without its dependencies"
+
+
+def test_installed_versions_are_the_pinned_ones():
+    from importlib.metadata import version
+
+    pins = dict(re.findall(r"^([\w-]+)==(\S+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
+    found = {name: version(name).partition("+")[0] for name in pins}
+    assert found == pins
+
+
+def test_nothing_of_one_machine_is_in_the_repository():
+    # Put together here, so that this file does not find itself.
+    strangers = ["/" + "work/", "." + "library", str(Path.home()) + "/"]
+    found = []
+    for path in tracked():
+        text = path.read_bytes().decode("utf-8", "replace")
+        found += [f"{path.relative_to(ROOT)}: {word}" for word in strangers if word in text]
+    assert not found

@@ -1,0 +1,109 @@
+"""Generation and evaluation on the tiny model: batches change nothing, and a stop changes nothing."""
+
+import pytest
+import torch
+
+from common import evaluation
+from common.data import load_examples
+from common.evaluation import evaluate
+from common.generation import batch_plan, complete
+from common.models import load_model
+from common.profiles import TINY_MODEL
+from common.prompts import prompt_ids
+
+SIZES = {"max_new_tokens": 12, "batch_size": 4}
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return load_model(TINY_MODEL)
+
+
+@pytest.fixture(scope="module")
+def test_rows():
+    return load_examples("embedded", "test", limit=10)
+
+
+def test_batch_plan_covers_each_row_once_longest_first():
+    plan = batch_plan([5, 9, 9, 1, 7], 2)
+    assert plan == [[1, 2], [4, 0], [3]]
+
+
+def test_a_batch_answers_as_one_row_at_a_time(loaded, test_rows):
+    prompts = [prompt_ids(example, loaded.tokenizer) for example in test_rows]
+    together = complete(loaded, prompts, max_new_tokens=12)
+    alone = [complete(loaded, [prompt], max_new_tokens=12)[0] for prompt in prompts]
+    assert together == alone
+
+
+def test_greedy_answers_are_the_arg_max_of_the_logits(loaded, test_rows):
+    ids = prompt_ids(test_rows[0], loaded.tokenizer)
+    expected = []
+    for _ in range(5):
+        with torch.inference_mode():
+            expected.append(loaded.model(torch.tensor([ids + expected])).logits[0, -1].argmax().item())
+    answer = complete(loaded, [ids], max_new_tokens=5)[0]
+    assert (answer.text, answer.new_tokens) == (loaded.tokenizer.decode(expected, skip_special_tokens=True), 5)
+
+
+def test_an_answer_ends_at_the_end_token(loaded, test_rows, monkeypatch):
+    """Make every token the end token but the first one that the model likes best."""
+    ids = prompt_ids(test_rows[0], loaded.tokenizer)
+    with torch.inference_mode():
+        first = loaded.model(torch.tensor([ids])).logits[0, -1].argmax().item()
+        second = loaded.model(torch.tensor([[*ids, first]])).logits[0, -1].argmax().item()
+    monkeypatch.setattr(loaded.model.generation_config, "eos_token_id", [second])
+    answer = complete(loaded, [ids], max_new_tokens=12)[0]
+    if second == first:
+        assert (answer.text, answer.new_tokens) == ("", 1)
+    else:
+        assert (answer.text, answer.new_tokens) == (loaded.tokenizer.decode([first]), 2)
+
+
+def test_stopped_and_gone_on_equals_not_stopped(loaded, test_rows, tmp_path, monkeypatch):
+    whole = evaluate(loaded, test_rows, folder=tmp_path / "whole", **SIZES)
+    calls = []
+
+    def stop_at_the_third(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return complete(*args, **kwargs)
+
+    monkeypatch.setattr(evaluation, "complete", stop_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(loaded, test_rows, folder=tmp_path / "stopped", **SIZES)
+    kept = tmp_path / "stopped" / "completions.jsonl"
+    kept.write_text(kept.read_text() + '{"seconds": 1.0, "answ')  # as a kill in the middle of a write leaves it
+    again = evaluate(loaded, test_rows, folder=tmp_path / "stopped", **SIZES)
+    assert len(calls) == 4  # ten rows in batches of four are three: two kept, one stopped, one made
+    assert again.rows == whole.rows
+    assert len(kept.read_text().splitlines()) == 3
+    done = evaluate(loaded, test_rows, folder=tmp_path / "stopped", **SIZES)
+    assert (len(calls), done) == (4, again)
+
+
+def test_rows_are_the_ledgers(loaded, test_rows, tmp_path):
+    report = evaluate(loaded, test_rows, folder=tmp_path, **SIZES)
+    assert [row["id"] for row in report.rows] == [example.id for example in test_rows]
+    assert {"completion", "sql", "match", "outcome", "complexity", "task_type", "new_tokens"} <= set(report.rows[0])
+    assert all(0 < row["new_tokens"] <= 12 for row in report.rows)
+    assert report.new_tokens == sum(row["new_tokens"] for row in report.rows)
+
+
+def test_a_perfect_answer_scores_one(loaded, test_rows, tmp_path, monkeypatch):
+    """The references as answers: the way from completion to verdict loses nothing."""
+    answers = {tuple(prompt_ids(e, loaded.tokenizer)): e.sql for e in test_rows}
+    monkeypatch.setattr(
+        evaluation,
+        "complete",
+        lambda loaded, prompts, **_: [evaluation_answer(answers[tuple(prompt)]) for prompt in prompts],
+    )
+    report = evaluate(loaded, test_rows, folder=tmp_path, **SIZES)
+    assert [row["score"] for row in report.rows] == [1.0] * 10
+
+
+def evaluation_answer(text):
+    from common.generation import Completion
+
+    return Completion(text, 3)

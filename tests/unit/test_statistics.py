@@ -1,0 +1,145 @@
+"""Expected values are worked out here, by hand or by a formula written out, never by the code under test."""
+
+import math
+import random
+
+import pytest
+
+from common.settings import UserError
+from common.statistics import holm, mean_interval, metrics, outcomes, paired_difference, paired_rows, slices
+
+
+def row(id: str, match: bool | None, **fields) -> dict:
+    return {
+        "id": id,
+        "complexity": "basic SQL",
+        "task_type": "data retrieval",
+        "match": match,
+        "robust_match": None,
+        "score": 1.0 if match else 0.35,
+        "published_match": bool(match),
+        "published_score": 1.0 if match else 0.7,
+        "rouge_l": 0.5,
+        "outcome": {True: "match", False: "mismatch", None: "reference_error"}[match],
+    } | fields
+
+
+def test_wilson_interval_is_the_formula():
+    n, p, z = 10, 0.3, 1.959963984540054
+    centre, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    found = mean_interval([True] * 3 + [False] * 7)
+    assert found.n == 10 and found.value == pytest.approx(0.3)
+    assert found.low == pytest.approx((centre - half) / (1 + z * z / n))
+    assert found.high == pytest.approx((centre + half) / (1 + z * z / n))
+
+
+def test_wilson_does_not_collapse_at_the_ends():
+    found = mean_interval([False] * 20)
+    assert found.low == pytest.approx(0) and 0.1 < found.high < 0.2
+
+
+def test_bootstrap_is_near_the_normal_interval_and_seeded():
+    rng = random.Random(3)
+    values = [rng.gauss(5, 2) for _ in range(400)]
+    mean = sum(values) / 400
+    error = math.sqrt(sum((v - mean) ** 2 for v in values) / 400 / 400)
+    found = mean_interval(values, seed=1, resamples=10_000)
+    assert found.value == pytest.approx(mean)
+    assert found.low == pytest.approx(mean - 1.96 * error, abs=0.1 * error)
+    assert found.high == pytest.approx(mean + 1.96 * error, abs=0.1 * error)
+    assert found == mean_interval(values, seed=1, resamples=10_000)
+    assert found != mean_interval(values, seed=2, resamples=10_000)
+
+
+def test_a_narrower_level_gives_a_narrower_interval():
+    values = [0.0, 0.2, 0.4, 1.0] * 10
+    wide, narrow = mean_interval(values), mean_interval(values, level=0.5)
+    assert wide.low < narrow.low < 0.4 < narrow.high < wide.high
+
+
+@pytest.mark.parametrize(
+    "values, expected", [([], (None, None, None, 0)), ([0.25], (0.25, 0.25, 0.25, 1)), ([0.5] * 9, (0.5, 0.5, 0.5, 9))]
+)
+def test_nothing_and_no_spread(values, expected):
+    found = mean_interval(values)
+    assert (found.value, found.low, found.high, found.n) == pytest.approx(expected)
+    assert found.as_dict() == {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
+
+
+def test_paired_difference_of_booleans():
+    # 12 rows turned right, 3 turned wrong, 25 stayed: the difference is 9/40.
+    a = [False] * 12 + [True] * 3 + [True] * 10 + [False] * 15
+    b = [True] * 12 + [False] * 3 + [True] * 10 + [False] * 15
+    found = paired_difference(a, b)
+    assert found.value == pytest.approx(9 / 40) and found.n == 40
+    error = math.sqrt(((12 + 3) / 40 - (9 / 40) ** 2) / 40)
+    assert found.low == pytest.approx(9 / 40 - 1.96 * error, abs=0.02)
+    assert found.high == pytest.approx(9 / 40 + 1.96 * error, abs=0.02)
+    # McNemar's exact test: 12 or more of 15 discordant pairs one way, twice.
+    assert found.p == pytest.approx(2 * sum(math.comb(15, k) for k in range(12, 16)) / 2**15)
+
+
+def test_pairing_takes_out_what_both_share():
+    rng = random.Random(0)
+    a = [rng.random() for _ in range(60)]
+    b = [value + 0.1 for value in a]
+    found = paired_difference(a, b)
+    assert found.low == pytest.approx(0.1) and found.high == pytest.approx(0.1) and found.p is None
+
+
+def test_paired_difference_of_equal_runs_and_of_nothing():
+    assert paired_difference([True, False], [True, False]).p == 1.0
+    assert paired_difference([], []).value is None
+    with pytest.raises(ValueError, match="2 and 1"):
+        paired_difference([True, False], [True])
+
+
+def test_holm_by_hand():
+    # sorted: .01 x 4, .02 x 3, .03 x 2, .5 x 1
+    assert holm([0.03, 0.01, 0.5, 0.02]) == pytest.approx([0.06, 0.04, 0.5, 0.06])
+    # never decreasing in rank, never above 1
+    assert holm([0.02, 0.021, 0.9]) == pytest.approx([0.06, 0.06, 0.9])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_metrics_leave_unscorable_rows_out_of_the_strict_means_only():
+    rows = [row("a", True), row("b", False), row("c", None, score=0.0, rouge_l=0.2), row("d", True, robust_match=False)]
+    found = metrics(rows)
+    assert list(found) == [
+        "match",
+        "score",
+        "published_score",
+        "published_match",
+        "robust_match",
+        "rouge_l",
+        "scorable",
+    ]
+    assert (found["match"]["value"], found["match"]["n"]) == (pytest.approx(2 / 3), 3)
+    assert (found["score"]["value"], found["score"]["n"]) == (pytest.approx((1 + 0.35 + 1) / 3), 3)
+    assert (found["published_score"]["value"], found["published_score"]["n"]) == (pytest.approx(3.4 / 4), 4)
+    assert (found["published_match"]["value"], found["published_match"]["n"]) == (0.5, 4)
+    assert (found["robust_match"]["value"], found["robust_match"]["n"]) == (0.0, 1)
+    assert (found["rouge_l"]["value"], found["rouge_l"]["n"]) == (pytest.approx(1.7 / 4), 4)
+    assert (found["scorable"]["value"], found["scorable"]["n"]) == (0.75, 4)
+    assert metrics(rows[:3])["robust_match"] == {"value": None, "low": None, "high": None, "n": 0}
+    assert outcomes(rows) == {"match": 2, "mismatch": 1, "reference_error": 1}
+
+
+def test_slices():
+    rows = [row("a", True), row("b", False, complexity="CTEs"), row("c", None, complexity="CTEs"), row("d", False)]
+    found = slices(rows + [row("e", True, complexity="", task_type="")])
+    assert {name: (s["match"]["value"], s["match"]["n"]) for name, s in found["complexity"].items()} == {
+        "basic SQL": (0.5, 2),
+        "CTEs": (0.0, 1),
+    }
+    assert found["task_type"]["data retrieval"]["score"]["value"] == pytest.approx((1 + 0.35 + 0.35) / 3)
+
+
+def test_paired_rows_align_by_id_or_refuse():
+    a, b = [row("x", True), row("y", False)], [row("y", True), row("x", False)]
+    assert [(p["match"], q["match"]) for p, q in zip(*paired_rows(a, b), strict=True)] == [(True, False), (False, True)]
+    with pytest.raises(UserError, match="1 are in one of them only, 'z'"):
+        paired_rows(a, [*b, row("z", True)])
+    with pytest.raises(UserError, match="same rows"):
+        paired_rows(a, [*b, row("y", True)])

