@@ -187,8 +187,8 @@ def _device_name() -> str:
 
 def cost_table(report: Report, trained: Trained | None = None) -> pandas.DataFrame:
     """What the run cost on this machine; compare only within one machine."""
-    cost = {key: value for key, value in _cost(report, trained).items() if value}
-    return pandas.DataFrame({"value": {key: round(value, 2) for key, value in cost.items()}})
+    cost = {key: f"{value:,.1f}" for key, value in _cost(report, trained).items() if value}
+    return pandas.DataFrame({"value": cost})
 
 
 def _stage(trained: Trained) -> dict:

@@ -17,21 +17,27 @@ SYSTEM = (
 )
 # Every pattern takes what is left where its end mark is missing, so that no text costs more than linear time.
 _THINK = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL | re.IGNORECASE)
-_FENCE = re.compile(r"```[ \t]*([A-Za-z0-9_+-]*)[ \t]*\r?\n?(.*?)(?:```|\Z)", re.DOTALL)
 _START = re.compile(
     r"(?:SELECT|WITH|INSERT|REPLACE|UPDATE|DELETE|CREATE|ALTER|DROP|VALUES|EXPLAIN|PRAGMA|ATTACH|DETACH|VACUUM|REINDEX|ANALYZE"
     r"|BEGIN|COMMIT|ROLLBACK|SAVEPOINT)\b",
     re.IGNORECASE,
 )
+# The label of a fence, such as sql, is no statement's first word: ```SELECT 1``` has none.
+_FENCE = re.compile(
+    rf"(```|~~~)[ \t]*((?!{_START.pattern})[a-z0-9_+-]*)[ \t]*\r?\n?(.*?)(?:\1|\Z)", re.DOTALL | re.IGNORECASE
+)
 # A statement behind prose: at the start of a line, behind a colon, or in inline code.
 _OPENING = re.compile(rf"(?:^|([\n:`]))[ \t]*(?={_START.pattern})", re.IGNORECASE)
-_TOKEN = re.compile(r"'[^']*(?:'|\Z)|\"[^\"]*(?:\"|\Z)|--[^\n]*|/\*.*?(?:\*/|\Z)|;", re.DOTALL)
-_WORD = re.compile(r"\s*([^\W\d_])")
+# Inline code ends at the first backtick that opens no quoted name; such a name stands behind a space or an operator.
+_INLINE = re.compile(r"(?>(?:[^`]*+(?<=[\s(,.=<>])`[^`]*+`)*+[^`]*+)(?=`)")
+# What a semicolon may stand before: a statement, another semicolon, or the end of a trigger or a transaction.
+_NEXT = re.compile(rf"{_START.pattern}|;|END(?=\s*(?:;|TRANSACTION\b|\Z))", re.IGNORECASE)
 # A blank line before a capitalised word that is no SQL keyword: an explanation begins.
-_PARAGRAPH = re.compile(
-    r"\n[ \t]*\n(?=[A-Z][a-z]+[ ,])(?!(?:From|Where|Group|Order|Having|Limit|Join|Left|Inner|Cross|On|And|Or|Union"
+_PARAGRAPH = (
+    r"\n[ \t\r]*\n(?=[A-Z][a-z]+[ ,])(?!(?:From|Where|Group|Order|Having|Limit|Join|Left|Inner|Cross|On|And|Or|Union"
     r"|Intersect|Except|Values|Set|Select)\b)"
 )
+_TOKEN = re.compile(rf"'[^']*(?:'|\Z)|\"[^\"]*(?:\"|\Z)|--[^\n]*|/\*.*?(?:\*/|\Z)|;|{_PARAGRAPH}", re.DOTALL)
 
 
 def messages(example: Example) -> list[dict[str, str]]:
@@ -69,10 +75,10 @@ def extract_sql(completion: Any) -> str:
     text = completion if isinstance(completion, str) else ""
     text = _THINK.sub("", text)
     text = re.split(r"</think>", text, flags=re.IGNORECASE)[-1]  # the prompt may have opened the block
-    blocks = [(label.lower(), body.strip()) for label, body in _FENCE.findall(text)]
+    blocks = [(label.lower(), body.strip()) for _, label, body in _FENCE.findall(text)]
     statements = [(label, body) for label, body in blocks if _begins_statement(body)]
     if statements:
-        return next((body for label, body in statements if label.startswith("sql")), statements[0][1])
+        text = next((body for label, body in statements if label.startswith("sql")), statements[0][1])
     return _without_prose(text.strip())
 
 
@@ -80,9 +86,8 @@ def _begins_statement(text: str) -> bool:
     return _START.match(_after_comments(text)) is not None
 
 
-def _after_comments(text: str) -> str:
-    """The text from its first character that is neither space nor in a comment; linear in its length."""
-    at = 0
+def _after_comments(text: str, at: int = 0) -> str:
+    """What follows `at` from the first character that is neither space nor in a comment, cut short; linear in time."""
     while at < len(text):
         if text[at].isspace():
             at += 1
@@ -107,11 +112,14 @@ def _without_prose(text: str) -> str:
             return text.strip("`").strip()
         text = text[opening.end() :]
         if opening.group(1) == "`":
-            text = text[: text.rfind("`")] if "`" in text else text
+            inline = _INLINE.match(text)
+            text = inline.group() if inline else text.rpartition("`")[0] or text
     text = text.split("```", maxsplit=1)[0]
     for token in _TOKEN.finditer(text):
         if token.group() == ";":
-            word = _WORD.match(text, token.end())
-            if word and not _START.match(text, word.start(1)):
+            rest = _after_comments(text, token.end())
+            if rest and not _NEXT.match(rest):
                 return text[: token.end()].strip()
-    return _PARAGRAPH.split(text, maxsplit=1)[0].strip()
+        elif token.group().isspace():  # a paragraph's end
+            return text[: token.start()].strip()
+    return text.strip()

@@ -206,7 +206,7 @@ def executed_path(notebook: Notebook, profile: str) -> Path:
 
 
 def _set_environment() -> None:
-    """For the kernels: this interpreter's kernelspec and this `common` before any other, quiet tokenizers, calm bars."""
+    """For the kernels: this `common` and this interpreter before any other, quiet tokenizers, calm bars."""
     os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
     os.environ["JUPYTER_PATH"] = str(Path(sys.prefix) / "share" / "jupyter")  # always searched first
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
