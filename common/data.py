@@ -57,7 +57,7 @@ def load_examples(source: str, split: str, *, limit: int | None = None, seed: in
     elif source.startswith("spider:"):
         examples = _spider(Path(source.removeprefix("spider:")).expanduser(), split, seed)
     else:
-        examples = _file_split(load_file(source), split, seed)
+        examples = _file_split(_rows_of(source), split, seed)
     if not examples:
         raise UserError(f"{source} has no rows in split '{split}'; give a larger file or another split")
     if limit is not None and len(examples) < limit:
@@ -126,10 +126,9 @@ def _embedded(split: str, limit: int | None, seed: int) -> list[Example]:
 def _gretel(commit: str | None, split: str, limit: int | None, seed: int) -> list[Example]:
     if split == "test_unseen":
         raise UserError("gretel has the splits train, validation and test; test_unseen is only in embedded and spider")
+    commit, name = _gretel_commit(commit), "test" if split == "test" else "train"
     import datasets
 
-    name = "test" if split == "test" else "train"
-    commit = _gretel_commit(commit)
     try:
         rows = datasets.load_dataset(GRETEL, split=name, revision=commit)
     except Exception as error:  # the hub's client raises a dozen kinds

@@ -19,7 +19,7 @@ from common.generation import batch_plan, complete
 from common.models import LoadedModel
 from common.prompts import extract_sql, prompt_ids
 from common.scoring import Scorer
-from common.settings import writable, writing
+from common.settings import UserError, writable, writing
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ def evaluate(
     databases: int = 0,
 ) -> Report:
     """Answer and score `examples`; answers are kept in `folder`/completions.jsonl, which must belong to this model,
-    these examples and this decoding alone. Raises UserError where the disk refuses."""
+    these examples and this decoding alone. References that cannot be scored are named on stdout before any time is
+    spent. Raises UserError where none can be scored, and where the disk refuses."""
+    report_unscorable(examples)
     prompts = [prompt_ids(example, loaded.tokenizer) for example in examples]
     plan = batch_plan([len(prompt) for prompt in prompts], batch_size)
     path = writable(folder) / "completions.jsonl"
@@ -71,6 +73,18 @@ def evaluate(
     return Report(rows, sum(batch["seconds"] for batch in batches), sum(a["new_tokens"] for a in answers))
 
 
+def report_unscorable(examples: Sequence[Example]) -> None:
+    """Print in one line which references cannot be scored, if any. Raises UserError where that is all of them."""
+    with Scorer(workers=os.cpu_count() or 1) as scorer:
+        verdicts = scorer.score_batch([(example, example.sql) for example in examples])
+    bad = [f"{e.id} ({v.detail})" for e, v in zip(examples, verdicts, strict=True) if v.match is None]
+    if len(bad) == len(examples):
+        raise UserError(f"no reference can be scored; the first is {bad[0]}: mend sql_context and sql in the data")
+    if bad:
+        more = ", …" if len(bad) > 3 else ""
+        print(f"{len(bad)} of {len(examples)} references cannot be scored, left out of means: {', '.join(bad[:3])}{more}")
+
+
 def prediction_row(example: Example, answer: dict, verdict) -> dict:
     """One row of the ledger's predictions: enough to recompute every figure without the model."""
     return {
@@ -86,18 +100,8 @@ def prediction_row(example: Example, answer: dict, verdict) -> dict:
 
 def _answered(path: Path) -> list[dict]:
     """The whole batches that are on disk; a line cut short by a kill is taken off the file."""
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    whole = []
-    for line in lines:
-        try:
-            whole.append(json.loads(line) if line.endswith("\n") else None)
-        except ValueError:
-            whole.append(None)
-        if whole[-1] is None:
-            whole.pop()
-            break
-    if len(whole) < len(lines):
-        path.write_text("".join(lines[: len(whole)]), encoding="utf-8")
-    return whole
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        path.write_text(whole, encoding="utf-8")
+    return [json.loads(line) for line in whole.splitlines()]

@@ -37,7 +37,7 @@ _PARAGRAPH = (
     r"\n[ \t\r]*\n(?=[A-Z][a-z]+[ ,])(?!(?:From|Where|Group|Order|Having|Limit|Join|Left|Inner|Cross|On|And|Or|Union"
     r"|Intersect|Except|Values|Set|Select)\b)"
 )
-_TOKEN = re.compile(rf"'[^']*(?:'|\Z)|\"[^\"]*(?:\"|\Z)|--[^\n]*|/\*.*?(?:\*/|\Z)|;|{_PARAGRAPH}", re.DOTALL)
+_TOKEN = re.compile(rf"'[^']*(?:'|\Z)|\"[^\"]*(?:\"|\Z)|--[^\n]*|/\*.*?(?:\*/|\Z)|;[;\s]*|{_PARAGRAPH}", re.DOTALL)
 
 
 def messages(example: Example) -> list[dict[str, str]]:
@@ -73,7 +73,7 @@ def extract_sql(completion: Any) -> str:
     a semicolon ends the statement or a blank line parts them. What cannot be told apart is kept: the database judges.
     """
     text = completion if isinstance(completion, str) else ""
-    text = _THINK.sub("", text)
+    text = _THINK.sub("\n", text)
     text = re.split(r"</think>", text, flags=re.IGNORECASE)[-1]  # the prompt may have opened the block
     blocks = [(label.lower(), body.strip()) for _, label, body in _FENCE.findall(text)]
     statements = [(label, body) for label, body in blocks if _begins_statement(body)]
@@ -116,7 +116,7 @@ def _without_prose(text: str) -> str:
             text = inline.group() if inline else text.rpartition("`")[0] or text
     text = text.split("```", maxsplit=1)[0]
     for token in _TOKEN.finditer(text):
-        if token.group() == ";":
+        if token.group()[0] == ";":
             rest = _after_comments(text, token.end())
             if rest and not _NEXT.match(rest):
                 return text[: token.end()].strip()

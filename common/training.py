@@ -213,6 +213,7 @@ def _train(
         save_steps=recipe.save_every,
         save_total_limit=2,
         logging_steps=1 if steps <= 200 else 10,
+        logging_nan_inf_filter=False,  # a loss that is no number has to be seen
         report_to="none",
         disable_tqdm=True,
         seed=recipe.seed,
@@ -238,7 +239,7 @@ def _train(
         for entry in trainer.state.log_history
         if "loss" in entry or "eval_loss" in entry
     ]
-    if not all(math.isfinite(entry.get("loss", 0.0)) for entry in curve):
+    if not all(math.isfinite(value) for entry in curve for value in entry.values()):
         raise UserError("the training loss is not a number; lower the learning rate")
     return {"curve": curve, "seconds": clock.seconds, "peak_memory_bytes": peak}
 
@@ -273,7 +274,7 @@ class _Clock(TrainerCallback):
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if logs and "loss" in logs:
-            self._bar.set_postfix(loss=f"{float(logs['loss']):.3f}")
+            self._bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
 
     def on_save(self, args, state, control, **kwargs):
         self._path.write_text(json.dumps(self.seconds))

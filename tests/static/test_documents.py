@@ -43,6 +43,8 @@ def absent(text: str, folder: Path) -> list[str]:
 
 
 def _exists(name: str, folder: Path) -> bool:
+    if "/" not in name and any(folder.glob(f"*/{name}")):  # a file of each of the folder's folders
+        return True
     return any(folder.glob(name)) if "*" in name else (folder / name).exists()
 
 

@@ -1,5 +1,7 @@
 """Generation and evaluation on the tiny model: batches change nothing, and a stop changes nothing."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from common.generation import batch_plan, complete
 from common.models import load_model
 from common.profiles import TINY_MODEL
 from common.prompts import prompt_ids
+from common.settings import UserError
 
 SIZES = {"max_new_tokens": 12, "batch_size": 4}
 
@@ -101,6 +104,17 @@ def test_a_perfect_answer_scores_one(loaded, test_rows, tmp_path, monkeypatch):
     )
     report = evaluate(loaded, test_rows, folder=tmp_path, **SIZES)
     assert [row["score"] for row in report.rows] == [1.0] * 10
+
+
+def test_references_that_cannot_be_scored_are_named_before_time_is_spent(loaded, test_rows, tmp_path, capsys):
+    broken = replace(test_rows[0], id="broken", schema="this is no SQL")
+    evaluate(loaded, [broken, *test_rows[1:4]], folder=tmp_path / "one", **SIZES)
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 1
+    assert said[0].startswith("1 of 4 references cannot be scored, left out of means: broken (the schema does not load")
+    with pytest.raises(UserError, match="no reference can be scored; the first is broken .*mend sql_context"):
+        evaluate(loaded, [broken], folder=tmp_path / "all", **SIZES)
+    assert not (tmp_path / "all").exists()
 
 
 def evaluation_answer(text):

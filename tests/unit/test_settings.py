@@ -190,8 +190,8 @@ def test_a_disk_that_refuses_is_one_line(tmp_path, monkeypatch, code):
     monkeypatch.setattr(Path, "write_bytes", refuse)
     with pytest.raises(UserError) as error:
         writable(tmp_path / "new")
-    expected = f"cannot write {tmp_path}/new: {os.strerror(code)}; free some space, or set TEXT_TO_SQL_OUTPUTS to another"
-    assert str(error.value) == f"{expected} folder"
+    mend = "free some space, or set TEXT_TO_SQL_OUTPUTS to another folder"
+    assert str(error.value) == f"cannot write {tmp_path}/new: {os.strerror(code)}; {mend}"
 
 
 def test_a_folder_that_may_not_be_written(tmp_path):
