@@ -82,7 +82,8 @@ def report_unscorable(examples: Sequence[Example]) -> None:
         raise UserError(f"no reference can be scored; the first is {bad[0]}: mend sql_context and sql in the data")
     if bad:
         more = ", …" if len(bad) > 3 else ""
-        print(f"{len(bad)} of {len(examples)} references cannot be scored, left out of means: {', '.join(bad[:3])}{more}")
+        first = ", ".join(bad[:3])
+        print(f"{len(bad)} of {len(examples)} references cannot be scored, left out of means: {first}{more}")
 
 
 def prediction_row(example: Example, answer: dict, verdict) -> dict:

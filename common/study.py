@@ -20,7 +20,7 @@ from pathlib import Path
 import nbformat
 
 from common.profiles import resolve
-from common.results import folder, read_records, save_comparison
+from common.results import folder, read_records, readme, save_comparison
 from common.results.comparison import plain
 from common.results.ledger import replace_text
 from common.settings import ROOT, UserError, outputs, run_cli, writable, writing
@@ -237,6 +237,8 @@ def run(notebooks: Sequence[Notebook], profile: str, given: Mapping[str, str]) -
     if read_records(profile):
         where += f" · figure: {_shown(save_comparison(profile)[1])}"
         print(f"\n{plain(profile)}\n")
+        if folder(profile).parent == ROOT / "results" and profile != readme.SCRATCH:
+            readme.update()  # README and records go together, or `make check` is red
     print(f"done in {_minutes(time.monotonic() - start)} · {where}")
 
 
@@ -297,8 +299,6 @@ def main() -> int:
         return 0
     profile = resolve(arguments.profile).name
     chosen = in_order([read(path) for path in arguments.notebooks]) if arguments.notebooks else find()
-    if not chosen:
-        raise UserError("there is no notebook in this repository yet")
     if arguments.verb == "publish":
         publish(chosen, profile)
         return 0

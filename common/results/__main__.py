@@ -2,20 +2,14 @@
 
 import argparse
 import os
-import re
 from dataclasses import asdict
 from pathlib import Path
 
 from common.data import ids_hash, load_examples
 from common.prompts import extract_sql
-from common.results import comparison, ledger
-from common.settings import ROOT, UserError, run_cli, writing
+from common.results import comparison, ledger, readme
+from common.settings import UserError, run_cli
 from common.statistics import metrics, outcomes, slices
-
-_BLOCK = re.compile(
-    r"(<!-- results:(?:(?P<name>[\w-]+):)?begin -->\n)(.*?)(<!-- results:(?:(?P=name):)?end -->)", re.DOTALL
-)
-SCRATCH = "smoke"  # its records come from random weights and are never shown
 
 
 def rescore(path: Path) -> str:
@@ -51,48 +45,6 @@ def rescore(path: Path) -> str:
     return f"{record['profile']}/{record['method']}: {changed} of {len(judged)} verdicts changed"
 
 
-def block(name: str | None = None) -> str:
-    """What stands between a README's markers: every shown profile, or the one of that name."""
-    profiles = list(dict.fromkeys(path.parent.name for path in ledger.record_paths() if path.parent.name != SCRATCH))
-    if name and name not in profiles:
-        raise UserError(f"a README asks for the results of '{name}', which has no records; run it or drop the block")
-    shown = [name] if name else profiles
-    return "\n\n".join(map(_profile_block, shown)) if shown else "No run is recorded yet; `make run` does it."
-
-
-def _profile_block(profile: str) -> str:
-    figure = ledger.folder(profile) / "comparison.png"
-    text = comparison.markdown(profile)
-    if figure.exists() and figure.is_relative_to(ROOT):
-        text += f"\n\n![Strict match of each method at profile {profile}]({figure.relative_to(ROOT)})"
-    return text
-
-
-def generated(text: str) -> str:
-    """A README's text with every results block made anew."""
-    return _BLOCK.sub(lambda found: f"{found[1]}{block(found['name'])}\n{found[4]}", text)
-
-
-def readme(check: bool) -> int:
-    """Write README.md's blocks; with `check` only say whether they differ. Raises UserError without README or block."""
-    path = ROOT / "README.md"
-    if not path.exists() or not _BLOCK.search(text := path.read_text(encoding="utf-8")):
-        raise UserError(
-            "README.md is missing or has no line '<!-- results:begin -->' with '<!-- results:end -->' below it"
-        )
-    wanted = generated(text)
-    if text == wanted:
-        print("README.md agrees with the records")
-    elif check:
-        print("README.md differs from the records; `python -m common.results readme` writes it anew")
-        return 1
-    else:
-        with writing(path):
-            ledger.replace_text(path, wanted)
-        print("README.md: results written from the records")
-    return 0
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m common.results", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -104,7 +56,7 @@ def main() -> int:
     verb.add_argument("--check", action="store_true", help="only compare; exit code 1 where they differ")
     arguments = parser.parse_args()
     if arguments.verb == "readme":
-        return readme(arguments.check)
+        return readme.update(check=arguments.check)
     if arguments.verb == "table":
         print(comparison.markdown(arguments.profile))
         return 0

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 from common import study
-from common.results.__main__ import generated
+from common.results.readme import generated
 
 ROOT = Path(__file__).resolve().parents[2]
 READMES = [path for path in sorted(ROOT.glob("**/README.md")) if not path.relative_to(ROOT).parts[0].startswith(".")]
@@ -19,7 +19,7 @@ _CODE = re.compile(r"`([^`\n]+)`")
 _LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
 _FILE = re.compile(r"[\w.-]+(/[\w.*-]+)*(/|\.(py|ipynb|md|json|jsonl|csv|txt|toml|cff|png))")
 # A share such as .45 or 0.451, or a percentage; versions (3.11), sizes (0.6B) and learning rates (1e-3) are none.
-_RESULT = re.compile(r"(?<![\w.,])0?\.\d{2,}(?![\w.])|(?<![\w.])\d+(\.\d+)?\s?%")
+_RESULT = re.compile(r"(?<![\w.,])0?\.\d{2,}(?!\w|\.\d)|(?<![\w.])\d+(\.\d+)?\s?%")
 
 
 def typed_results(text: str) -> list[str]:
@@ -94,6 +94,7 @@ def test_every_folder_of_notebooks_has_a_readme():
     "text, found",
     [
         ("match is 0.45 here", ["0.45"]),
+        ("It rose to 0.61. It fell to .25, later.", ["0.61", ".25"]),
         ("rose by .254, to 61 % or 61.5%", [".254", "61 %", "61.5%"]),
         ("`0.45` and\n```\n0.45\n```\n<!-- results:begin -->\n0.45\n<!-- results:end -->\n$0.75 x$", []),
         ("Python 3.11, torch 2.13.0, Qwen3-0.6B, 1e-3, 0.7 times, 16 GB, 4-bit", []),

@@ -9,7 +9,7 @@ import pytest
 from common import results
 from common.data import ids_hash
 from common.results import comparison, ledger
-from common.results.__main__ import SCRATCH
+from common.results.readme import SCRATCH
 from common.statistics import metrics, outcomes, slices
 
 ROOT = Path(__file__).resolve().parents[2]

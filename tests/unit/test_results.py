@@ -11,7 +11,7 @@ import pytest
 
 from common import results
 from common.results import __main__ as cli
-from common.results import comparison, ledger
+from common.results import comparison, ledger, readme
 from common.settings import UserError
 from common.statistics import metrics, outcomes, slices
 
@@ -239,27 +239,27 @@ def test_saved_comparison_is_a_table_and_a_figure_with_equal_bytes():
 
 
 def test_readme_blocks(place, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "ROOT", tmp_path)
+    monkeypatch.setattr(readme, "ROOT", tmp_path)
     with pytest.raises(UserError, match="no line"):
-        cli.readme(check=True)
+        readme.update(check=True)
     path = tmp_path / "README.md"
     path.write_text(
         "# T\n<!-- results:begin -->\nold\n<!-- results:end -->\nmiddle\n"
         "<!-- results:cpu:begin -->\n<!-- results:cpu:end -->\nend\n"
     )
     with pytest.raises(UserError, match="'cpu', which has no records"):
-        cli.readme(check=False)
+        readme.update(check=False)
     write("baseline", "nnnny?")
     rows = predictions("y")
     results.write_record(record("x", rows, profile="smoke"), rows)
-    assert cli.readme(check=True) == 1 and "old" in path.read_text()
-    assert cli.readme(check=False) == 0
+    assert readme.update(check=True) == 1 and "old" in path.read_text()
+    assert readme.update(check=False) == 0
     text = path.read_text()
     assert text.startswith("# T\n<!-- results:begin -->\nProfile `cpu`") and "old" not in text and "smoke" not in text
     assert text.count("| `baseline` | 0.200 [") == 2 and "\nmiddle\n" in text and text.endswith("-->\nend\n")
-    assert cli.readme(check=True) == 0
+    assert readme.update(check=True) == 0
     write("baseline", "ynnny?")
-    assert cli.readme(check=True) == 1
+    assert readme.update(check=True) == 1
     assert "README.md differs from the records" in capsys.readouterr().out
 
 

@@ -122,7 +122,7 @@ def test_execute_and_publish(place, capsys, monkeypatch):
     foreign = place / "user" / "kernels" / "python3"
     foreign.mkdir(parents=True)
     (foreign / "kernel.json").write_text('{"argv": ["/bin/false"], "display_name": "foreign", "language": "python"}')
-    monkeypatch.setenv("JUPYTER_DATA_DIR", str(foreign.parents[1]))
+    monkeypatch.setenv("JUPYTER_PATH", str(foreign.parents[1]))
     source = "import os, sys, common\nprint('bar', file=sys.stderr)\n"
     source += "print(sys.prefix, common.__path__[0], os.path.basename(os.getcwd()), SEED)"
     notebook = write(place / "a" / "n.ipynb", "n", source)
