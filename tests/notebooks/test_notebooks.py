@@ -58,7 +58,7 @@ def test_a_second_execution_goes_on_from_what_is_there():
 
 
 def test_an_unknown_parameter_is_refused():
-    with pytest.raises(UserError, match="no parameter LERNING_RATE; it has .*PROFILE"):
+    with pytest.raises(UserError, match="no parameter LERNING_RATE; choose from PROFILE"):
         study.execute(NOTEBOOKS[0], "smoke", {"LERNING_RATE": "1"})
 
 

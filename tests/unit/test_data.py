@@ -429,6 +429,12 @@ def test_numbers_are_taken_as_text(tmp_path):
     assert load_file(path) == [Example("7", "q", "s", "5", domain="2024")]
 
 
+def test_text_is_not_taken_as_numbers(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"id": "007", "sql_prompt": "1e3", "sql_context": "s", "sql": "2024-01-01"}\n')
+    assert load_file(path) == [Example("007", "1e3", "s", "2024-01-01")]
+
+
 def numbered(n: int, per_schema: int = 1) -> pandas.DataFrame:
     return pandas.DataFrame(
         {

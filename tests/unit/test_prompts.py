@@ -95,6 +95,7 @@ COMPLETIONS = {
     "plain": (Q, Q),
     "spaces around": (f"\n\n  {Q} \n\t", Q),
     "semicolon": (f"{Q};", f"{Q};"),
+    "semicolons": (f"{Q};; ;", f"{Q};; ;"),
     "lower case": ("select a from t", "select a from t"),
     "mixed case": ("SeLeCt a FrOm t;", "SeLeCt a FrOm t;"),
     "several lines": (TWO_LINES, TWO_LINES),
@@ -125,6 +126,9 @@ COMPLETIONS = {
     "block comment first": (f"/* a; b */ {Q}", f"/* a; b */ {Q}"),
     "comment behind": (f"{Q}; -- that; is it", f"{Q}; -- that; is it"),
     "semicolon in a comment": ("SELECT a -- x; Note\nFROM t", "SELECT a -- x; Note\nFROM t"),
+    "block comment first, prose behind": (f"/* a; b */ {Q}; It counts.", f"/* a; b */ {Q};"),
+    "string not closed": ("SELECT 'a; This b", "SELECT 'a; This b"),
+    "name not closed": ('SELECT "a; This b', 'SELECT "a; This b'),
     # Fences
     "fence": (f"```sql\n{Q}\n```", Q),
     "fence without label": (f"```\n{Q};\n```", f"{Q};"),
@@ -186,6 +190,7 @@ COMPLETIONS = {
     "only a think block": ("<think>x</think>", ""),
     "only fences": ("``````", ""),
     "prose alone": ("I do not know.", "I do not know."),
+    "prose in backticks": (" `I do not know.`\n", "I do not know."),
     "within a sentence": ("The answer is SELECT 1", "The answer is SELECT 1"),
     "no statement's word": ("SELECTED 1", "SELECTED 1"),
 }
@@ -223,8 +228,8 @@ PIECES = (
 def test_time_is_linear_in_a_hostile_text(before):
     worst = {}
     for piece in PIECES:
-        # A megabyte of each would take too long; 64 KiB are enough to see a square, 2^32 steps.
-        text = before + piece * (MEGABYTE // 16 // len(piece))
+        # A megabyte of each would take too long; 32 KiB are enough to see a square, 2^30 steps.
+        text = before + piece * (MEGABYTE // 32 // len(piece))
         for hostile in (text, text + "!"):
             started = time.process_time()
             extract_sql(hostile)
