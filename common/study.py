@@ -209,8 +209,7 @@ def _set_environment() -> None:
     """For the kernels: this `common` and this interpreter before any other, quiet tokenizers, calm bars."""
     os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
     os.environ["JUPYTER_PATH"] = str(Path(sys.prefix) / "share" / "jupyter")  # always searched first
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    os.environ["PYTHONHASHSEED"] = "0"
+    os.environ |= {"TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0"}
     os.environ.setdefault("TQDM_MININTERVAL", "1" if sys.stderr.isatty() else "20")
 
 
@@ -234,11 +233,12 @@ def run(notebooks: Sequence[Notebook], profile: str, given: Mapping[str, str]) -
         execute(notebook, profile, own[number - 1])
         print(f"[{number}/{len(notebooks)}] {notebook.name} done in {_minutes(time.monotonic() - begun)}", flush=True)
     where = f"records: {_shown(folder(profile))} · executed notebooks: {_shown(outputs() / 'notebooks' / profile)}"
-    if read_records(profile):
+    try:
         where += f" · figure: {_shown(save_comparison(profile)[1])}"
         print(f"\n{plain(profile)}\n")
-        if folder(profile).parent == ROOT / "results" and profile != readme.SCRATCH:
-            readme.update()  # README and records go together, or `make check` is red
+        readme.follow(profile)
+    except UserError as error:  # what was run is recorded all the same
+        print(f"\nno comparison: {error}\n")
     print(f"done in {_minutes(time.monotonic() - start)} · {where}")
 
 
@@ -301,9 +301,9 @@ def main() -> int:
     chosen = in_order([read(path) for path in arguments.notebooks]) if arguments.notebooks else find()
     if arguments.verb == "publish":
         publish(chosen, profile)
-        return 0
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: the kernel is shut down with us
-    run(chosen, profile, _pairs(arguments.parameters))
+    else:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: the kernel is shut down with us
+        run(chosen, profile, _pairs(arguments.parameters))
     return 0
 
 

@@ -3,7 +3,7 @@
 import re
 
 from common.results import comparison, ledger
-from common.settings import ROOT, UserError, writing
+from common.settings import ROOT, UserError, results, writing
 
 _BLOCK = re.compile(
     r"(<!-- results:(?:(?P<name>[\w-]+):)?begin -->\n)(.*?)(<!-- results:(?:(?P=name):)?end -->)", re.DOTALL
@@ -31,6 +31,12 @@ def _profile_block(profile: str) -> str:
 def generated(text: str) -> str:
     """A README's text with every results block made anew."""
     return _BLOCK.sub(lambda found: f"{found[1]}{block(found['name'])}\n{found[4]}", text)
+
+
+def follow(profile: str) -> None:
+    """Update the README after a run, where it shows the run's records: the two go together or `make check` is red."""
+    if results() == ROOT / "results" and profile != SCRATCH:
+        update()
 
 
 def update(*, check: bool = False) -> int:

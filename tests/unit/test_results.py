@@ -367,3 +367,18 @@ def test_rescore_refuses_rows_that_are_not_those_of_the_record():
     path = write("x", "yn")
     with pytest.raises(UserError, match="not the rows it was run on"):
         cli.rescore(path)
+
+
+def test_a_run_updates_the_readme_only_where_it_shows_the_run(place, tmp_path, monkeypatch):
+    path = tmp_path / "README.md"
+    path.write_text("<!-- results:begin -->\nold\n<!-- results:end -->\n")
+    monkeypatch.setattr(readme, "ROOT", tmp_path)
+    write("baseline", "nnnny?")
+    with monkeypatch.context() as patch:
+        patch.setattr(readme, "results", lambda: tmp_path / "elsewhere")
+        readme.follow("cpu")
+    assert "old" in path.read_text()
+    readme.follow("smoke")
+    assert "old" in path.read_text()
+    readme.follow("cpu")
+    assert "old" not in path.read_text() and "| `baseline` |" in path.read_text()
