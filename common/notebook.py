@@ -24,7 +24,7 @@ import pandas
 from common import results
 from common.data import Example, digest_of, ids_hash, revision
 from common.evaluation import Report
-from common.models import LoadedModel, parameter_counts
+from common.models import LoadedModel, adapter_digest, parameter_counts
 from common.profiles import Profile, resolve
 from common.prompts import messages
 from common.settings import ROOT, UserError, outputs, writable
@@ -96,6 +96,7 @@ class Run:
                 "precision": self.profile.precision,
                 "quantisation": loaded.quantisation,
                 "adapter": adapter,
+                "adapter_digest": adapter_digest(trained.adapter) if trained else "",
                 "trainable_parameters": trainable,
                 "total_parameters": total,
             },

@@ -203,10 +203,10 @@ def _figure(profile: str):
     for place, (method, row) in enumerate(table.iterrows()):
         error = [[row["match"] - row["match_low"]], [row["match_high"] - row["match"]]]
         left.errorbar(row["match"], place, xerr=error, fmt="o", capsize=4, color=colours[place])
-        left.annotate(f"{row['match']:.2f}", (row["match"], place), (0, 7), textcoords="offset points", ha="center")
+        left.annotate(f"{row['match']:.3f}", (row["match"], place), (0, 7), textcoords="offset points", ha="center")
         if method in slices.index:
             right.plot(
-                slices.loc[method], range(len(slices.columns)), "o-", color=colours[place], label=method, alpha=0.8
+                slices.loc[method], range(len(slices.columns)), "o", color=colours[place], label=method, alpha=0.8
             )
     left.set_yticks(range(len(table)), table.index)
     right.set_yticks(range(len(slices.columns)), slices.columns)

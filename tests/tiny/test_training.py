@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -110,6 +111,24 @@ def test_the_recorded_validation_loss_is_the_mean_over_completion_tokens(rows, w
         losses = torch.nn.functional.cross_entropy(logits, targets, ignore_index=-100, reduction="none")
         total, count = total + losses.sum().item(), count + (targets != -100).sum().item()
     assert whole.curve["eval_loss"].dropna().iloc[-1] == pytest.approx(total / count, abs=0.02)
+
+
+def test_the_loss_is_trls_own(rows, tmp_path, monkeypatch):
+    """Every loss of a training, beside what TRL computes over all positions of the same batch."""
+    pairs = []
+    ours = training._CompletionTrainer.compute_loss
+
+    def both(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        loss = ours(self, model, dict(inputs), return_outputs, num_items_in_batch)
+        with torch.no_grad():
+            theirs = training.SFTTrainer.compute_loss(self, model, dict(inputs), num_items_in_batch=num_items_in_batch)
+        pairs.append((loss.item(), theirs.item()))
+        return loss
+
+    monkeypatch.setattr(training._CompletionTrainer, "compute_loss", both)
+    train_sft(load_model(TINY_MODEL), *rows, replace(RECIPE, lora_dropout=0.0), folder=tmp_path)
+    assert len(pairs) == 16 + 2  # 64 rows by four, and the validation rows in one batch after each epoch
+    assert all(one == pytest.approx(other, abs=1e-5) for one, other in pairs)
 
 
 @pytest.mark.parametrize("stop_after", [3, 5])
