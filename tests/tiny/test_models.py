@@ -135,6 +135,8 @@ def test_nf4_counts_the_same_parameters_and_answers_nearly_the_same(tiny):
     packed = {name for name, parameter in small.model.named_parameters() if type(parameter).__name__ == "Params4bit"}
     assert len(packed) == 2 * 7 and all(name.startswith("model.layers.") for name in packed)
     assert parameter_counts(small.model)[1] == TINY_SIZE
+    states = [small.model.get_parameter(name).quant_state for name in packed]
+    assert all(state.quant_type == "nf4" and state.nested and state.dtype == torch.float32 for state in states)
     ids = torch.tensor([prompt_ids(EXAMPLE, tiny.tokenizer)])
     with torch.no_grad():
         exact, rough = tiny.model(ids).logits, small.model(ids).logits
