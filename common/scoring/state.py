@@ -104,9 +104,9 @@ def _objects(opened: Open) -> Iterator[Row]:
 
 
 def _table(opened: Open, schema: str, kind: str, name: str, sql: str, *, room: int) -> Table:
-    where = f"{_quoted(schema)}.{_quoted(name)}"
+    where = f"{quoted(schema)}.{quoted(name)}"
     try:
-        columns = _ask(opened, f"PRAGMA {_quoted(schema)}.table_xinfo({_quoted(name)})")
+        columns = _ask(opened, f"PRAGMA {quoted(schema)}.table_xinfo({quoted(name)})")
         opened.guard.mode = "read"  # a view is foreign text
         cursor = opened.connection.execute(f"SELECT * FROM {where}")
         rows = fetch(cursor, most_rows=room, most_bytes=MOST_BYTES)
@@ -162,7 +162,7 @@ def _index(opened: Open, schema: str, name: str, sql: str) -> tuple[Any, ...]:
 
 
 def _about(pragma: str, schema: str, name: str) -> str:
-    return f"PRAGMA {_quoted(schema)}.{pragma}({_quoted(name)})"
+    return f"PRAGMA {quoted(schema)}.{pragma}({quoted(name)})"
 
 
 def _ask(opened: Open, question: str) -> list[Row]:
@@ -171,5 +171,6 @@ def _ask(opened: Open, question: str) -> list[Row]:
     return opened.connection.execute(question).fetchall()
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """A name as SQL text, whatever it holds."""
     return '"' + name.replace('"', '""') + '"'
