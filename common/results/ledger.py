@@ -1,7 +1,8 @@
 """Records and predictions on disk, and the digests that tie them to the code that made them.
 
 Layout: `results/<profile>/<method>.json`, `.predictions.jsonl`, `.curve.csv`. A record is written last and by a rename,
-so where there is one, its predictions are there too.
+so where there is one, its predictions are there too. Folders of other names (`results/bench`) and folders within a
+profile's (`results/<profile>/audit`) hold other things and are not read here.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.data import digest_of
+from common.profiles import PROFILES
 from common.settings import ROOT, UserError, redact, results, writable, writing
 
 if TYPE_CHECKING:
@@ -94,8 +96,8 @@ def read_records(profile: str | None = None) -> list[dict]:
 
 
 def record_paths(profile: str | None = None) -> list[Path]:
-    """Where the records lie, of one profile or of all."""
-    return sorted(results().glob(f"{profile or '*'}/*.json"))
+    """Where the records of runs lie, of one profile or of all; a folder counts where it has a profile's name."""
+    return sorted(path for name in PROFILES if profile in (None, name) for path in (results() / name).glob("*.json"))
 
 
 def load(path: Path) -> dict:

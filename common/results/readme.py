@@ -1,18 +1,33 @@
-"""The README's results block, made from the records."""
+"""The README's generated blocks, made from the records.
+
+A block stands between `<!-- results:NAME:begin -->` and `<!-- results:NAME:end -->`. NAME is a key of BLOCKS, or a
+profile for its runs; without a name (`results:begin`) it is every shown profile's runs.
+"""
 
 import re
+from collections.abc import Callable
+from functools import partial
 
-from common.results import comparison, ledger
+from common.results import benches, comparison, ledger
 from common.settings import ROOT, UserError, results, writing
 
 _BLOCK = re.compile(
-    r"(<!-- results:(?:(?P<name>[\w-]+):)?begin -->\n)(.*?)(<!-- results:(?:(?P=name):)?end -->)", re.DOTALL
+    r"(<!-- results:(?:(?P<name>[\w-]+):)?begin -->\n)(.*?)(<!-- results:(?(name)(?P=name):)end -->)", re.DOTALL
 )
 SCRATCH = "smoke"  # its records come from random weights and are never shown
+# Blocks that are no profile's runs: a name, and what gives its Markdown from committed files alone.
+BLOCKS: dict[str, Callable[[], str]] = {
+    "bench-scoring": partial(benches.markdown, "scoring"),
+}
 
 
 def block(name: str | None = None) -> str:
-    """What stands between a README's markers: every shown profile, or the one of that name."""
+    """What stands between a README's markers: the block of that name, or every shown profile's runs.
+
+    Raises UserError for a name that is neither in BLOCKS nor a profile with records.
+    """
+    if name in BLOCKS:
+        return BLOCKS[name]()
     profiles = list(dict.fromkeys(path.parent.name for path in ledger.record_paths() if path.parent.name != SCRATCH))
     if name and name not in profiles:
         raise UserError(f"a README asks for the results of '{name}', which has no records; run it or drop the block")

@@ -1,6 +1,11 @@
-"""Committed records: whole, made by this code and these notebooks, and equal to what their predictions say."""
+"""Committed records: whole, made by this code and these notebooks, and equal to what their predictions say.
+
+Bench records are checked for their shape only: one from an older scorer is stale, which is said in a warning, but a
+changed comment in the scorer is no reason to measure again.
+"""
 
 import json
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,13 +13,15 @@ import pytest
 
 from common import results
 from common.data import ids_hash
-from common.results import comparison, ledger
+from common.profiles import PROFILES
+from common.results import benches, comparison, ledger
 from common.results.readme import SCRATCH
 from common.statistics import metrics, outcomes, slices
 
 ROOT = Path(__file__).resolve().parents[2]
-RECORDS = [path for path in sorted(ROOT.glob("results/*/*.json")) if path.parent.name != SCRATCH]
-PROFILES = sorted({path.parent.name for path in RECORDS})
+RECORDS = sorted(path for name in PROFILES if name != SCRATCH for path in ROOT.glob(f"results/{name}/*.json"))
+SHOWN = sorted({path.parent.name for path in RECORDS})
+BENCHES = sorted(ROOT.glob(f"results/{benches.FOLDER}/*.json"))
 STATUS = ("complete", "partial", "failed")
 
 
@@ -59,7 +66,28 @@ def test_record(path):
         assert flat(record[name]) == wanted, name
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("profile", SHOWN)
 def test_saved_comparison_is_the_records(profile):
     assert (ROOT / "results" / profile / "comparison.md").read_text() == comparison.markdown(profile) + "\n"
     assert (ROOT / "results" / profile / "comparison.png").is_file()
+
+
+@pytest.mark.parametrize("path", BENCHES, ids=lambda path: path.stem)
+def test_bench_record(path):
+    record = json.loads(path.read_text(), parse_constant=pytest.fail)
+    assert not benches.missing_keys(record)
+    assert record["name"] == path.stem
+    assert {"commit", "dirty", "scorer_digest"} <= record["code"].keys()
+    assert record["measurements"]
+    for line in record["measurements"]:
+        assert line["met"] is benches.met(line["value"], line["target"]), line["name"]
+        if line["value"] is not None:
+            assert line["low"] <= line["value"] <= line["high"] and line["repetitions"] >= 1, line["name"]
+    if record["code"]["scorer_digest"] != results.scorer_digest():
+        warnings.warn(f"{path.stem}: measured with an older scorer; `make bench` measures again", stacklevel=1)
+
+
+def test_a_profiles_folder_holds_nothing_but_runs():
+    """What is no run's record lies in folders of other names, or deeper: those that read records go by the folder."""
+    assert ledger.record_paths() and all(path.parent.name in PROFILES for path in ledger.record_paths())
+    assert not ledger.record_paths(benches.FOLDER)
