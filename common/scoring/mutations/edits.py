@@ -1,0 +1,47 @@
+"""Edits of a tree for the time of one rendering, and the nodes to put there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+# (owner, key, value): a node, the name of one of its arguments, and what to put there; without an owner another root.
+Edit = tuple["exp.Expression | None", str, Any]
+Mutations = Iterator[tuple[str, list[Edit]]]
+
+
+def maybe_string(node: exp.Expression) -> bool:
+    """Whether a column may be a string in double quotes: SQLite decides by the schema, which is not known here."""
+    return node.key == "column" and node.this.args.get("quoted", False) and not node.table
+
+
+def as_(node: exp.Expression, other: type, **changed: Any) -> exp.Expression:
+    """A node of another class with the same arguments, or some changed."""
+    made = other()
+    made.args = {**node.args, **changed}
+    made.parent = node.parent
+    return made
+
+
+def swap(node: exp.Expression, new: exp.Expression, **arguments: Any) -> list[Edit]:
+    """Put a node where another is; `arguments` are set on the new one, whose parents stay as they are."""
+    new.args.update(arguments)
+    owner, key, index = node.parent, node.arg_key, node.index
+    if owner is None or index is None:
+        return [(owner, key, new)]
+    values = owner.args[key]
+    return [(owner, key, [*values[:index], new, *values[index + 1 :]])]
+
+
+def without(owner: exp.Expression, key: str, index: int) -> list[Edit]:
+    values = owner.args[key]
+    return [(owner, key, [*values[:index], *values[index + 1 :]])]
+
+
+def exchanged(owner: exp.Expression, key: str, index: int) -> list[Edit]:
+    values = list(owner.args[key])
+    values[index], values[index + 1] = values[index + 1], values[index]
+    return [(owner, key, values)]
