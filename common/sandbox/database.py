@@ -153,11 +153,7 @@ class Database:
         return opened
 
     def _run_script(self, opened: Open) -> None:
-        opened.guard.begin("inspect")
-        opened.connection.execute(f"PRAGMA max_page_count={MAX_SCHEMA_PAGES}")
-        opened.guard.begin("schema")
-        for limit, value in SCHEMA_LIMITS.items():
-            opened.connection.setlimit(limit, value)
+        _room_for_script(opened)
         opened.connection.executescript(self._schema)
         if opened.connection.in_transaction:
             opened.connection.execute("COMMIT")
@@ -172,6 +168,25 @@ class Database:
         for limit, value in LIMITS.items():
             connection.setlimit(limit, value)
         opened.guard.begin("read")
+
+
+@contextmanager
+def blank(image: bytes | None) -> Iterator[Open]:
+    """A connection for databases of our own making: may define and write, with no more room than a script has."""
+    opened = _connect(image)
+    try:
+        _room_for_script(opened)
+        yield opened
+    finally:
+        opened.connection.close()
+
+
+def _room_for_script(opened: Open) -> None:
+    opened.guard.begin("inspect")
+    opened.connection.execute(f"PRAGMA max_page_count={MAX_SCHEMA_PAGES}")
+    opened.guard.begin("schema")
+    for limit, value in SCHEMA_LIMITS.items():
+        opened.connection.setlimit(limit, value)
 
 
 def _connect(image: bytes | None) -> Open:

@@ -61,7 +61,7 @@ class Guard:
     over_budget: bool = False
     used_random: bool = False
     seed: int = 0
-    _ticks: int = 0
+    ticks: int = 0
     _calls: int = 0
     _random: random.Random | None = field(default=None, repr=False)
 
@@ -69,7 +69,7 @@ class Guard:
         """Forget the last statement; a new budget and new random numbers."""
         self.mode, self.seed = mode, seed
         self.denied, self.wants_write, self.over_budget, self.used_random = "", False, False, False
-        self._ticks, self._calls, self._random = 0, 0, None
+        self.ticks, self._calls, self._random = 0, 0, None
 
     def attach(self, connection: sqlite3.Connection) -> None:
         """Watch over every statement of this connection from now on."""
@@ -78,8 +78,8 @@ class Guard:
 
     def tick(self) -> bool:
         """Called by SQLite every 10,000 steps; true ends the statement."""
-        self._ticks += 1
-        self.over_budget |= self._ticks >= STEP_BUDGET // STEPS_BETWEEN_TICKS
+        self.ticks += 1
+        self.over_budget |= self.ticks >= STEP_BUDGET // STEPS_BETWEEN_TICKS
         return self.over_budget
 
     def count_call(self) -> None:

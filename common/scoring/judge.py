@@ -3,14 +3,17 @@
 Rows never leave the worker; what goes back is the verdict's execution half. Not imported by the parent.
 """
 
+import base64
+import zlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from common.sandbox import database as databases
 from common.sandbox.database import Database, Unloadable
 from common.sandbox.statements import Failure
-from common.sandbox.worker import unhurried
+from common.sandbox.worker import renew, trusted, unhurried
 from common.scoring.published import published_match
 from common.scoring.running import Reference, difference, first_run, parted
 from common.scoring.running import run as run_statements
@@ -36,30 +39,90 @@ def drop(key: str) -> None:
 
 
 def run(shared: dict[str, Any], items: list[list[str]], file: str | None, say: Say) -> None:
-    """Judge completions of one reference. shared: schema, reference; items: [raw completion, its SQL].
+    """Judge completions of one reference, items of [raw completion, its SQL].
 
-    Parts given for each: match (True, False or None), outcome, detail, both_empty, published_match.
+    shared: schema, reference; `suite` for a robust match too; `published`: False leaves that out. Parts given for each:
+    match (True, False or None), outcome, detail, both_empty, published_match, and robust_match where there is a suite
+    and `match` is True. With `make`, the arguments of a suite, that suite is the part of the one item.
     """
     schema, reference_sql = shared["schema"], shared["reference"]
     say(None, "schema")
-    database, reference = None, None
+    database, reference, unscorable = None, None, None
     try:
         database = _load("" if file else schema, file)
         say(None, "reference")
         reference = first_run(database, reference_sql)
-        unscorable = None
     except Unloadable as error:
         unscorable = _parts(None, "schema_invalid", f"the schema does not load: {error}")
     except Failure as error:
         unscorable = _parts(None, error.outcome, error.detail)
-    for item, (completion, sql) in enumerate(items):
-        parts = unscorable
-        if parts is None:
-            say(item, "prediction")
-            parts = _judge(reference, sql, lambda item=item: say(item, "ties"))
-        say(item, "published", parts)
-        matched = published_match(schema=schema, reference=reference_sql, prediction=completion, database=database)
-        say(item, None, {"published_match": matched})
+    if "make" in shared:
+        say(0, "suite")
+        say(0, None, {"suite": _make_suite(reference, shared["make"])})
+        return
+    with _generated(reference, shared.get("suite", ())) as others:
+        for item, (completion, sql) in enumerate(items):
+            parts = unscorable
+            if parts is None:
+                say(item, "prediction")
+                parts = _judge(reference, sql, lambda item=item: say(item, "ties"))
+                if parts["match"] and "suite" in shared:
+                    say(item, "robust", parts)
+                    parts = parts | _judge_on_all(others, sql)
+            if shared.get("published", True):
+                say(item, "published", parts)
+                matched = published_match(schema, reference_sql, completion, database)
+                parts = {"published_match": matched}
+            say(item, None, parts)
+
+
+def _make_suite(reference: Reference | None, arguments: dict[str, Any]) -> list[str]:
+    """A suite's images as texts that JSON carries; none for a reference that cannot be scored."""
+    if reference is None:
+        return []
+    with trusted():
+        from common.scoring.suites.building import build
+
+    images = build(reference, **arguments, renew=renew)
+    return [base64.b85encode(zlib.compress(image, 6)).decode() for image in images]
+
+
+@contextmanager
+def _generated(reference: Reference | None, suite: list[str]) -> Iterator[Iterator[Reference | None]]:
+    """The reference on each database of a suite, made when first asked for; None where it does not run there."""
+    made: list[Reference | None] = []
+
+    def others() -> Iterator[Reference | None]:
+        yield from made
+        for text in suite[len(made) :]:
+            database = Database(
+                file=zlib.decompress(base64.b85decode(text)), foreign_keys=reference.database.foreign_keys
+            )
+            try:
+                made.append(Reference(reference.statements, run_statements(database, reference.statements), database))
+            except Failure:
+                database.close()
+                made.append(None)
+            yield made[-1]
+
+    try:
+        yield others
+    finally:
+        for other in filter(None, made):
+            other.database.close()
+
+
+def _judge_on_all(others: Callable[[], Iterator[Reference | None]], sql: str) -> dict[str, Any]:
+    """robust_match, and the first database that says no."""
+    for number, other in enumerate(others(), start=1):
+        renew()
+        if other is None:
+            continue
+        parts = _judge(other, sql, renew)
+        if not parts["match"]:
+            why = parts["detail"] or parts["outcome"]
+            return {"robust_match": False, "detail": f"on generated database {number}: {why}"}
+    return {"robust_match": True}
 
 
 def _load(schema: str, file: str | None) -> Database:

@@ -14,7 +14,7 @@ MOST_ROWS = 100_000
 MOST_BYTES = HEAP_LIMIT // 2
 
 
-def published_match(*, schema: str, reference: str, prediction: str, database: Database | None) -> bool:
+def published_match(schema: str, reference: str, prediction: str, database: Database | None) -> bool:
     """Whether the raw texts give equal lists.
 
     database: the loaded database; one that comes from a file stands in for running `schema`.

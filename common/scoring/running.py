@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from common.sandbox.database import Database
 from common.sandbox.statements import Failure, Result, check, execute, run_reading, split

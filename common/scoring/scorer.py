@@ -1,7 +1,8 @@
 """The one way in to scoring: `Scorer` asks the sandbox's workers and puts a `Verdict` together."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,17 @@ from typing import Any
 from common.prompts import extract_sql
 from common.sandbox import Job, Pool
 from common.scoring.rouge import rouge_l
+from common.scoring.suites import store
 from common.settings import UserError
 
 ROUGE_WEIGHT = 0.7
 LONGEST_COMPLETION = 4_000_000  # characters; a longer one is not looked at
+MOST_DATABASES = 32
+GENERATORS = ("conservative", "aggressive")
+# What is optimised must not be what is measured: rewards are given on other databases than results.
+EVALUATION_SEED, REWARD_SEED = 0, 1
 _TASK = "common.scoring.judge"
+_CHUNK = 2_000  # rows whose suites are in memory together
 
 
 @dataclass(frozen=True)
@@ -21,11 +28,13 @@ class Verdict:
     """How one completion did; see `common.scoring` for what a match means.
 
     match: None where the reference cannot be scored; the row belongs in no mean, its `score` of 0.0 is no reward.
-    robust_match: None, as no generated databases are asked for.
-    rouge_l: of the extracted SQL against the reference. score: 1.0 if matched, else 0.7 × rouge_l.
+    robust_match: matched on the given and on every generated database; None where none were asked for, or `match` is.
+    rouge_l: of the extracted SQL against the reference. score: 1.0 if robust_match (match where no databases were
+    asked for), else 0.7 × rouge_l.
     outcome: match, mismatch, empty_prediction, syntax_error, schema_error, runtime_error, forbidden, budget, too_large,
     timeout, reference_error, reference_nondeterministic or schema_invalid. detail: one line for a person.
-    both_empty: matched, and both sides returned no rows.
+    outcome and match speak of the given database; a robust match that fails is told in detail. both_empty: matched,
+    and both sides returned no rows.
     """
 
     published_match: bool
@@ -39,27 +48,58 @@ class Verdict:
     both_empty: bool
 
 
-@dataclass(frozen=True)
-class _Row:
-    schema: str
-    reference: str
-    prediction: str
-    database: Path | None
+_Key = tuple[str, str, Path | None]  # schema, reference, database: what the completions of a group share
+_Row = tuple[str, str, Path | None, str]  # and the completion
+_Done = Callable[[int], Any] | None
+_TOO_LONG = {
+    "match": False,
+    "outcome": "too_large",
+    "detail": f"a completion of more than {LONGEST_COMPLETION:,} characters",
+}
+# What is said of a row whose worker was stopped, by the stage it was in.
+_STOPPED = {
+    "schema": {"match": None, "outcome": "schema_invalid", "detail": "the schema was stopped for its running time"},
+    "reference": {
+        "match": None,
+        "outcome": "reference_error",
+        "detail": "the reference was stopped for its running time",
+    },
+    "prediction": {"match": False, "outcome": "timeout", "detail": "stopped for its running time"},
+    "ties": {
+        "match": False,
+        "outcome": "mismatch",
+        "detail": "rows in another order; ties of the reference took too long to follow",
+    },
+    "robust": {"robust_match": False, "detail": "stopped for its running time on a generated database"},
+}
 
 
 class Scorer:
     """Scores completions in worker processes; a context manager. Threads may share one, they take turns."""
 
-    def __init__(self, workers: int = 2, databases: int = 0):
-        """workers: processes. databases: generated databases for `robust_match`; 0 is all there is so far.
+    def __init__(
+        self,
+        workers: int = 2,
+        databases: int = 0,
+        *,
+        generator: str = "conservative",
+        seed: int = EVALUATION_SEED,
+    ):
+        """workers: processes. databases: generated databases for `robust_match`, 0 for the strict match alone.
 
-        Raises UserError for another number of databases, or fewer than one worker.
+        generator: conservative or aggressive, see `common.scoring.suites`. seed: of these databases; REWARD_SEED where
+        a model learns from the verdicts. Raises UserError for a number or a generator that makes no sense.
         """
-        if databases != 0:
-            raise UserError(f"databases={databases} is not available yet; use databases=0, the strict match")
+        if not 0 <= databases <= MOST_DATABASES:
+            raise UserError(
+                f"databases={databases} is not possible; give 0 for the strict match, or 1 to 32, such as 4"
+            )
+        if generator not in GENERATORS:
+            raise UserError(f"unknown generator '{generator}'; choose one of {', '.join(GENERATORS)}")
         if workers < 1:
             raise UserError(f"workers={workers} leaves nobody to score; give at least 1")
         self._pool = Pool(_TASK, workers=workers)
+        self._suite = {"number": databases, "generator": generator, "seed": seed}
 
     def score(self, *, schema: str, reference: str, prediction: str, database: Path | None = None) -> Verdict:
         """The verdict on one raw completion.
@@ -78,29 +118,15 @@ class Scorer:
         """
         asked = [_row(row) for row in rows]
         # Completions of one reference travel together, whatever their place in the batch.
-        groups: dict[tuple[str, str, Path | None], dict[_Row, None]] = defaultdict(dict)
+        groups: dict[_Key, dict[str, None]] = defaultdict(dict)
         for row in asked:
-            groups[row.schema, row.reference, row.database][row] = None
-        jobs, members = [], []
-        for (schema, reference, database), distinct in groups.items():
+            groups[row[:3]][row[3]] = None
+        for database in {key[2] for key in groups}:
             _check_readable(database)
-            extracted = {row: _extract(row.prediction) for row in distinct}
-            short = [row for row in distinct if extracted[row] is not None]
-            items = [[row.prediction, extracted[row]] for row in short]
-            jobs.append(Job({"schema": schema, "reference": reference}, items, database))
-            members.append((short, extracted))
-        results = self._run(jobs, progress)
         verdicts: dict[_Row, Verdict] = {}
-        for (short, extracted), parts in zip(members, results, strict=True):
-            for row, part in zip(short, parts, strict=True):
-                verdicts[row] = _verdict(row, extracted[row], part)
-            for row in extracted.keys() - set(short):
-                part = {
-                    "match": False,
-                    "outcome": "too_large",
-                    "detail": "a completion of more than 4,000,000 characters",
-                }
-                verdicts[row] = _verdict(row, "", part)
+        with _bar(progress, sum(map(len, groups.values()))) as done:
+            for keys in _chunks(groups):
+                self._score({key: list(groups[key]) for key in keys}, verdicts, done)
         return [verdicts[row] for row in asked]
 
     def close(self) -> None:
@@ -113,13 +139,89 @@ class Scorer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _run(self, jobs: list[Job], progress: bool) -> list[list[dict[str, Any]]]:
-        if not progress:
-            return self._pool.run(jobs)
-        from tqdm import tqdm
+    def _score(self, groups: dict[_Key, list[str]], verdicts: dict[_Row, Verdict], done: _Done) -> None:
+        """Add the verdicts on completions by what they share."""
+        names = self._names(groups)
+        suites = store.read(names.values())
+        jobs, completions = [], []
+        for key, own in groups.items():
+            extracted = [(completion, _extract(completion)) for completion in own]
+            items = [[completion, sql] for completion, sql in extracted if sql is not None]
+            completions.append(extracted)
+            jobs.append(_job(key, items, **({"suite": suites[names[key]]} if names.get(key) in suites else {})))
+        results = self._pool.run(jobs, done=done)
+        if names:
+            self._add_robust(groups, names, suites, jobs, results)
+        for key, extracted, parts in zip(groups, completions, results, strict=True):
+            following = iter(parts)
+            for completion, sql in extracted:
+                part = _TOO_LONG if sql is None else next(following)
+                verdicts[*key, completion] = _verdict(key[1], completion, sql or "", part, robust=bool(names))
 
-        with tqdm(total=sum(len(job.items) for job in jobs), desc="scoring", unit="row") as bar:
-            return self._pool.run(jobs, done=bar.update)
+    def _names(self, groups: Iterable[_Key]) -> dict[_Key, str]:
+        """What the groups' suites are called in the store; none without generated databases."""
+        if not self._suite["number"]:
+            return {}
+        files = {path: store.file_digest(path) for path in {key[2] for key in groups} if path is not None}
+        return {key: store.key(key[0], files.get(key[2], ""), key[1], **self._suite) for key in groups}
+
+    def _add_robust(
+        self,
+        groups: Iterable[_Key],
+        names: Mapping[_Key, str],
+        suites: Mapping[str, list[str]],
+        jobs: Sequence[Job],
+        results: Sequence[list[dict[str, Any]]],
+    ) -> None:
+        """Make the suites that were not there, where any completion matched, and judge those completions on them."""
+        waiting = []
+        for key, job, parts in zip(groups, jobs, results, strict=True):
+            matched = [number for number, part in enumerate(parts) if part.get("match")]
+            if matched and names[key] not in suites:
+                waiting.append((key, [job.items[number] for number in matched], [parts[n] for n in matched]))
+        if not waiting:
+            return
+        made = [part for (part,) in self._pool.run([_job(key, [[]], make=self._suite) for key, *_ in waiting])]
+        whole = zip(waiting, made, strict=True)
+        store.write({names[key]: part["suite"] for (key, *_), part in whole if "suite" in part})
+        again = [
+            _job(key, items, suite=part.get("suite", []), published=False)
+            for (key, items, _), part in zip(waiting, made, strict=True)
+        ]
+        for (_, _, parts), judged in zip(waiting, self._pool.run(again), strict=True):
+            for part, robust in zip(parts, judged, strict=True):
+                part |= {name: robust[name] for name in ("robust_match", "detail") if name in robust}
+                if "robust_match" not in robust:
+                    part["killed"] = "robust"
+
+
+def _job(key: _Key, items: list[Any], **more: Any) -> Job:
+    schema, reference, database = key
+    return Job({"schema": schema, "reference": reference, **more}, items, database)
+
+
+def _chunks(groups: Mapping[_Key, Any]) -> Iterator[list[_Key]]:
+    """The groups, so many rows at a time."""
+    chunk, size = [], 0
+    for key, own in groups.items():
+        chunk.append(key)
+        size += len(own)
+        if size >= _CHUNK:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+@contextmanager
+def _bar(shown: bool, total: int) -> Iterator[_Done]:
+    if not shown:
+        yield None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc="scoring", unit="row") as bar:
+        yield bar.update
 
 
 def _row(given: Any) -> _Row:
@@ -127,14 +229,14 @@ def _row(given: Any) -> _Row:
         unknown = given.keys() - {"schema", "reference", "prediction", "database"}
         if unknown:
             raise TypeError(f"unknown keys in a row: {', '.join(sorted(map(str, unknown)))}")
-        texts = (given["schema"], given["reference"], given["prediction"])
+        schema, reference, prediction = given["schema"], given["reference"], given["prediction"]
         database = given.get("database")
     else:
-        example, completion = given
-        texts, database = (example.schema, example.sql, completion), example.database
-    if not all(isinstance(text, str) for text in texts):
+        example, prediction = given
+        schema, reference, database = example.schema, example.sql, example.database
+    if not (isinstance(schema, str) and isinstance(reference, str) and isinstance(prediction, str)):
         raise TypeError("schema, reference and prediction are strings")
-    return _Row(*texts, None if database is None else Path(database))
+    return schema, reference, None if database is None else Path(database), prediction
 
 
 def _check_readable(database: Path | None) -> None:
@@ -151,32 +253,21 @@ def _extract(completion: str) -> str | None:
     return extract_sql(completion) if len(completion) <= LONGEST_COMPLETION else None
 
 
-def _verdict(row: _Row, sql: str, parts: Mapping[str, Any]) -> Verdict:
-    match, outcome, detail = parts.get("match"), parts.get("outcome", ""), parts.get("detail", "")
-    killed = parts.get("killed")
-    if killed == "schema":
-        match, outcome, detail = None, "schema_invalid", "the schema was stopped for its running time"
-    elif killed == "reference":
-        match, outcome, detail = None, "reference_error", "the reference was stopped for its running time"
-    elif killed == "prediction":
-        match, outcome, detail = False, "timeout", "stopped for its running time"
-    elif killed == "ties":
-        match, outcome, detail = (
-            False,
-            "mismatch",
-            "rows in another order; ties of the reference took too long to follow",
-        )
-    published = bool(parts.get("published_match", False))
-    rouge = rouge_l(row.reference, sql)
-    raw_rouge = rouge if row.prediction == sql else rouge_l(row.reference, row.prediction)
+def _verdict(reference: str, completion: str, sql: str, parts: Mapping[str, Any], *, robust: bool) -> Verdict:
+    parts = {**parts, **_STOPPED.get(parts.get("killed", ""), {})}
+    match, published = parts["match"], bool(parts.get("published_match", False))
+    robust_match = None if match is None or not robust else bool(match and parts["robust_match"])
+    rouge = rouge_l(reference, sql)
+    raw_rouge = rouge if completion == sql else rouge_l(reference, completion)
+    is_right = match if robust_match is None else robust_match
     return Verdict(
         published_match=published,
         published_score=1.0 if published else ROUGE_WEIGHT * raw_rouge,
         match=match,
-        robust_match=None,
+        robust_match=robust_match,
         rouge_l=rouge,
-        score=0.0 if match is None else 1.0 if match else ROUGE_WEIGHT * rouge,
-        outcome=outcome,
-        detail=detail,
+        score=0.0 if match is None else 1.0 if is_right else ROUGE_WEIGHT * rouge,
+        outcome=parts["outcome"],
+        detail=parts["detail"],
         both_empty=bool(parts.get("both_empty", False)),
     )

@@ -624,8 +624,11 @@ def test_a_large_file_a_file_with_a_log_and_no_database(scorer, tmp_path):
 
 
 def test_mistakes_of_the_user_are_named(scorer, tmp_path):
-    with pytest.raises(UserError, match="databases=4"):
-        Scorer(databases=4)
+    for number in (-1, 33):
+        with pytest.raises(UserError, match=f"databases={number}"):
+            Scorer(databases=number)
+    with pytest.raises(UserError, match="unknown generator 'bold'"):
+        Scorer(databases=1, generator="bold")
     with pytest.raises(UserError, match="workers=0"):
         Scorer(workers=0)
     for path in (tmp_path / "missing.sqlite", tmp_path):

@@ -1,0 +1,21 @@
+"""Generated databases that a right answer must match on too: a wrong query agrees by luck on one, seldom on all.
+
+A **suite** is a few small databases for one reference, made from the given database and from the constants of the
+reference, and chosen because they part the reference from its near misses (`common.scoring.neighbours`).
+
+- `conservative` (the default, for headline and reward) keeps to what the given rows suggest: no NULL where they have
+  none, columns that name or number their rows stay unique, a child's key stays within its parent's, no negative
+  numbers where there are none. An answer that is right for such data is never refused.
+- `aggressive` (a diagnostic) keeps only what the schema declares. It refuses answers that rest on an unwritten rule.
+
+A database on which the reference fails, or gives another result when its rows are stored in another order, is no part
+of a suite: an answer cannot be blamed there. A reference may so be left with fewer databases than asked for, or none,
+as one without tables. What is made is a pure function of schema (or file), reference, generator, seed and number, on
+every machine; it does not depend on time.
+
+Not covered: virtual tables, temporary tables, rows that triggers would have made (triggers are switched off while a
+database is filled), correlations between columns other than keys.
+
+`survey` reads the given database, `mentions` the reference; `values` makes a column's values, `filling` a database's
+rows, `building` the suite, all in the worker. `store` keeps suites on disk, in the parent.
+"""

@@ -1,0 +1,270 @@
+"""Making a suite: candidates from each mode, those that can be relied on, and of these the ones that part most.
+
+Runs in the worker, on a reference that ran on its own database. Everything is bounded by counts and steps.
+"""
+
+import random
+import re
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+
+from common.sandbox.database import Database, Open, Unloadable, blank
+from common.sandbox.statements import Failure
+from common.sandbox.worker import trusted
+from common.scoring.neighbours import neighbours
+from common.scoring.running import Reference, difference, parted, run
+from common.scoring.state import quoted
+from common.scoring.suites import mentions as mentioned
+from common.scoring.suites import survey as surveyed
+from common.scoring.suites.filling import MODES, WRITING, Mode, Rows, fill
+from common.scoring.suites.survey import Survey
+from common.scoring.suites.values import pool
+
+MOST_CANDIDATES = 16
+MOST_NEIGHBOURS = 30
+MOST_WRITING_NEIGHBOURS = 10
+PARTED_OFTEN = 3  # a near miss that so many candidates part is tried no more
+MOST_RESULT_ROWS = 2_000
+MOST_TICKS = 600  # 6,000,000 steps for all near misses together
+_KEY_IS_ROWID = re.compile(r"\bINTEGER\b", re.IGNORECASE)
+_COUNTER = re.compile(r"\bAUTOINCREMENT\b", re.IGNORECASE)
+
+
+@dataclass
+class Candidate:
+    """A database that may come into the suite, and the near misses (by number) that it parts."""
+
+    mode: str
+    image: bytes
+    rows: int  # of the reference's result
+    parts: set[int] = field(default_factory=set)
+
+
+def build(reference: Reference, *, number: int, generator: str, seed: int, renew: Callable[[], None]) -> list[bytes]:
+    """The images of a suite, best first, at most `number`; fewer where no more can be relied on.
+
+    renew: called before foreign text runs, so that each run gets CPU time of its own.
+    """
+    survey = surveyed.look(reference.database.reader)
+    if survey is None or reference.run.used_random:
+        return []
+    with trusted():
+        _warm_up()
+    renew()
+    mentions = mentioned.read(reference.statements, survey)
+    for left, right in mentions.joined:
+        surveyed.equate(left, right)
+    surveyed.order_again(survey)
+    aggressive = generator == "aggressive"
+    merged: dict[mentioned.Place, list[surveyed.Column]] = {}
+    for left, right in [*mentions.joined, *mentions.compared]:
+        merged.setdefault(left.place, []).append(right)
+        merged.setdefault(right.place, []).append(left)
+    pools = {
+        column.place: pool(column, mentions, aggressive=aggressive, merged=merged.get(column.place, ()))
+        for column in survey.columns()
+    }
+    if aggressive:
+        for column in survey.columns():
+            column.parent = column.parent if column.declared_parent else None
+    key = f"{seed}/{generator}/{';'.join(reference.statements)}"
+    renew()
+    writes = reference.run.state is not None
+    near_misses = sample(neighbours("; ".join(reference.statements)), key, writes)
+    modes = [mode for mode in MODES if not writes or mode.name in WRITING]
+    works = _Workshop(survey, reference, near_misses, renew)
+    wanted = max(number + 2, len(modes))
+    for attempt in range(max(MOST_CANDIDATES, 4 * number)):
+        if len(works.candidates) >= wanted and works.is_done():
+            break
+        rng = random.Random(f"{attempt}/{key}")
+        mode = modes[attempt % len(modes)]
+        works.try_one(mode, fill(survey, pools, mentions, mode, rng), rng)
+    return [candidate.image for candidate in choose(works.candidates, number)]
+
+
+@cache
+def _warm_up() -> None:
+    """Whatever the parser imports when it is first used."""
+    neighbours("SELECT count(*) FROM t WHERE a > 1 AND b LIKE 'x%' ORDER BY a LIMIT 1")
+
+
+def sample(found: Sequence, key: str, writes: bool) -> list[str]:
+    """The near misses that databases are chosen by: some of each operator, in a seeded order."""
+    rng = random.Random(f"neighbours/{key}")
+    by_operator: dict[str, list[str]] = {}
+    for neighbour in found:
+        by_operator.setdefault(neighbour.operator, []).append(neighbour.sql)
+    for texts in by_operator.values():
+        rng.shuffle(texts)
+    chosen: list[str] = []
+    most = MOST_WRITING_NEIGHBOURS if writes else MOST_NEIGHBOURS
+    while by_operator and len(chosen) < most:  # in turn, so that no operator crowds out another
+        for operator in sorted(by_operator):
+            if len(chosen) < most:
+                chosen.append(by_operator[operator].pop())
+            if not by_operator[operator]:
+                del by_operator[operator]
+    return chosen
+
+
+def choose(candidates: list[Candidate], number: int) -> list[Candidate]:
+    """Greedily: each next one parts most of what is left, then most in all, then has most rows in its result."""
+    chosen: list[Candidate] = []
+    left = set().union(*(candidate.parts for candidate in candidates)) if candidates else set()
+    pool_ = list(candidates)
+    while pool_ and len(chosen) < number:
+        used = {candidate.mode for candidate in chosen}
+        best = max(
+            pool_, key=lambda c: (len(c.parts & left), len(c.parts), c.mode not in used, min(c.rows, 50), c.image)
+        )
+        pool_.remove(best)
+        chosen.append(best)
+        left -= best.parts
+    return chosen
+
+
+class _Workshop:
+    """Fills databases, and tries the reference and its near misses on them."""
+
+    def __init__(self, survey: Survey, reference: Reference, near_misses: list[str], renew: Callable[[], None]):
+        self.survey, self.reference, self.renew = survey, reference, renew
+        self.near_misses = dict(enumerate(near_misses))
+        self.times_parted = dict.fromkeys(self.near_misses, 0)
+        self.candidates: list[Candidate] = []
+        self.ticks = 0
+        self.empty = _made(survey.definitions)
+        # Stored under other row numbers: where INTEGER PRIMARY KEY is the row number, INT makes it a key like others.
+        writes = reference.run.state is not None
+        twin = [_COUNTER.sub("", _KEY_IS_ROWID.sub("INT", sql)) for sql in survey.definitions]
+        self.twin_empty = (None if writes else _made(twin)) or self.empty
+
+    def is_done(self) -> bool:
+        """Whether no near miss is worth another candidate."""
+        return all(times >= 2 for number, times in self.times_parted.items() if number in self.near_misses)
+
+    def try_one(self, mode: Mode, rows: list[Rows], rng: random.Random) -> None:
+        """Keep the database as a candidate if the reference can be relied on there."""
+        image = self._filled(self.empty, rows) if self.empty else None
+        if image is None:
+            return
+        self.renew()
+        made = self._reference(image)
+        if made is None:
+            return
+        try:
+            if not self._is_stable(made, rng):
+                return
+            size = sum(len(result.rows) for result in made.run.results)
+            candidate = Candidate(mode.name, image, size)
+            for number in list(self.near_misses):
+                if self.times_parted[number] < PARTED_OFTEN and self.ticks < MOST_TICKS and self._parts(made, number):
+                    candidate.parts.add(number)
+                    self.times_parted[number] += 1
+            self.candidates.append(candidate)
+        finally:
+            made.database.close()
+
+    def _reference(self, image: bytes) -> Reference | None:
+        try:
+            database = Database(file=image, foreign_keys=self.reference.database.foreign_keys)
+        except Unloadable:
+            return None
+        try:
+            ran = run(database, self.reference.statements)
+            if sum(len(result.rows) for result in ran.results) <= MOST_RESULT_ROWS:
+                return Reference(self.reference.statements, ran, database)
+        except Failure:
+            pass
+        database.close()
+        return None
+
+    def _is_stable(self, made: Reference, rng: random.Random) -> bool:
+        """Whether the reference gives the same on the same rows in another order."""
+        held = self._held(made.database)
+        if held is None:
+            return False
+        for rows in held:
+            rng.shuffle(rows)
+        image = self._filled(self.twin_empty, held)
+        if image is None:
+            return False
+        self.renew()
+        other = self._reference(image)
+        if other is None:
+            return False
+        other.database.close()
+        return difference(made, other.run) is None
+
+    def _held(self, database: Database) -> list[Rows] | None:
+        """The rows that a database took, table by table."""
+        opened = database.reader
+        opened.guard.begin("inspect")
+        try:
+            return [
+                opened.connection.execute(f"SELECT {_listed(table)} FROM {quoted(table.name)}").fetchall()
+                for table in self.survey.tables
+            ]
+        except sqlite3.Error:
+            return None
+
+    def _parts(self, made: Reference, number: int) -> bool:
+        self.renew()
+        try:
+            ran = run(made.database, parted(self.near_misses[number]))
+            return difference(made, ran) is not None
+        except Failure as failure:
+            if failure.outcome in ("syntax_error", "schema_error", "forbidden"):
+                del self.near_misses[number]  # nothing that could be right
+                return False
+            return True
+        finally:
+            self.ticks += made.database.reader.guard.ticks
+
+    def _filled(self, empty: bytes, rows: list[Rows]) -> bytes | None:
+        with blank(empty) as opened:
+            try:
+                opened.connection.execute("BEGIN")
+                for table, own in zip(self.survey.tables, rows, strict=True):
+                    if own:
+                        marks = ", ".join("?" * len(table.columns))
+                        sql = f"INSERT OR IGNORE INTO {quoted(table.name)} ({_listed(table)}) VALUES ({marks})"
+                        _insert(opened, sql, own)
+                for sql in self.survey.triggers:
+                    opened.connection.execute(sql)
+                opened.connection.execute("COMMIT")
+            except (sqlite3.Error, MemoryError, OverflowError, UnicodeError):
+                return None  # a value or a definition that cannot be had here
+            return _image(opened)
+
+
+def _insert(opened: Open, sql: str, rows: Rows) -> None:
+    try:
+        opened.connection.executemany(sql, rows)
+    except sqlite3.IntegrityError:  # a STRICT table takes no value of another type, whatever IGNORE says
+        for row in rows:
+            with suppress(sqlite3.IntegrityError):
+                opened.connection.execute(sql, row)
+
+
+def _listed(table: surveyed.Table) -> str:
+    return ", ".join(quoted(column.name) for column in table.columns)
+
+
+def _made(definitions: list[str]) -> bytes | None:
+    """An image with these tables, views and indexes and no rows; None where a definition does not run by itself."""
+    with blank(None) as opened:
+        try:
+            for sql in definitions:
+                opened.connection.execute(sql)
+        except (sqlite3.Error, MemoryError):
+            return None
+        return _image(opened)
+
+
+def _image(opened: Open) -> bytes:
+    opened.guard.begin("inspect")  # to SQLite it asks for the number of pages
+    return opened.connection.serialize()

@@ -1,0 +1,210 @@
+"""The rows of one generated database: each mode stresses something else."""
+
+import random
+from dataclasses import dataclass
+
+from common.scoring.suites.mentions import Mentions, Place
+from common.scoring.suites.survey import Column, Survey, Table
+from common.scoring.suites.values import Pool
+
+MOST_LIMIT = 60  # a LIMIT up to here gets more rows than it lets through
+Rows = list[tuple[object, ...]]
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How many rows a table gets, and the chances of where a value comes from; the rest of a chance is new values."""
+
+    name: str
+    least: int
+    most: int
+    near: float
+    given: float
+    few: int = 0  # so many values a column at most, so that they repeat
+    keeps: bool = False  # given rows stay
+    groups: bool = False  # keys come in blocks of the sizes that are counted
+    one_off: bool = False  # each row fits all constants but one
+
+
+MODES = (
+    Mode("boundary", 8, 14, 0.85, 0.10, one_off=True),
+    Mode("mixed", 9, 16, 0.45, 0.35),
+    Mode("kept", 4, 8, 0.55, 0.25, keeps=True),
+    Mode("groups", 12, 20, 0.50, 0.20, groups=True),
+    Mode("fresh", 8, 14, 0.30, 0.05),
+    Mode("dense", 12, 20, 0.60, 0.40, few=3),
+    Mode("tiny", 1, 3, 0.60, 0.30),
+    Mode("hits", 14, 22, 0.95, 0.05, one_off=True, groups=True),
+)
+WRITING = ("boundary", "mixed", "kept", "dense")  # a statement that writes needs no more
+_NULL_CHANCE = 0.18
+
+
+def fill(survey: Survey, pools: dict[Place, Pool], mentions: Mentions, mode: Mode, rng: random.Random) -> list[Rows]:
+    """Rows for each table of the survey, in its order."""
+    made: dict[Place, list[object]] = {}
+    filled = []
+    for table in survey.tables:
+        filled.append(_table(table, pools, mentions, mode, rng, made))
+    return filled
+
+
+def _table(
+    table: Table,
+    pools: dict[Place, Pool],
+    mentions: Mentions,
+    mode: Mode,
+    rng: random.Random,
+    made: dict[Place, list[object]],
+) -> Rows:
+    count = rng.randint(mode.least, mode.most)
+    if 0 < mentions.limit <= MOST_LIMIT and mode.name != "tiny":
+        count = max(count, mentions.limit + rng.randint(2, 6))
+    if mode.groups and mentions.counts:
+        count = min(max(count, 3 * (max(mentions.counts) + 1)), MOST_LIMIT)
+    kept = _kept(table, rng, made) if mode.keeps else []
+    if kept:
+        count = max(count - len(kept), 3)
+    columns = []
+    fixed = [c for c in table.columns if pools[c.place].exact or pools[c.place].near]
+    off = [rng.choice([*fixed, None]) if fixed else None for _ in range(count)]
+    for position, column in enumerate(table.columns):
+        chosen = pools[column.place]
+        loose = {i for i in range(count) if off[i] is column}
+        taken = [row[position] for row in kept]
+        columns.append(_cells(column, chosen, mentions, mode, rng, count, made, loose, taken))
+        # For a later column that points into its own table.
+        made[column.place] = [value for value in [*taken, *columns[-1]] if value is not None]
+    rows = kept + list(zip(*columns, strict=True))
+    rng.shuffle(rows)
+    return rows
+
+
+def _kept(table: Table, rng: random.Random, made: dict[Place, list[object]]) -> Rows:
+    """Most of the given rows, their keys put right where the parent's row is gone."""
+    rows = [row for row in table.rows[:16] if rng.random() < 0.75]
+    for position, column in enumerate(table.columns):
+        parents = made.get(column.parent.place) if column.parent else None
+        if parents is not None:
+            there = set(parents)
+            rows = [
+                row
+                if row[position] is None or row[position] in there
+                else (*row[:position], rng.choice(parents) if parents else None, *row[position + 1 :])
+                for row in rows
+            ]
+    return rows
+
+
+def _cells(
+    column: Column,
+    pool: Pool,
+    mentions: Mentions,
+    mode: Mode,
+    rng: random.Random,
+    count: int,
+    made: dict[Place, list[object]],
+    loose: set[int],
+    taken: list[object],
+) -> list[object]:
+    """One column of new rows."""
+    if column.parent is not None and column.parent.place in made:
+        cells = _keys(made[column.parent.place], pool, mentions, mode, rng, count)
+    elif pool.unique:
+        return _distinct(pool, mode, rng, count, set(taken) | pool.banned)
+    elif mode.few:
+        few = [_draw(pool, mode, rng) for _ in range(mode.few)]
+        if pool.exact:
+            few[0] = rng.choice(pool.exact)
+        cells = [rng.choice(few) for _ in range(count)]
+    elif mode.groups and any(column is grouped for grouped in mentions.grouped):
+        starts = list(dict.fromkeys([*pool.exact, *(_draw(pool, mode, rng) for _ in range(6))]))
+        cells = _blocks(starts, mentions, rng, count)
+    elif mode.one_off:
+        cells = [_any(pool, rng) if i in loose else _draw(pool, mode, rng) for i in range(count)]
+    else:
+        cells = [_draw(pool, mode, rng) for _ in range(count)]
+    if pool.may_be_null:
+        cells = [None if rng.random() < _NULL_CHANCE else cell for cell in cells]
+    return cells
+
+
+def _draw(pool: Pool, mode: Mode, rng: random.Random) -> object:
+    chance = rng.random()
+    if chance < mode.near and pool.near:
+        return rng.choice(pool.exact) if pool.exact and rng.random() < 0.5 else rng.choice(pool.near)
+    if chance < mode.near + mode.given and pool.given:
+        return rng.choice(pool.given)
+    if mode.near >= 0.8 and pool.near and rng.random() < 0.5:
+        return rng.choice(pool.near)
+    return pool.new(rng)
+
+
+def _any(pool: Pool, rng: random.Random) -> object:
+    """A value that most likely does not fit a constant."""
+    return rng.choice(pool.given) if pool.given and rng.random() < 0.5 else pool.new(rng)
+
+
+def _distinct(pool: Pool, mode: Mode, rng: random.Random, count: int, used: set[object]) -> list[object]:
+    """Different values: constants first, some neighbours and given ones, new ones for the rest."""
+    wanted = [v for v in pool.exact if rng.random() < 0.85]
+    some = [v for v in [*pool.near, *pool.given] if rng.random() < (0.3 if mode.name == "fresh" else 0.6)]
+    rng.shuffle(some)
+    cells: list[object] = []
+    for value in [*wanted, *some]:
+        if len(cells) < count and value not in used:
+            used.add(value)
+            cells.append(value)
+    serial = 0
+    while len(cells) < count:
+        value = pool.new(rng)
+        if value in used:
+            serial += 1
+            value = _numbered(pool, value, serial)
+        if value not in used:
+            used.add(value)
+            cells.append(value)
+    rng.shuffle(cells)
+    return cells
+
+
+def _numbered(pool: Pool, value: object, serial: int) -> object:
+    if isinstance(value, int | float):
+        return int(pool.high) + serial
+    if isinstance(value, str):
+        return value[:10] + f" {serial:02}:10:00" if pool.kind == "time" else f"{value} {serial}"
+    return serial
+
+
+def _keys(
+    parents: list[object], pool: Pool, mentions: Mentions, mode: Mode, rng: random.Random, count: int
+) -> list[object]:
+    """A child's keys: some parents have many rows, some one, some none."""
+    if not parents:
+        return [None] * count
+    if pool.unique:
+        return (rng.sample(parents, min(count, len(parents))) + [None] * count)[:count]
+    order = rng.sample(parents, len(parents))
+    hits = [value for value in pool.exact if value in set(parents)]
+    order = list(dict.fromkeys([*hits, *order]))
+    if mode.groups:
+        return _blocks(order[: max(2, len(order) - 1)], mentions, rng, count)
+    hot = order[:2]
+    most = order[: max(1, len(order) - 1)]  # one has none
+    return [rng.choice(hot) if rng.random() < 0.5 else rng.choice(most) for _ in range(count)]
+
+
+def _blocks(values: list[object], mentions: Mentions, rng: random.Random, count: int) -> list[object]:
+    """Values in blocks of one, two, and the sizes that the reference counts, and one more and less."""
+    sizes = [1, 2, 3, 2]
+    for number in mentions.counts:
+        sizes += [number, number + 1, number + 1, max(1, number - 1), number + 2]
+    cells: list[object] = []
+    order = list(values)
+    rng.shuffle(order)
+    while len(cells) < count:
+        cells += [order[0]] * max(1, rng.choice(sizes))
+        order = order[1:] or [rng.choice(values)]
+    cells = cells[:count]
+    rng.shuffle(cells)
+    return cells

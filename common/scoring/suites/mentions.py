@@ -1,0 +1,194 @@
+"""What a reference says of the data: constants beside columns, columns compared with each other, sizes it counts.
+
+Parsed by sqlglot; where that fails nothing is known, and the databases are made from the given rows alone. Names are
+looked up without scopes: a constant may land on a column of the same name too many, which does no harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from common.scoring.suites.survey import Column, Survey
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+Place = tuple[str, str]
+MOST_CONSTANTS = 24  # of one column
+_CLOCK = {"now", "current_date", "current_timestamp", "current_time"}
+
+
+@dataclass
+class Mentions:
+    """Constants by column (what they are compared with), patterns of LIKE, values an INSERT brings, and more."""
+
+    constants: dict[Place, list[object]] = field(default_factory=dict)
+    patterns: dict[Place, list[str]] = field(default_factory=dict)
+    inserted: dict[Place, list[object]] = field(default_factory=dict)
+    null_tested: set[Place] = field(default_factory=set)
+    grouped: list[Column] = field(default_factory=list)
+    compared: list[tuple[Column, Column]] = field(default_factory=list)
+    joined: list[tuple[Column, Column]] = field(default_factory=list)  # those compared by =
+    counts: list[int] = field(default_factory=list)  # numbers beside COUNT
+    limit: int = 0  # LIMIT and OFFSET together, the largest
+    clock: bool = False
+
+
+def read(statements: Sequence[str], survey: Survey) -> Mentions:
+    """What the statements of a reference mention of the survey's columns."""
+    import sqlglot
+    from sqlglot import exp
+    from sqlglot.errors import SqlglotError
+
+    found = Mentions()
+    for statement in statements:
+        try:
+            tree = sqlglot.parse_one(statement, dialect="sqlite")
+            _Reader(tree, survey, found, exp).read()
+        except (SqlglotError, RecursionError, ValueError, AttributeError):
+            continue  # half of what it says is better than nothing
+    return found
+
+
+class _Reader:
+    """One statement's tree, and where its names lead."""
+
+    def __init__(self, tree: exp.Expression, survey: Survey, found: Mentions, exp: Any):
+        self.tree, self.found, self.exp = tree, found, exp
+        self.named: dict[str, list[Column]] = {}
+        self.tables = {table.name.casefold(): table for table in survey.tables}
+        self.aliases: dict[str, set[str]] = {}
+        mentioned = set()
+        for node in tree.find_all(exp.Table):
+            name = node.name.casefold()
+            if name in self.tables:
+                mentioned.add(name)
+                self.aliases.setdefault((node.alias or node.name).casefold(), set()).add(name)
+        for name in sorted(mentioned):
+            for column in self.tables[name].columns:
+                self.named.setdefault(column.name.casefold(), []).append(column)
+        self.expressions = {node.alias.casefold(): node.this for node in tree.find_all(exp.Alias)}
+
+    def read(self) -> None:
+        exp = self.exp
+        for node in self.tree.walk():
+            if isinstance(node, exp.Like | exp.ILike | exp.Glob):
+                self._compare(node.this, node.expression, pattern=True)
+            elif isinstance(node, exp.EQ | exp.NEQ | exp.GT | exp.GTE | exp.LT | exp.LTE | exp.Is | exp.NullSafeEQ):
+                self._compare(node.this, node.expression, equal=isinstance(node, exp.EQ))
+            elif isinstance(node, exp.Between):
+                self._compare(node.this, node.args["low"])
+                self._compare(node.this, node.args["high"])
+            elif isinstance(node, exp.In):
+                for item in node.expressions:
+                    self._compare(node.this, item)
+                if node.args.get("query"):
+                    self._pair(node.this, node.args["query"], equal=True)
+            elif isinstance(node, exp.Case) and node.this is not None:
+                for branch in node.args["ifs"]:
+                    self._compare(node.this, branch.this)
+            elif isinstance(node, exp.Coalesce):
+                for column in self._columns(node.this):
+                    self.found.null_tested.add(column.place)
+            elif isinstance(node, exp.Limit | exp.Offset):
+                self.found.limit += sum(int(v) for v in self._literals(node.expression) if isinstance(v, int))
+            elif isinstance(node, exp.Group):
+                self.found.grouped += [column for item in node.expressions for column in self._columns(item)]
+            elif isinstance(node, exp.Insert):
+                self._insert(node)
+            elif (isinstance(node, exp.Literal) and str(node.this).casefold() in _CLOCK) or isinstance(
+                node, exp.CurrentDate | exp.CurrentTimestamp | exp.CurrentTime
+            ):
+                self.found.clock = True
+
+    def _compare(self, left: exp.Expression, right: exp.Expression, *, pattern: bool = False, equal: bool = False):
+        self._pair(left, right, equal=equal)
+        for side, other in ((left, right), (right, left)):
+            columns = self._columns(side)
+            if isinstance(other, self.exp.Null):
+                self.found.null_tested |= {column.place for column in columns}
+                continue
+            values = self._literals(other)
+            if self._counts(side):
+                self.found.counts += [int(v) for v in values if isinstance(v, int | float) and 0 <= v < 1000]
+            for column in columns:
+                target = self.found.patterns if pattern else self.found.constants
+                kept = target.setdefault(column.place, [])
+                kept += [v for v in values if v not in kept and (not pattern or isinstance(v, str))]
+                del kept[MOST_CONSTANTS:]
+
+    def _pair(self, left: exp.Expression, right: exp.Expression, *, equal: bool) -> None:
+        ours, theirs = self._columns(left)[:2], self._columns(right)[:2]
+        for a in ours:
+            for b in theirs:
+                if a is not b:
+                    plain = isinstance(left, self.exp.Column) and isinstance(right, self.exp.Column | self.exp.Subquery)
+                    (self.found.joined if equal and plain else self.found.compared).append((a, b))
+
+    def _insert(self, node: exp.Expression) -> None:
+        exp = self.exp
+        target = node.this.this if isinstance(node.this, exp.Schema) else node.this
+        table = self.tables.get(target.name.casefold()) if isinstance(target, exp.Table) else None
+        if table is None or not isinstance(node.expression, exp.Values):
+            return
+        names = [item.name.casefold() for item in node.this.expressions] if isinstance(node.this, exp.Schema) else []
+        columns = {column.name.casefold(): column for column in table.columns}
+        order = [columns.get(name) for name in names] if names else list(table.columns)
+        for row in node.expression.expressions:
+            for column, item in zip(order, getattr(row, "expressions", []), strict=False):
+                if column is not None:
+                    self.found.inserted.setdefault(column.place, []).extend(self._literals(item))
+
+    def _columns(self, side: exp.Expression, depth: int = 0) -> list[Column]:
+        """The columns an expression rests on, through the aliases of the statement."""
+        found: list[Column] = []
+        for node in side.find_all(self.exp.Column):
+            for column in self._resolve(node, depth):
+                if column not in found:
+                    found.append(column)
+        return found
+
+    def _resolve(self, node: exp.Expression, depth: int) -> list[Column]:
+        name = node.name.casefold()
+        columns = self.named.get(name, [])
+        if node.table and (tables := self.aliases.get(node.table.casefold())):
+            columns = [column for column in columns if column.table.casefold() in tables] or columns
+        if not columns and depth < 3 and name in self.expressions:
+            return self._columns(self.expressions[name], depth + 1)
+        return columns
+
+    def _counts(self, side: exp.Expression) -> bool:
+        if side.find(self.exp.Count):
+            return True
+        named = [self.expressions.get(node.name.casefold()) for node in side.find_all(self.exp.Column)]
+        return any(expression is not None and expression.find(self.exp.Count) for expression in named)
+
+    def _literals(self, side: exp.Expression | None) -> list[object]:
+        """The constants of an expression without columns; a double-quoted name that is no column is a text."""
+        exp = self.exp
+        if side is None or isinstance(side, exp.Subquery | exp.Select):
+            return []
+        found: list[object] = []
+        for node in side.walk():
+            if isinstance(node, exp.Column):
+                if self._resolve(node, 0) or not node.this.args.get("quoted"):
+                    return []
+                found.append(node.name)
+            elif isinstance(node, exp.Boolean):
+                found.append(int(node.this))
+            elif isinstance(node, exp.Literal):
+                value = _value(node)
+                found.append(-value if isinstance(node.parent, exp.Neg) and not isinstance(value, str) else value)
+        return found
+
+
+def _value(node: exp.Expression) -> object:
+    text = str(node.this)
+    if node.is_string:
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
