@@ -1,0 +1,278 @@
+"""How fast scoring is: the published recipe against `common.scoring`, in one run and on the same rows.
+
+Measures strict and robust matches with one worker, the cost of building a suite of databases, GRPO's shape, 5,851 rows
+(the size of the published test set) with two workers, and time and memory up to 100,000 rows. Starting a worker is left
+out of every rate and stands on a line of its own. Not measured: models, and databases that come from files.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import published, workload
+from bench.measure import Ratio, Spread, measurement, record, repeat, show, timed, write
+from common.scoring import Scorer, Verdict
+from common.settings import ROOT, UserError, run_cli
+
+PACKAGES = ("evaluate", "rouge-score", "rapidfuzz", "numpy", "datasets", "sqlglot")
+DATABASES = 4
+# Linear and flat are read as: at the largest size a row costs at most a fifth more than at the smallest, and the peak
+# of memory is at most a tenth higher. A cost that grew with the rows, or a kept row, would be far beyond either.
+SLOWER, LARGER = 1.2, 1.1
+A_ROW = {"schema": "CREATE TABLE t (a INT)", "reference": "SELECT a FROM t", "prediction": "SELECT a FROM t"}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured."""
+
+    rows: int = 500
+    repetitions: int = 5
+    published: int = 500  # rows over all repetitions: each runs its own part of them
+    prompts: int = 64
+    bulk: int = 5_851
+    volumes: tuple[int, ...] = (1_000, 10_000, 100_000)
+    batch: int = 1_000
+
+
+QUICK = Sizes(rows=24, repetitions=2, published=8, prompts=4, bulk=60, volumes=(50, 200), batch=50)
+
+
+@contextmanager
+def started(**options: int) -> Iterator[Scorer]:
+    """A scorer whose workers run already."""
+    with Scorer(**options) as scorer:
+        scorer.score_batch([{**A_ROW, "reference": f"SELECT a + {i} FROM t"} for i in range(options["workers"])])
+        yield scorer
+
+
+@contextmanager
+def fresh_outputs() -> Iterator[Path]:
+    """Caches go to an empty folder meanwhile: what is measured was not built before."""
+    before = os.environ.get("TEXT_TO_SQL_OUTPUTS")
+    with tempfile.TemporaryDirectory(prefix="text-to-sql-bench-") as folder:
+        os.environ["TEXT_TO_SQL_OUTPUTS"] = folder
+        try:
+            yield Path(folder)
+        finally:
+            if before is None:
+                del os.environ["TEXT_TO_SQL_OUTPUTS"]
+            else:
+                os.environ["TEXT_TO_SQL_OUTPUTS"] = before
+
+
+def robust_is_there() -> bool:
+    """Whether the scorer takes generated databases yet."""
+    try:
+        Scorer(workers=1, databases=DATABASES).close()
+    except UserError:
+        return False
+    return True
+
+
+def against_published(rows: list[workload.Row], sizes: Sizes) -> tuple[list[dict], dict, list[str]]:
+    """Strict and robust rates against the published recipe's, and whether both give the same published verdicts.
+
+    The repetitions take turns, so that a machine that slows down slows all of them.
+    """
+    shown = rows[: sizes.published]
+    robust = robust_is_there()
+    with fresh_outputs(), started(workers=1) as scorer:
+        lines = suites(rows, sizes) if robust else []
+        judged = scorer.score_batch(rows)  # the warm-up
+        scored = [published.score(**shown[0])]
+        rates: dict[str, list[float]] = {"published": [], "strict": [], "robust": []}
+        ours: list[tuple[Verdict, tuple[bool, float]]] = []
+        for number in range(sizes.repetitions):
+            own = slice(number, None, sizes.repetitions)  # parts are alike in what they hold, together they are all
+            took, scored = timed(lambda own=own: [published.score(**row) for row in shown[own]])
+            rates["published"].append(len(scored) / took)
+            ours += zip(judged[: len(shown)][own], scored, strict=True)
+            rates["strict"].append(len(rows) / timed(lambda: scorer.score_batch(rows))[0])
+            if robust:
+                # A new scorer each time: what is measured is a suite read from the disk's cache, not from memory.
+                with started(workers=1, databases=DATABASES) as other:
+                    rates["robust"].append(len(rows) / timed(lambda other=other: other.score_batch(rows))[0])
+    theirs, strict = Spread(tuple(rates["published"])), Spread(tuple(rates["strict"]))
+    cached = Spread(tuple(rates["robust"])) if robust else None
+    ratio = Ratio(cached, theirs) if robust else None
+    against = "– against the published recipe"
+    lines = [
+        measurement("published", "published recipe, one process", "rows/s", theirs),
+        measurement("strict", "strict match, one worker", "rows/s", strict),
+        measurement("strict-speedup", against, "×", Ratio(strict, theirs), {"at_least": 300}),
+        measurement("robust", f"robust match on {DATABASES} more databases, one worker", "rows/s", cached),
+        measurement("robust-speedup", against, "×", ratio, {"at_least": 100}),
+        *lines,
+    ]
+    agree = sum(v.published_match == m and abs(v.published_score - s) < 1e-9 for v, (m, s) in ours)
+    data = {
+        "rows": len(rows),
+        "outcomes": dict(sorted(Counter(verdict.outcome for verdict in judged).items())),
+        "published_rows": len(ours),
+        "published_agree": agree,
+    }
+    notes = [
+        f"The published recipe is slow: each repetition runs {len(shown) // sizes.repetitions} rows, a different part "
+        f"of the same {len(rows)} each time. Both scorers gave the same published match and score on {agree} of "
+        f"{len(ours)} rows. A ratio is median by median; its ends are the slowest of one by the fastest of the other.",
+        "Only completions that match go on to the further databases, which are built once for a reference and kept on "
+        f"disk; {sum(v.outcome == 'match' for v in judged)} of these rows match.",
+    ]
+    return lines, data, notes
+
+
+def suites(rows: list[workload.Row], sizes: Sizes) -> list[dict]:
+    """What building a reference's databases costs once, and the robust rate where every completion is right.
+
+    Each repetition takes other rows: a suite is built once. Afterwards all of them are in the cache.
+    """
+    right = [{**row, "prediction": row["reference"]} for row in rows]
+    building, cached = [], []
+    for number in range(sizes.repetitions):
+        some = right[number :: sizes.repetitions]
+        taken = []
+        for _ in ("first", "again"):
+            with started(workers=1, databases=DATABASES) as scorer:
+                taken.append(timed(lambda some=some, scorer=scorer: scorer.score_batch(some))[0])
+        building.append((taken[0] - taken[1]) / len(some) * 1000)
+        cached.append(len(some) / taken[1])
+    built = Spread(tuple(building))
+    return [
+        measurement("robust-right", "– where every completion is right", "rows/s", Spread(tuple(cached))),
+        measurement("suite", f"building {DATABASES} databases, once a reference", "ms", built, {"at_most": 40}),
+    ]
+
+
+def grpo(sizes: Sizes) -> list[dict]:
+    """Completions in groups of eight against as many rows with a reference each, one worker, strict."""
+    size = sizes.prompts * len(workload.KINDS)
+    examples = workload.examples(size)
+    alone, groups = workload.independent(examples), workload.grouped(examples[: sizes.prompts])
+    taken: dict[str, list[float]] = {"alone": [], "groups": []}
+    with started(workers=1) as scorer:
+        for number in range(sizes.repetitions + 1):
+            for name, rows in (("alone", alone), ("groups", groups)):
+                took, _ = timed(lambda rows=rows: scorer.score_batch(rows))
+                if number:  # the first is the warm-up
+                    taken[name].append(size / took)
+    rate, base = Spread(tuple(taken["groups"])), Spread(tuple(taken["alone"]))
+    return [
+        measurement("independent", f"{size:,} rows, a reference each, one worker", "rows/s", base),
+        measurement(
+            "grpo", f"GRPO's shape, {sizes.prompts} prompts with {len(workload.KINDS)} completions", "rows/s", rate
+        ),
+        measurement("grpo-speedup", "– against rows with a reference each", "×", Ratio(rate, base), {"at_least": 2}),
+    ]
+
+
+def bulk(sizes: Sizes) -> list[dict]:
+    """As many rows as the published test set has, with two workers; and what starting a scorer costs."""
+    rows = workload.independent(workload.examples(sizes.bulk))
+    with started(workers=2) as scorer:
+        took = repeat(lambda: scorer.score_batch(rows), sizes.repetitions)
+
+    def start() -> None:
+        with Scorer(workers=1) as scorer:
+            scorer.score(**A_ROW)
+
+    return [
+        measurement("bulk", f"{sizes.bulk:,} rows, strict, two workers", "s", took, {"at_most": 8}),
+        measurement("start", "a new scorer's first verdict", "s", repeat(start, sizes.repetitions)),
+    ]
+
+
+def volume(sizes: Sizes) -> tuple[list[dict], list[str]]:
+    """Time and memory at each size in calls of `batch` rows, and of the largest size in one call."""
+    first, last = sizes.volumes[0], sizes.volumes[-1]
+    found = {size: _volume(size, sizes.batch, 1 if size == last else sizes.repetitions) for size in sizes.volumes}
+    whole = _volume(last, None, 1)
+    a_row = {size: Spread(tuple(s / size * 1000 for s in found[size]["seconds"])) for size in found}
+    lines = [
+        measurement(f"row-{size}", f"a row among {size:,}, strict, two workers", "ms", a_row[size]) for size in found
+    ]
+    lines.append(
+        measurement(
+            "linear",
+            f"– at {last:,} rows against {first:,}",
+            "×",
+            Ratio(a_row[last], a_row[first]),
+            {"at_most": SLOWER},
+        )
+    )
+    for name, who in (("parent", "the calling process"), ("worker", "its largest worker")):
+        large, small = (_megabytes(found[size][name]) for size in (last, first))
+        lines += [
+            measurement(f"memory-{name}", f"peak memory of {who} at {last:,} rows", "MB", large),
+            measurement(
+                f"flat-{name}",
+                f"– against {first:,} rows",
+                "×",
+                large and small and Ratio(large, small),
+                {"at_most": LARGER},
+            ),
+        ]
+    lines.append(
+        measurement(
+            "memory-one-call",
+            f"peak memory of the calling process, {last:,} rows in one call",
+            "MB",
+            _megabytes(whole["parent"]),
+        )
+    )
+    notes = [
+        f"The last lines score in calls of {sizes.batch:,} rows, but for the one that says otherwise: a call keeps its "
+        f"rows and verdicts until it returns. {last:,} rows ran once, in a process of their own like every size."
+    ]
+    return lines, notes
+
+
+def _volume(size: int, batch: int | None, repetitions: int) -> dict:
+    command = [sys.executable, "-m", "bench.volume", str(size), "--repetitions", str(repetitions)]
+    command += ["--batch", str(batch)] if batch else []
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"bench.volume failed: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
+def _megabytes(size: int | None) -> Spread | None:
+    return None if size is None else Spread((size / 1e6,))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.scoring", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a few rows, to see that it runs; no record without --out")
+    parser.add_argument("--largest", type=int, help="leave out sizes above this, e.g. 10000 to save a minute")
+    parser.add_argument("--out", type=Path, help="where the record goes, instead of results/bench")
+    arguments = parser.parse_args()
+    sizes = QUICK if arguments.quick else Sizes()
+    if arguments.largest:
+        volumes = tuple(size for size in sizes.volumes if size <= arguments.largest)
+        if len(volumes) < 2:
+            raise UserError(
+                f"--largest {arguments.largest} leaves nothing to compare; give at least {sizes.volumes[1]}"
+            )
+        sizes = Sizes(**{**vars(sizes), "volumes": volumes})
+    lines, data, notes = against_published(workload.independent(workload.examples(sizes.rows)), sizes)
+    lines += grpo(sizes) + bulk(sizes)
+    more, volume_notes = volume(sizes)
+    lines += more
+    for line in lines:
+        print(show(line))
+    data |= {"source": "embedded", "seed": workload.SEED, "kinds": list(workload.KINDS), "sizes": vars(sizes)}
+    made = record("scoring", lines, packages=PACKAGES, data=data, notes=notes + volume_notes)
+    if arguments.out or not arguments.quick:
+        print(f"record: {os.path.relpath(write(made, arguments.out))}")
+
+
+if __name__ == "__main__":
+    run_cli(main)
