@@ -58,6 +58,8 @@ def build(reference: Reference, *, number: int, generator: str, seed: int, renew
     for left, right in mentions.joined:
         surveyed.equate(left, right)
     surveyed.order_again(survey)
+    for column in mentions.repeated:
+        column.naming = False
     aggressive = generator == "aggressive"
     merged: dict[mentioned.Place, list[surveyed.Column]] = {}
     for left, right in [*mentions.joined, *mentions.compared]:

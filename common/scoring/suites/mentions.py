@@ -29,6 +29,7 @@ class Mentions:
     inserted: dict[Place, list[object]] = field(default_factory=dict)
     null_tested: set[Place] = field(default_factory=set)
     grouped: list[Column] = field(default_factory=list)
+    repeated: list[Column] = field(default_factory=list)  # what is grouped or made distinct in one table has repeats
     compared: list[tuple[Column, Column]] = field(default_factory=list)
     joined: list[tuple[Column, Column]] = field(default_factory=list)  # those compared by =
     counts: list[int] = field(default_factory=list)  # numbers beside COUNT
@@ -95,7 +96,12 @@ class _Reader:
             elif isinstance(node, exp.Limit | exp.Offset):
                 self.found.limit += sum(int(v) for v in self._literals(node.expression) if isinstance(v, int))
             elif isinstance(node, exp.Group):
-                self.found.grouped += [column for item in node.expressions for column in self._columns(item)]
+                grouped = [column for item in node.expressions for column in self._columns(item)]
+                self.found.grouped += grouped
+                self._repeated(grouped)
+            elif isinstance(node, exp.Distinct):
+                items = node.expressions or getattr(node.parent, "expressions", [])
+                self._repeated([column for item in items for column in self._columns(item)])
             elif isinstance(node, exp.Insert):
                 self._insert(node)
             elif (isinstance(node, exp.Literal) and str(node.this).casefold() in _CLOCK) or isinstance(
@@ -126,6 +132,10 @@ class _Reader:
                 if a is not b:
                     plain = isinstance(left, self.exp.Column) and isinstance(right, self.exp.Column | self.exp.Subquery)
                     (self.found.joined if equal and plain else self.found.compared).append((a, b))
+
+    def _repeated(self, columns: list[Column]) -> None:
+        if len(self.aliases) == 1:
+            self.found.repeated += columns
 
     def _insert(self, node: exp.Expression) -> None:
         exp = self.exp

@@ -12,7 +12,7 @@ MOST_ROWS = 400  # of each table; enough to see what its columns hold
 MOST_TABLES = 40
 DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _DATED = re.compile(r"date|time|day|deadline|birth|timestamp", re.IGNORECASE)
-_NAMING = re.compile(r"(^|_)(id|name|title|email|code|key|number|no|isbn|sku|username|uuid|ssn)$", re.IGNORECASE)
+_NAMING = re.compile(r"^(.*?)_?(id|name|title|nick|email|code|key|number|no|isbn|sku|username|uuid|ssn)$")
 _KEY = re.compile(r"(^|_)(id|code|key|no|number)$|id$", re.IGNORECASE)
 
 
@@ -114,10 +114,19 @@ def _table(connection: sqlite3.Connection, name: str) -> Table:
                 has_null=len(given) < len(seen),
                 not_null=bool(not_null) or bool(in_key),
                 unique=column in single,
-                naming=distinct and _NAMING.search(column) is not None,
+                naming=distinct and _names_rows(column.casefold(), name.casefold()),
             )
         )
     return Table(name, columns, rows, sorted({key for key in keys if len(key) > 1}))
+
+
+def _names_rows(column: str, table: str) -> bool:
+    """Whether a column names or numbers the rows of its own table, and not those of another: id, staff_id, name."""
+    found = _NAMING.match(column)
+    if found is None:
+        return False
+    stem = found[1].strip("_").rstrip("s")
+    return not stem or stem in table or table.rstrip("s") in stem or stem in ("first", "last", "full", "user")
 
 
 def _kind(name: str, declared: str, given: Sequence[object]) -> str:

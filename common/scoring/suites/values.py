@@ -45,6 +45,7 @@ class Pool:
     low: float = 1
     high: float = 40
     suffix: str = ""  # of a moment: how the given ones go on behind the date
+    capital: bool = False  # texts begin with a capital letter, so that new ones fall before and behind them
 
     def new(self, rng: random.Random) -> object:
         """A value that need not have been there, of the same kind and size."""
@@ -56,9 +57,11 @@ class Pool:
             return rng.randint(int(self.low * 4), int(self.high * 4)) / 4
         if self.kind in ("date", "time"):
             return _written(date(2000, 1, 1) + timedelta(days=rng.randint(int(self.low), int(self.high))), self, rng)
+        word = rng.choice(WORDS)
         if self.given and rng.random() < 0.3:
-            return f"{rng.choice(self.given)} {rng.choice(WORDS)}"
-        return rng.choice(WORDS) if rng.random() < 0.6 else f"{rng.choice(WORDS)} {rng.randint(2, 99)}"
+            return f"{rng.choice(self.given)} {word}"
+        word = word.capitalize() if self.capital else word
+        return word if rng.random() < 0.6 else f"{word} {rng.randint(2, 99)}"
 
 
 def pool(column: Column, mentions: Mentions, *, aggressive: bool, merged: Iterable[Column] = ()) -> Pool:
@@ -141,6 +144,10 @@ def _texts(made: Pool, constants: list[object], mentions: Mentions, column: Colu
         made.exact = list(constants)
         return
     made.exact = [value if isinstance(value, str) else str(value) for value in constants]
+    made.capital = any(text[:1].isupper() for text in [*made.exact, *made.given] if isinstance(text, str))
+    for value in made.exact:  # one that sorts before it
+        if value[:1] > "B":
+            made.near.append(f"{chr(ord(value[0]) - 1)}{value[1:]}" if value[:1].isascii() else value[:-1])
     for pattern in mentions.patterns.get(column.place, ()):
         core = re.sub(r"[%*]+", "", pattern).replace("_", "a").replace("?", "a")
         inner = re.sub(r"[%*]+", " ", pattern.strip("%*")).replace("_", "a").replace("?", "a")
