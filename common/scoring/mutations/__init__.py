@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from common.scoring.mutations import clauses, expressions
-from common.scoring.mutations.edits import Mutations, maybe_string, swap
+from common.scoring.mutations.edits import Mutations, maybe_string, rendered, swap
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _CHANGES = clauses.CHANGES | expressions.CHANGES
 _NEGATED = frozenset({"in", "exists", "like", "glob", "between", "is"})
 
-__all__ = ["maybe_string", "of_node"]
+__all__ = ["maybe_string", "of_node", "rendered"]
 
 
 def of_node(node: exp.Expression, columns: list[exp.Expression], exp: Any) -> Mutations:

@@ -1,4 +1,4 @@
-"""Edits of a tree for the time of one rendering, and the nodes to put there."""
+"""Edits of a tree for the time of one rendering, the nodes to put there, and that rendering."""
 
 from __future__ import annotations
 
@@ -45,3 +45,22 @@ def exchanged(owner: exp.Expression, key: str, index: int) -> list[Edit]:
     values = list(owner.args[key])
     values[index], values[index + 1] = values[index + 1], values[index]
     return [(owner, key, values)]
+
+
+def rendered(tree: exp.Expression, edits: list[Edit], generator: Any) -> str | None:
+    """The text of a tree with some edits, which are taken back; None where it cannot be rendered.
+
+    A copy of the tree for each change would cost ten times as much.
+    """
+    root = edits[0][2] if edits[0][0] is None else tree
+    places = [(owner, key, owner.args.get(key)) for owner, key, _ in edits if owner is not None]
+    try:
+        for owner, key, value in edits:
+            if owner is not None:
+                owner.args[key] = value
+        return generator.generate(root, copy=False)
+    except Exception:  # one change that cannot be rendered does not cost the others
+        return None
+    finally:
+        for owner, key, value in reversed(places):
+            owner.args[key] = value
