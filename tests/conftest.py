@@ -5,6 +5,7 @@ the committed results read them by path, `ROOT / "results"`.
 """
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,7 @@ _place: list[tempfile.TemporaryDirectory] = []
 
 def pytest_configure(config: pytest.Config) -> None:
     """Here and not in a fixture: it comes before any import, and the hub's client reads its variables when imported."""
+    sys.path.insert(0, str(ROOT))  # for bench/, which is no part of the installed package
     _place.append(tempfile.TemporaryDirectory(prefix="text-to-sql-tests-", ignore_cleanup_errors=True))
     for name in ("outputs", "results"):
         os.environ[f"TEXT_TO_SQL_{name.upper()}"] = str(Path(_place[0].name, name))

@@ -1,0 +1,180 @@
+"""The benches' own parts: spreads, targets, rows, the published recipe; and that the scoring bench gives its record."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from bench import measure, published, scoring, workload
+from bench.measure import Ratio, Spread, measurement
+from common.results import benches
+from common.scoring import Scorer
+from common.settings import ROOT, UserError
+
+linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+
+
+def test_spreads_and_ratios_by_hand():
+    ours, theirs = Spread((30.0, 10.0, 20.0)), Spread((2.0, 1.0, 4.0, 2.0, 2.0))
+    assert (ours.median, ours.low, ours.high, ours.repetitions) == (20.0, 10.0, 30.0, 3)
+    assert ours.map(lambda value: value / 10) == Spread((3.0, 1.0, 2.0))
+    ratio = Ratio(ours, theirs)
+    assert (ratio.median, ratio.low, ratio.high, ratio.repetitions) == (10.0, 2.5, 30.0, 3)
+
+
+def test_a_measurement_says_whether_its_median_meets_the_target():
+    found = Spread((9.0, 1.0, 2.3456789))
+    line = measurement("x", "words", "s", found, {"at_most": 2})
+    assert (line["value"], line["low"], line["high"], line["repetitions"]) == (2.34568, 1.0, 9.0, 3)
+    assert line["met"] is False and "NOT MET" in measure.show(line)
+    assert measurement("x", "words", "s", found, {"at_least": 2})["met"] is True
+    assert measurement("x", "words", "s", found)["met"] is None
+    missing = measurement("x", "words", "s", None, {"at_most": 2})
+    assert (missing["value"], missing["repetitions"], missing["met"]) == (None, 0, None)
+    assert measure.show(missing) == "words: not measured"
+    assert set(line) == set(benches.MEASUREMENT_KEYS)
+
+
+def test_the_warm_up_is_not_counted():
+    calls = []
+    assert measure.repeat(lambda: calls.append(1), 3).repetitions == 3
+    assert len(calls) == 4
+
+
+@linux
+def test_peak_memory_is_the_processs_own():
+    size = 80_000_000
+    code = (
+        "import sys; print('ready', flush=True); input(); b = b'x' * int(sys.argv[1]); b = None; "
+        "print('done', flush=True); input()"
+    )
+    command = [sys.executable, "-c", code, str(size)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        child.stdout.readline()
+        assert child.pid in measure.children()
+        before = measure.peak_bytes(child.pid)
+        print(file=child.stdin, flush=True)
+        child.stdout.readline()
+        after = measure.peak_bytes(child.pid)
+        print(file=child.stdin, flush=True)
+    assert 0.95 * size < after - before < 1.05 * size  # a high-water mark: the bytes are gone again
+    assert before < 50_000_000  # as getrusage would have it, it would be at least this process's own size
+    assert measure.peak_bytes(child.pid) is None
+
+
+def test_completions_of_a_prompt_are_of_every_kind_and_all_different():
+    rows = workload.examples(40)
+    grouped = workload.grouped(rows)
+    assert grouped == workload.grouped(workload.examples(40))
+    assert len(grouped) == 40 * len(workload.KINDS)
+    for number, example in enumerate(rows):
+        own = grouped[number * 8 : number * 8 + 8]
+        assert {(row["schema"], row["reference"]) for row in own} == {(example.schema, example.sql)}
+        assert len({row["prediction"] for row in own}) == 8
+        assert own[0]["prediction"] == example.sql
+
+
+def test_the_mix_is_what_it_says():
+    rows = workload.independent(workload.examples(160))
+    with Scorer(workers=2) as scorer:
+        verdicts = scorer.score_batch(rows)
+    outcomes = [Counter(v.outcome for v in verdicts[kind::8]) for kind in range(8)]
+    assert [dict(found) for found in outcomes[:2]] == [{"match": 20}, {"match": 20}]
+    assert outcomes[2]["mismatch"] > 10 and outcomes[3]["mismatch"] > 10
+    assert outcomes[4]["schema_error"] > 10
+    assert sum(found["match"] for found in outcomes[6:]) < 4
+
+
+def test_near_misses_differ_in_one_place():
+    sql = "SELECT name FROM t WHERE a > 5 ORDER BY name DESC LIMIT 3;"
+    found = workload.near_misses(sql)
+    assert "SELECT name FROM t WHERE a < 5 ORDER BY name DESC LIMIT 3;" in found
+    assert "SELECT name FROM t WHERE a > 5 ORDER BY name LIMIT 3;" in found
+    assert "SELECT name FROM t ORDER BY name DESC LIMIT 3;" in found
+    assert sql not in found and len(found) == len(set(found)) >= 5
+    assert workload.near_misses("DROP TABLE t") == []
+
+
+def test_many_rows_are_the_same_rows_kept_apart():
+    base = workload.independent(workload.examples(3))
+    made = list(workload.many(base, 7))
+    assert [row["reference"] for row in made] == [base[i % 3]["reference"] for i in range(7)]
+    assert len({(row["schema"], row["reference"]) for row in made}) == 7
+
+
+@pytest.mark.parametrize(
+    "reference, prediction, match, score",
+    [
+        ("SELECT a FROM t", "SELECT a FROM t WHERE 1", True, 1.0),
+        ("SELECT a FROM t", "SELECT b FROM t", False, 0.7 * 3 / 4),
+        ("SELECT a FROM t", "```sql\nSELECT a FROM t\n```", False, 0.7 * 8 / 9),
+        ("DROP TABLE t", "DROP TABLE t", False, 0.7),
+        ("DELETE FROM t", "SELECT 1 WHERE 0", True, 1.0),
+    ],
+)
+def test_the_published_recipe_by_hand(reference, prediction, match, score):
+    schema = "CREATE TABLE t (a, b); INSERT INTO t VALUES (1, 2)"
+    assert published.score(schema=schema, reference=reference, prediction=prediction) == (match, pytest.approx(score))
+
+
+def test_the_published_recipe_and_the_scorer_agree_on_every_kind():
+    rows = workload.grouped(workload.examples(3))
+    with Scorer(workers=1) as scorer:
+        verdicts = scorer.score_batch(rows)
+    for row, verdict in zip(rows, verdicts, strict=True):
+        assert published.score(**row) == (verdict.published_match, pytest.approx(verdict.published_score, abs=1e-12))
+
+
+def run_main(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["bench.scoring", *arguments])
+    return scoring.main()
+
+
+def test_a_record_is_written_unless_it_was_a_quick_look(monkeypatch, tmp_path):
+    line = measurement("x", "words", "s", Spread((1.0,)))
+    seen = []
+    monkeypatch.setenv("TEXT_TO_SQL_RESULTS", str(tmp_path))
+    monkeypatch.setattr(scoring, "against_published", lambda rows, sizes: seen.append(sizes) or ([line], {}, ["a"]))
+    monkeypatch.setattr(scoring, "grpo", lambda sizes: [])
+    monkeypatch.setattr(scoring, "bulk", lambda sizes: [])
+    monkeypatch.setattr(scoring, "volume", lambda sizes: ([], ["b"]))
+    run_main(monkeypatch, "--quick")
+    assert not list(tmp_path.iterdir())
+    run_main(monkeypatch, "--largest", "10000")
+    assert benches.load("scoring")["notes"] == ["a", "b"]
+    assert [sizes.volumes for sizes in seen] == [scoring.QUICK.volumes, (1_000, 10_000)]
+    with pytest.raises(UserError, match="leaves nothing to compare"):
+        run_main(monkeypatch, "--largest", "1000")
+
+
+@linux
+@pytest.mark.slow
+def test_the_scoring_bench_runs_and_its_record_makes_a_table(tmp_path, monkeypatch):
+    path = tmp_path / "bench" / "scoring.json"
+    command = [sys.executable, "-m", "bench.scoring", "--quick", "--out", str(path)]
+    environment = os.environ | {"HF_HOME": str(tmp_path / "hub")}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    record = json.loads(path.read_text())
+    assert not benches.missing_keys(record)
+    found = {line["name"]: line for line in record["measurements"]}
+    assert all(line["value"] > 0 for line in found.values())
+    targets = {name: line["target"] for name, line in found.items() if line["target"]}
+    assert targets == {
+        "strict-speedup": {"at_least": 300},
+        "robust-speedup": {"at_least": 100},
+        "suite": {"at_most": 40},
+        "grpo-speedup": {"at_least": 2},
+        "bulk": {"at_most": 8},
+        "linear": {"at_most": 1.2},
+        "flat-parent": {"at_most": 1.1},
+        "flat-worker": {"at_most": 1.1},
+    }
+    assert record["data"]["published_agree"] == record["data"]["published_rows"] == scoring.QUICK.published
+    assert found["strict"]["repetitions"] == found["published"]["repetitions"] == scoring.QUICK.repetitions
+    monkeypatch.setenv("TEXT_TO_SQL_RESULTS", str(tmp_path))
+    assert all(f"| {line['what']} |" in benches.markdown("scoring") for line in record["measurements"])
