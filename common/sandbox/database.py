@@ -4,6 +4,7 @@ Connections hold SQLite's limits, a `Guard`, the frozen clock and the seeded ran
 kept as it is (surrogateescape), so that it never equals other text or a blob.
 """
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -55,6 +56,11 @@ class Open:
     guard: Guard
 
 
+_TELLING = re.compile(
+    r"\b(?:pragma|attach|detach|vacuum|begin|commit|rollback|savepoint|analyze|reindex|virtual|total_changes|changes"
+    r"|last_insert_rowid)\b|sqlite_",
+    re.IGNORECASE,
+)
 _spare: list[Open] = []
 
 
@@ -78,6 +84,8 @@ class Database:
         self.foreign_keys = foreign_keys
         self._image: bytes | None = None
         self._by_script = False
+        # Whether the image is all there is: no temporary objects, settings, counters, clock or random numbers.
+        self.is_plain = file is not None or not _TELLING.search(schema)
         self._borrowed = False  # the reader goes back to the spare ones
         self.reader = self._load()
         self.size = len(self._image or b"")
@@ -105,8 +113,13 @@ class Database:
         """Put the file's content into a plain connection; False where the database comes from a script."""
         if self._file is None:
             return False
-        connection.deserialize(self._image)
+        self.deserialize_into(connection)
         return True
+
+    def deserialize_into(self, connection: sqlite3.Connection) -> None:
+        """Put the content into a connection without an authorizer, in place of what it held."""
+        if self._image:
+            connection.deserialize(self._image)
 
     def _load(self) -> Open:
         if self._file is not None:
@@ -123,10 +136,12 @@ class Database:
                 connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             else:
                 self._run_script(opened)
+                self.is_plain &= not opened.guard.calls
                 opened.guard.begin("inspect")
                 self.foreign_keys = bool(connection.execute("PRAGMA foreign_keys").fetchone()[0])
                 # Temporary objects are in no image: such a script is run again for each copy.
                 self._by_script = bool(connection.execute("SELECT 1 FROM sqlite_temp_master LIMIT 1").fetchall())
+                self.is_plain &= not self._by_script
                 empty = not connection.execute("PRAGMA page_count").fetchone()[0]
                 self._image = None if empty else connection.serialize()
             self._settle(opened)

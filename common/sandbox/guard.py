@@ -62,14 +62,14 @@ class Guard:
     used_random: bool = False
     seed: int = 0
     ticks: int = 0
-    _calls: int = 0
+    calls: int = 0
     _random: random.Random | None = field(default=None, repr=False)
 
     def begin(self, mode: str, *, seed: int = 0) -> None:
         """Forget the last statement; a new budget and new random numbers."""
         self.mode, self.seed = mode, seed
         self.denied, self.wants_write, self.over_budget, self.used_random = "", False, False, False
-        self.ticks, self._calls, self._random = 0, 0, None
+        self.ticks, self.calls, self._random = 0, 0, None
 
     def attach(self, connection: sqlite3.Connection) -> None:
         """Watch over every statement of this connection from now on."""
@@ -84,8 +84,8 @@ class Guard:
 
     def count_call(self) -> None:
         """Called by our own SQL functions, whose time the step budget does not see."""
-        self._calls += 1
-        if self._calls > CALL_BUDGET:
+        self.calls += 1
+        if self.calls > CALL_BUDGET:
             self.over_budget = True
             raise RuntimeError("call budget")
 

@@ -14,7 +14,7 @@ from common.sandbox import database as databases
 from common.sandbox.database import Database, Unloadable
 from common.sandbox.statements import Failure
 from common.sandbox.worker import renew, trusted, unhurried
-from common.scoring.published import published_match
+from common.scoring.published import Published
 from common.scoring.running import Reference, difference, first_run, parted
 from common.scoring.running import run as run_statements
 
@@ -60,19 +60,23 @@ def run(shared: dict[str, Any], items: list[list[str]], file: str | None, say: S
         say(0, "suite")
         say(0, None, {"suite": _make_suite(reference, shared["make"])})
         return
-    with _generated(reference, shared.get("suite", ())) as others:
+    judged: dict[str, dict[str, Any]] = {}  # what is the same SQL is the same but for the published metric
+    with (
+        _generated(reference, shared.get("suite", ())) as others,
+        Published(schema, reference_sql, database) as published,
+    ):
         for item, (completion, sql) in enumerate(items):
-            parts = unscorable
+            parts = unscorable or judged.get(sql)
             if parts is None:
                 say(item, "prediction")
                 parts = _judge(reference, sql, lambda item=item: say(item, "ties"))
                 if parts["match"] and "suite" in shared:
                     say(item, "robust", parts)
                     parts = parts | _judge_on_all(others, sql)
+                judged[sql] = parts
             if shared.get("published", True):
                 say(item, "published", parts)
-                matched = published_match(schema, reference_sql, completion, database)
-                parts = {"published_match": matched}
+                parts = {"published_match": published.match(completion)}
             say(item, None, parts)
 
 
@@ -145,6 +149,8 @@ def _judge(reference: Reference, sql: str, on_ties: Callable[[], None]) -> dict[
         wanted = len(reference.statements)
         if len(statements) not in (1, wanted):
             raise Failure("forbidden", f"{len(statements)} statements where the reference has {wanted}")
+        if statements == reference.statements:  # it has run, and gives the same again: else it were not scorable
+            return _parts(True, "match", "", both_empty=not any(result.rows for result in reference.run.results))
         ran = run_statements(reference.database, statements)
     except Failure as error:
         return _parts(False, error.outcome, error.detail)

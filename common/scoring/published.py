@@ -1,6 +1,11 @@
 """The published metric's execution half, as it was: one connection, one cursor, `fetchall` lists compared by ==.
 
 Any exception is no match. Only what could harm the process or outlast it is held back, see `common.scoring`.
+
+The original runs schema, reference and completion anew for each row. Here the same is had for less where that cannot
+show: a schema of plain definitions and rows is copied as an image, and completions that only read share a connection
+and the reference's rows. Whatever might tell the difference (a PRAGMA, the counters of changes, SQLite's own
+catalogues, the clock, random numbers) is run as the original does.
 """
 
 import sqlite3
@@ -12,32 +17,125 @@ from common.sandbox.statements import Failure, fetch
 
 MOST_ROWS = 100_000
 MOST_BYTES = HEAP_LIMIT // 2
+LARGEST_SHARED = 2 * 2**20  # bytes; SQLite's heap holds the strict match's database beside it
+
+_READS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
+_CHANGES = {
+    *(sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE, sqlite3.SQLITE_TRANSACTION),
+    *(sqlite3.SQLITE_CREATE_TABLE, sqlite3.SQLITE_CREATE_INDEX, sqlite3.SQLITE_CREATE_VIEW),
+    *(sqlite3.SQLITE_DROP_TABLE, sqlite3.SQLITE_DROP_INDEX, sqlite3.SQLITE_DROP_VIEW, sqlite3.SQLITE_ALTER_TABLE),
+}
+_MOVING = {"date", "time", "datetime", "julianday", "unixepoch", "strftime", "timediff", "random", "randomblob"}
+_MOVING |= {"current_date", "current_time", "current_timestamp"}
+_COUNTERS = {"changes", "total_changes", "last_insert_rowid"}
+_ORDINARY = {"sqlite_master", "sqlite_schema", "sqlite_sequence"}
+
+Rows = list[tuple[object, ...]]
 
 
-def published_match(schema: str, reference: str, prediction: str, database: Database | None) -> bool:
-    """Whether the raw texts give equal lists.
+class _Watch(Guard):
+    """A guard that also notes what a statement asked for."""
 
-    database: the loaded database; one that comes from a file stands in for running `schema`.
-    """
-    guard = Guard()
-    with closing(sqlite3.connect(":memory:")) as connection:
-        connection.execute("PRAGMA temp_store=2")
-        filled = database is not None and database.fill_published(connection)
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, SCHEMA_LENGTH)
-        guard.begin("published")
-        guard.attach(connection)
+    changed = moves = tells = False
+
+    def forget(self) -> None:
+        self.changed = self.moves = self.tells = False
+
+    def authorize(
+        self, action: int, first: str | None, second: str | None, database: str | None, source: str | None
+    ) -> int:
+        if action not in _READS:
+            self.changed = True
+            self.tells |= action not in _CHANGES
+        elif action == sqlite3.SQLITE_FUNCTION:
+            self.moves |= (second or "").lower() in _MOVING
+            self.tells |= (second or "").lower() in _COUNTERS
+        elif action == sqlite3.SQLITE_READ:
+            name = (first or "").lower()
+            self.tells |= name.startswith("sqlite_") and name not in _ORDINARY
+        return super().authorize(action, first, second, database, source)
+
+
+class Published:
+    """The metric for one reference."""
+
+    def __init__(self, schema: str, reference: str, database: Database | None):
+        """database: the loaded database, if it loads; one that comes from a file stands in for running `schema`."""
+        self._schema, self._reference, self._database = schema, reference, database
+        self._shares = database is not None and database.is_plain and database.size <= LARGEST_SHARED
+        self._opened: tuple[sqlite3.Connection, _Watch] | None = None
+        self._expected: Rows | None = None
+
+    def match(self, prediction: str) -> bool:
+        """Whether the raw texts give equal lists."""
+        answer = self._match_on_image(prediction) if self._shares else None
+        return self._match_anew(prediction) if answer is None else answer
+
+    def close(self) -> None:
+        """Give up the shared connection."""
+        if self._opened is not None:
+            self._opened[0].close()
+            self._opened = None
+
+    def __enter__(self) -> "Published":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _match_anew(self, prediction: str) -> bool:
+        connection, guard = _connect()
+        with closing(connection):
+            filled = self._database is not None and self._database.fill_published(connection)
+            guard.attach(connection)
+            cursor = connection.cursor()
+            try:
+                if not filled:
+                    guard.begin("published")
+                    cursor.executescript(self._schema)
+                connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LENGTH)
+                expected = _run(cursor, self._reference, guard)
+                return _run(cursor, prediction, guard) == expected
+            except Exception:  # as the original: whatever goes wrong is a mismatch
+                return False
+
+    def _match_on_image(self, prediction: str) -> bool | None:
+        """The answer, or None where the two texts might see that the schema was not run."""
+        connection, watch = self._opened = self._opened or self._open()
         cursor = connection.cursor()
+        watch.forget()
         try:
-            if not filled:
-                cursor.executescript(schema)
-            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LENGTH)
-            expected = _run(cursor, reference, guard)
-            return _run(cursor, prediction, guard) == expected
-        except Exception:  # as the original: whatever goes wrong is a mismatch
-            return False
+            expected = self._expected if self._expected is not None else _run(cursor, self._reference, watch)
+            if watch.tells:
+                self._shares = False
+                return None
+            if not watch.changed and not watch.moves:
+                self._expected = expected
+            answer = _run(cursor, prediction, watch) == expected
+        except Exception:  # as the original
+            answer = False
+        finally:
+            if watch.changed or watch.tells:
+                del cursor
+                self.close()
+        return None if watch.tells else answer
+
+    def _open(self) -> tuple[sqlite3.Connection, _Watch]:
+        connection, watch = _connect()
+        self._database.deserialize_into(connection)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LENGTH)
+        watch.attach(connection)
+        return connection, watch
 
 
-def _run(cursor: sqlite3.Cursor, sql: str, guard: Guard) -> list[tuple[object, ...]]:
+def _connect() -> tuple[sqlite3.Connection, _Watch]:
+    connection = sqlite3.connect(":memory:")
+    connection.execute("PRAGMA temp_store=2")
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, SCHEMA_LENGTH)
+    return connection, _Watch(mode="published")
+
+
+def _run(cursor: sqlite3.Cursor, sql: str, guard: Guard) -> Rows:
     guard.begin("published")
     try:
         cursor.execute(sql)
