@@ -18,11 +18,15 @@ FAILED_STARTS = 3
 
 @dataclass(frozen=True)
 class Job:
-    """Work that shares its preparation: `shared` and each of `items` are JSON-able, `file` is a database or None."""
+    """Work that shares its preparation: `shared` and each of `items` are JSON-able, `file` is a database or None.
+
+    optional: stages without which an item still has a result; an item that ends its worker there is done without.
+    """
 
     shared: dict[str, Any]
     items: list[Any]
     file: Path | None = None
+    optional: tuple[str, ...] = ()
 
 
 @dataclass
@@ -32,6 +36,7 @@ class _Piece:
     job: Job
     left: list[int]  # positions in job.items that are not answered yet
     results: list[dict[str, Any]]  # the whole job's, filled in place
+    without: set[tuple[int, str]] = field(default_factory=set)  # positions and the stages they are done without
 
 
 @dataclass
@@ -56,8 +61,8 @@ class Pool:
     """Workers that run a task module on untrusted input.
 
     The task has `run(shared, items, file, say)`, `hold(key, content)` and `drop(key)`; see `worker`. An item's result
-    is the union of the parts its stages gave, with "killed": stage where the worker died at it. What the CPU alarm
-    ended is not tried again; after any other death (a crash, someone's kill, a silence) the item gets a second try.
+    is what its stages gave, or {"killed": stage} where the worker died at one (both for an optional stage). What the
+    CPU alarm ended is not tried again; after any other death (a crash, a kill, a silence) the item gets a second try.
     Threads may share a pool (they take turns); a forked child gets workers of its own.
     """
 
@@ -176,11 +181,13 @@ class Pool:
             if why != "cpu" and key not in tried:
                 tried.add(key)
                 continue
-            ended = list(piece.left) if item is None else [item]
-            for position in ended:
+            for position in list(piece.left) if item is None else [item]:
                 piece.results[position]["killed"] = stage
-                piece.left.remove(position)
-            done(len(ended))
+                if item is not None and stage in piece.job.optional:
+                    piece.without.add((position, stage))
+                else:
+                    piece.left.remove(position)
+                    done(1)
 
     def _serve_once(
         self, slot: _Slot, batch: list[_Piece], done: Callable[[int], None]
@@ -191,7 +198,7 @@ class Pool:
             self.missing = slot.worker.missing
         worker = slot.worker
         sent = [list(piece.left) for piece in batch]
-        at = None
+        worker.forget_steps()
         if not self._send(slot, batch):
             return None, worker.why_dead()
         while (message := worker.receive(self._wall)) is not None:
@@ -199,17 +206,18 @@ class Pool:
                 return None, None
             if message[0] == "fatal":
                 raise SandboxError(f"the worker failed: {message[1]}")
-            _, number, index, stage, parts = message
+            _, number, found = message
             piece = batch[number]
-            item = None if index is None else sent[number][index]
-            at = (piece, item, stage)
-            if item is not None and parts:
-                piece.results[item].update(parts)
-            if item is not None and stage is None:
-                piece.left.remove(item)
-                done(1)
-        # Between the end of an item and the next announcement nothing foreign runs.
-        return at if at is not None and at[2] is not None else None, worker.why_dead()
+            for position, parts in zip(sent[number], found, strict=True):
+                piece.results[position].update(parts)
+            piece.left.clear()
+            done(len(found))
+        why = worker.why_dead()
+        step = worker.step()
+        if step is None or not batch[step[0]].left:  # between two pieces nothing foreign runs
+            return None, why
+        number, item, stage = step
+        return (batch[number], None if item is None else sent[number][item], stage), why
 
     def _start(self) -> Worker:
         for _ in range(FAILED_STARTS - 1):
@@ -232,7 +240,9 @@ class Pool:
                     if not slot.worker.send(["file", key], content):
                         return False
                     slot.held[key] = len(content)
-            pieces.append({"shared": piece.job.shared, "items": [piece.job.items[i] for i in piece.left], "file": key})
+            without = [(n, stage) for n, i in enumerate(piece.left) for p, stage in piece.without if p == i]
+            items = [piece.job.items[i] for i in piece.left]
+            pieces.append({"shared": piece.job.shared, "items": items, "file": key, "without": without})
         for key in list(slot.held):
             if sum(slot.held.values()) > HELD_BYTES and key not in keys:
                 drop.append(key)

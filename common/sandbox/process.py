@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ START_SECONDS = 60.0
 SEND_SECONDS = 30.0
 STARVED_SECONDS = 60.0  # longest wait for a worker that other processes keep from running
 _BOOT = (
-    "import sys; sys.path[:0] = sys.argv[3:4]; sys.path += [p for p in sys.argv[4:] if p not in sys.path]; "
-    "from common.sandbox.worker import main; main(sys.argv[1], int(sys.argv[2]))"
+    "import sys; sys.path[:0] = sys.argv[4:5]; sys.path += [p for p in sys.argv[5:] if p not in sys.path]; "
+    "from common.sandbox.worker import main; main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))"
 )
 # A Python that finds its own libraries by these needs them in the worker as well.
 _LOADER = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
@@ -38,18 +39,28 @@ class Worker:
         """Start it and wait until it is locked down. Raises SandboxError where it cannot start."""
         paths = [str(ROOT), *(path for path in sys.path if Path(path).is_absolute())]
         environment = {"TZ": "UTC"} | {name: os.environ[name] for name in _LOADER if name in os.environ}
-        self.process = subprocess.Popen(
-            [sys.executable, "-I", "-c", _BOOT, task, str(os.getpid()), *paths],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            cwd="/",
-            env=environment,
-            start_new_session=True,  # Ctrl-C in a terminal or notebook goes to the parent alone
-        )
+        self._steps, steps = os.pipe()
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-c", _BOOT, task, str(os.getpid()), str(steps), *paths],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+                cwd="/",
+                env=environment,
+                pass_fds=[steps],
+                start_new_session=True,  # Ctrl-C in a terminal or notebook goes to the parent alone
+            )
+        except BaseException:
+            os.close(self._steps)
+            raise
+        finally:
+            os.close(steps)
         self._in, self._out = self.process.stdin.fileno(), self.process.stdout.fileno()
         os.set_blocking(self._in, False)
+        os.set_blocking(self._steps, False)
+        self._said = b""
         self._buffer = bytearray()
         self._late = False
         try:
@@ -87,6 +98,28 @@ class Worker:
             return None
         return None if frame is None else frame[0]
 
+    def step(self) -> tuple[int, int | None, str] | None:
+        """The latest announcement, None before the first: number of the piece, of the item (None: all), stage."""
+        self._hear()
+        lines = self._said.split(b"\n")
+        if len(lines) < 2:
+            return None
+        number, item, stage = lines[-2].split(b" ")
+        return int(number), None if item == b"-1" else int(item), stage.decode()
+
+    def forget_steps(self) -> None:
+        """Before new work: what was announced belongs to the last."""
+        self._hear()
+        self._said = b""
+
+    def _hear(self) -> bool:
+        """Take in announcements; whether there were new ones."""
+        heard = False
+        with suppress(BlockingIOError):
+            while said := os.read(self._steps, 65536):
+                self._said, heard = (self._said + said)[-200:], True
+        return heard
+
     def why_dead(self) -> str:
         """After `receive` or `send` failed: `wall`, `cpu` or `crash`."""
         if self._late:
@@ -111,6 +144,9 @@ class Worker:
     def _close(self) -> None:
         self.process.stdin.close()
         self.process.stdout.close()
+        if self._steps is not None:
+            os.close(self._steps)
+            self._steps = None
 
     def _is_starved(self) -> bool:
         """Whether it would run if it were given a processor: then its CPU alarm is still to come (Linux only)."""
@@ -126,8 +162,8 @@ class Worker:
         deadline = time.monotonic() + STARVED_SECONDS
         while len(self._buffer) < size:
             if not poll.poll(seconds * 1000):
-                if self._is_starved() and time.monotonic() < deadline:
-                    continue
+                if self._hear() or (self._is_starved() and time.monotonic() < deadline):
+                    continue  # it goes on, or would
                 self._late = True
                 break
             data = os.read(self._out, 65536)

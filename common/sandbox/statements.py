@@ -55,6 +55,9 @@ class Result:
 
 def split(sql: str) -> list[str]:
     """The statements of a text without their semicolons; comments and stray semicolons alone are none."""
+    if "--" not in sql and "/*" not in sql and ";" not in sql.rstrip().removesuffix(";"):  # nine of ten, at a tenth
+        only = sql.rstrip().removesuffix(";")
+        return [only] if only.strip() else []
     statements: list[str] = []
     start, head = 0, ""
     before, last = "", ""  # the two tokens before this one

@@ -1,7 +1,8 @@
 """The process that runs untrusted SQL: locks itself down, then answers messages until its pipe closes.
 
-A message holds pieces of work; the task module's `run(shared, items, file, say)` does one of them and announces each
-stage by `say(item, stage, parts)` before it begins, so that the parent knows what a dead worker was at.
+A message holds pieces of work; the task module's `run(shared, items, file, say)` does one of them. It announces each
+stage by `say(item, stage, parts)` before it begins; the announcement is a line on a pipe that the parent reads only
+when the worker has died or is slow. An item's parts go back with all of its piece.
 """
 
 import ctypes
@@ -22,8 +23,11 @@ ADDRESS_SPACE = 2**30
 _PR_SET_PDEATHSIG = 1
 
 
-def main(task_name: str, parent: int) -> None:
-    """Serve until the pipe ends. Runs in the worker only; called by the command line that `pool` builds."""
+def main(task_name: str, parent: int, steps: int) -> None:
+    """Serve until the pipe ends. Runs in the worker only; called by the command line that `pool` builds.
+
+    steps: descriptor that announcements go to.
+    """
     pipe = os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 1)  # a stray print must not reach the frames
@@ -41,7 +45,7 @@ def main(task_name: str, parent: int) -> None:
             if message[0] == "file":
                 task.hold(message[1], blob)
             else:
-                _serve(task, pipe, message[1], message[2])
+                _serve(task, pipe, steps, message[1], message[2])
         except BaseException:
             _arm(0.0)
             _send(pipe, ["fatal", traceback.format_exc()])
@@ -75,19 +79,34 @@ def trusted() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
 
 
-def _serve(task: Any, pipe: int, pieces: list[dict[str, Any]], drop: list[str]) -> None:
+def _serve(task: Any, pipe: int, steps: int, pieces: list[dict[str, Any]], drop: list[str]) -> None:
     for key in drop:
         task.drop(key)
     for number, piece in enumerate(pieces):
+        parts = [{} for _ in piece["items"]]
+        without = {(item, stage) for item, stage in piece["without"]}
 
-        def say(item: int | None, stage: str | None, parts: dict[str, Any] | None = None, number: int = number) -> None:
+        def say(
+            item: int | None,
+            stage: str | None,
+            more: dict[str, Any] | None = None,
+            number: int = number,
+            parts: list[dict[str, Any]] = parts,
+            without: set[tuple[int, str]] = without,
+        ) -> bool:
+            """Add to an item's parts and announce its next stage, if any; False where that is to be left out."""
             _arm(0.0)
-            _send(pipe, ["at", number, item, stage, parts])
-            if stage is not None:
-                _arm(CPU_SECONDS)
+            if more:
+                parts[item].update(more)
+            if stage is None or (item, stage) in without:
+                return False
+            os.write(steps, b"%d %d %s\n" % (number, -1 if item is None else item, stage.encode()))
+            _arm(CPU_SECONDS)
+            return True
 
         task.run(piece["shared"], piece["items"], piece["file"], say)
         _arm(0.0)
+        _send(pipe, ["done", number, parts])
     _send(pipe, ["end"])
 
 

@@ -70,14 +70,12 @@ def run(shared: dict[str, Any], items: list[list[str]], file: str | None, say: S
             if parts is None:
                 say(item, "prediction")
                 parts = _judge(reference, sql, lambda item=item: say(item, "ties"))
-                if parts["match"] and "suite" in shared:
-                    say(item, "robust", parts)
-                    parts = parts | _judge_on_all(others, sql)
+                if parts["match"] and "suite" in shared and say(item, "robust"):
+                    parts |= _judge_on_all(others, sql)
                 judged[sql] = parts
-            if shared.get("published", True):
-                say(item, "published", parts)
-                parts = {"published_match": published.match(completion)}
             say(item, None, parts)
+            if shared.get("published", True) and say(item, "published"):
+                say(item, None, {"published_match": published.match(completion)})
 
 
 def _make_suite(reference: Reference | None, arguments: dict[str, Any]) -> list[str]:

@@ -197,7 +197,7 @@ class Scorer:
 
 def _job(key: _Key, items: list[Any], **more: Any) -> Job:
     schema, reference, database = key
-    return Job({"schema": schema, "reference": reference, **more}, items, database)
+    return Job({"schema": schema, "reference": reference, **more}, items, database, optional=("robust", "published"))
 
 
 def _chunks(groups: Mapping[_Key, Any]) -> Iterator[list[_Key]]:

@@ -212,12 +212,13 @@ def test_a_killed_prediction_costs_one_row(pool):
 
 def test_workers_killed_from_outside_are_replaced_and_their_rows_tried_again():
     with Pool(TASK, workers=2) as pool:
-        finished, killed = 0, []
+        finished, killed, marks = 0, [], [5, 15, 25]
 
         def kill_now_and_then(number: int) -> None:
             nonlocal finished
             finished += number
-            if finished in (5, 15, 25):
+            if marks and finished >= marks[0]:
+                marks.pop(0)
                 killed.extend(pool.pids())
                 for pid in pool.pids():
                     os.kill(pid, signal.SIGKILL)
@@ -421,3 +422,47 @@ def test_what_escapes_from_sql_would_still_find(tmp_path, monkeypatch):
     assert not target.exists()
     expected = [{"result": "OSError"}, {"result": "OSError"}, {"result": "MemoryError"}, {"result": "done"}]
     assert results == [*expected, {"killed": "trying"}, {"killed": "trying"}, {"result": "done"}]
+
+
+TASK_WITH_AN_EXTRA = """
+def hold(key, content): pass
+def drop(key): pass
+
+def run(shared, items, file, say):
+    for item, action in enumerate(items):
+        say(item, "main")
+        while action == "spin in main":
+            pass
+        say(item, None, {"main": "done"})
+        if say(item, "extra"):
+            while action == "spin in extra":
+                pass
+            say(item, None, {"extra": "done"})
+"""
+
+
+def test_an_item_is_done_without_the_optional_stage_that_it_dies_in(tmp_path, monkeypatch):
+    (tmp_path / "extra_task.py").write_text(TASK_WITH_AN_EXTRA)
+    monkeypatch.syspath_prepend(tmp_path)
+    counted = []
+    with Pool("extra_task", workers=1) as pool:
+        items = ["", "spin in extra", "spin in main", ""]
+        results = pool.run([Job({}, items, optional=("extra",))], done=counted.append)[0]
+    whole = {"main": "done", "extra": "done"}
+    assert results == [whole, {"main": "done", "killed": "extra"}, {"killed": "main"}, whole]
+    assert sum(counted) == 4
+
+
+def test_a_long_piece_that_goes_on_is_not_taken_for_silent(tmp_path, monkeypatch):
+    (tmp_path / "slow_task.py").write_text(
+        "import time\ndef hold(key, content): pass\ndef drop(key): pass\n"
+        "def run(shared, items, file, say):\n"
+        "    for item in range(len(items)):\n"
+        "        say(item, 'waiting')\n"
+        "        time.sleep(0.25)\n"
+        "        say(item, None, {'done': item})\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with Pool("slow_task", workers=1, wall_seconds=0.5) as pool:  # the piece takes three times as long
+        assert pool.run([Job({}, [0] * 6)])[0] == [{"done": item} for item in range(6)]
+        assert len(pool.pids()) == 1
