@@ -249,12 +249,18 @@ def main() -> None:
                 f"--largest {arguments.largest} leaves nothing to compare; give at least {sizes.volumes[1]}"
             )
         sizes = Sizes(**{**vars(sizes), "volumes": volumes})
-    lines, data, notes = against_published(workload.independent(workload.examples(sizes.rows)), sizes)
-    lines += grpo(sizes) + bulk(sizes)
-    more, volume_notes = volume(sizes)
-    lines += more
-    for line in lines:
-        print(show(line))
+    lines: list[dict] = []
+
+    def add(more: list[dict]) -> None:
+        lines.extend(more)
+        print("\n".join(map(show, more)), flush=True)  # as it comes: the whole takes minutes
+
+    found, data, notes = against_published(workload.independent(workload.examples(sizes.rows)), sizes)
+    add(found)
+    add(grpo(sizes))
+    add(bulk(sizes))
+    found, volume_notes = volume(sizes)
+    add(found)
     data |= {"source": "embedded", "seed": workload.SEED, "kinds": list(workload.KINDS), "sizes": vars(sizes)}
     made = record("scoring", lines, packages=PACKAGES, data=data, notes=notes + volume_notes)
     if arguments.out or not arguments.quick:
