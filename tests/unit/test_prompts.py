@@ -184,6 +184,41 @@ COMPLETIONS = {
     "inline code with MySQL names": ("Try `SELECT `a` FROM `t``!", "SELECT `a` FROM `t`"),
     "inline code with a semicolon": (f"So `{Q};` it is", f"{Q};"),
     "inline code, not closed": (f"Use `{Q}", Q),
+    # Marks that are a string of the statement, and strings next to marks
+    "think tag in a string": ("SELECT a FROM t WHERE b = '<think>'", "SELECT a FROM t WHERE b = '<think>'"),
+    "think's end in a string": ("SELECT a FROM t WHERE b = '</think>'", "SELECT a FROM t WHERE b = '</think>'"),
+    "think that begins with a quotation": (f"<think>'a' it is</think>{Q}", Q),
+    "think that ends with a quotation": (f'<think>it is "a"</think>{Q}', Q),
+    "fence in a string": ("SELECT a FROM t WHERE b = '```'", "SELECT a FROM t WHERE b = '```'"),
+    "fence in a string in a fence": ("```sql\nSELECT '```' FROM t\n```", "SELECT '```' FROM t"),
+    "fence behind a string": ("```sql\nSELECT 'a'```\nIt counts.", "SELECT 'a'"),
+    "fence before a quotation": (f'```sql\n{Q}```"so"', Q),
+    # Marks without width, tags and bold
+    "byte order mark": (f"\ufeff{Q}", Q),
+    "byte order mark in a fence": (f"```sql\n\ufeff{Q}\n```", Q),
+    "no width around": (f"\u200b{Q}\u200b", Q),
+    "no width behind a semicolon": (f"{Q};\u2060", f"{Q};"),
+    "space of other kinds around": (f"\u3000\u00a0{Q}\u2028", Q),
+    "end token": (f"{Q}<|im_end|>", Q),
+    "end token and another turn": (f"{Q}<|im_end|>\n<|im_start|>user", Q),
+    "end of sequence": (f"{Q}</s>", Q),
+    "tags around": (f"<answer>{Q}</answer>", Q),
+    "tags around on lines": (f"<sql>\n{Q}\n</sql>", Q),
+    "an end token in a string": ("SELECT '</s>' FROM t", "SELECT '</s>' FROM t"),
+    "smaller than a quotient with a comment": ("SELECT a </* x */ b FROM t", "SELECT a </* x */ b FROM t"),
+    "bold": (f"**{Q};**", f"{Q};"),
+    "bold without semicolon": (f"It is **{Q}**", Q),
+    "quoted": (f'"{Q}"', Q),
+    "a shell's prompt": (f"sqlite> {Q};", f"{Q};"),
+    # Prose that begins with a statement's word
+    "prose begins with With": (f"With this schema, the query is:\n\n{Q};", f"{Q};"),
+    "prose begins with Select": (f"Select all the rows:\n{Q}", Q),
+    "prose begins with Update and a colon": (f"Update: this is it\n{Q}", Q),
+    "a comment that ends with a colon": (f"-- the query:\n{Q}", f"-- the query:\n{Q}"),
+    "a line that ends with a colon, and no more": ("Select all the rows:", "Select all the rows:"),
+    "paragraph with a colon behind": (f"{Q}\n\nExplanation: it counts.", Q),
+    "bold paragraph behind, no semicolon": (f"{Q}\n\n**Note** it counts", Q),
+    "heading behind, no semicolon": (f"{Q}\n\n### Note", Q),
     # Nothing to find: what cannot be told apart is kept, for the database to judge
     "empty": ("", ""),
     "spaces": (" \r\n\t ", ""),
@@ -215,7 +250,8 @@ def test_what_is_no_text_holds_no_sql(completion):
 
 MEGABYTE = 2**20
 PIECES = (
-    ["`", "```", "~~~", "``` ", "```sql\n", "```SELECT ", "` `", "a `b", "`a` ", "(`"]
+    ["<|a|>", "</a>", "'```", "'<think>", "Select:\n", "*SELECT ", ">SELECT ", "\n\n**", "\ufeff", ":\n"]
+    + ["`", "```", "~~~", "``` ", "```sql\n", "```SELECT ", "` `", "a `b", "`a` ", "(`"]
     + ["<think>", "</think>", "<think></think>", "\n", " ", "\n\n", "\n \n", "\r\n\r\n", "\n\nAaaa", "Aa"]
     + ["'", '"', "'a' ", "--", "-- \n", "/*", "/**/", ";", "; ", ";/*", ";--x\n", ";END ", ";END;", "END "]
     + [": ", ":\t", "SELECT ", "\nSELECT", ":SELECT", "x", "\\", "\x00"]
