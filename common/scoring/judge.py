@@ -3,8 +3,6 @@
 Rows never leave the worker; what goes back is the verdict's execution half. Not imported by the parent.
 """
 
-import base64
-import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ from common.sandbox import database as databases
 from common.sandbox.database import Database, Unloadable
 from common.sandbox.statements import Failure
 from common.sandbox.worker import renew, trusted, unhurried
+from common.scoring import suites
 from common.scoring.published import Published
 from common.scoring.running import Reference, difference, first_run, parted
 from common.scoring.running import run as run_statements
@@ -85,8 +84,10 @@ def _make_suite(reference: Reference | None, arguments: dict[str, Any]) -> list[
     with trusted():
         from common.scoring.suites.building import build
 
-    images = build(reference, **arguments, renew=renew)
-    return [base64.b85encode(zlib.compress(image, 6)).decode() for image in images]
+    try:
+        return suites.pack(build(reference, **arguments, renew=renew))
+    except Exception:  # odd data may defeat what makes more of its kind; the given database still judges
+        return []
 
 
 @contextmanager
@@ -97,9 +98,7 @@ def _generated(reference: Reference | None, suite: list[str]) -> Iterator[Iterat
     def others() -> Iterator[Reference | None]:
         yield from made
         for text in suite[len(made) :]:
-            database = Database(
-                file=zlib.decompress(base64.b85decode(text)), foreign_keys=reference.database.foreign_keys
-            )
+            database = Database(file=suites.unpack(text), foreign_keys=reference.database.foreign_keys)
             try:
                 made.append(Reference(reference.statements, run_statements(database, reference.statements), database))
             except Failure:

@@ -19,3 +19,17 @@ database is filled), correlations between columns other than keys.
 `survey` reads the given database, `mentions` the reference; `values` makes a column's values, `filling` a database's
 rows, `building` the suite, all in the worker. `store` keeps suites on disk, in the parent.
 """
+
+import base64
+import zlib
+from collections.abc import Iterable
+
+
+def pack(images: Iterable[bytes]) -> list[str]:
+    """The databases of a suite as texts."""
+    return [base64.b85encode(zlib.compress(image, 6)).decode() for image in images]
+
+
+def unpack(text: str) -> bytes:
+    """One database of a packed suite: what `sqlite3.Connection.deserialize` takes."""
+    return zlib.decompress(base64.b85decode(text))

@@ -83,7 +83,7 @@ class _Reader:
                 self._compare(node.this, node.args["low"])
                 self._compare(node.this, node.args["high"])
             elif isinstance(node, exp.In):
-                for item in node.expressions:
+                for item in node.expressions[:MOST_CONSTANTS]:
                     self._compare(node.this, item)
                 if node.args.get("query"):
                     self._pair(node.this, node.args["query"], equal=True)

@@ -11,6 +11,7 @@ from common.scoring.suites.mentions import Mentions
 from common.scoring.suites.survey import Column
 
 MOST_VALUES = 60
+LARGEST = 10**12
 WORDS = (
     *("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "harbor", "island", "jasper", "kite", "lagoon"),
     *(
@@ -94,7 +95,8 @@ def _numbers(made: Pool, constants: list[object], mentions: Mentions, column: Co
     if made.given and set(made.given) <= {0, 1} and set(numbers) <= {0, 1} and not made.unique:
         made.closed, made.given, made.exact = True, [0, 1], [int(n) for n in numbers]
         return
-    lowest = min([*made.given, *numbers, 0 if aggressive else 10**9])
+    usual = [n for value in made.given if (n := _number(value)) is not None]
+    lowest = min([*usual, *numbers, 0 if aggressive else LARGEST])
     step = 1 if whole else 0.25
     for number in numbers:
         around = [number, number + step, number - step, number + 1, number - 1]
@@ -108,10 +110,10 @@ def _numbers(made: Pool, constants: list[object], mentions: Mentions, column: Co
         made.near += [0, -1, *(-n for n in numbers)]
         made.low = min(-5.0, lowest)
     else:
-        floor = min(lowest, 1) if made.given or numbers else 1  # none below what is there, but for 1
+        floor = min(lowest, 1)  # none below what is there, but for 1
         made.near = [n for n in made.near if n >= min(floor, 0 if lowest <= 0 else 1) or n in made.exact]
-        made.low = float(lowest) if made.given or numbers else 1.0
-    highest = max([*made.given, *numbers], default=20)
+        made.low = float(lowest) if usual or numbers else 1.0
+    highest = max([*usual, *numbers], default=20)
     made.high = min(float(highest + max(8, (highest - made.low) / 2)), made.low + 1e7)
 
 
@@ -162,12 +164,10 @@ def _texts(made: Pool, constants: list[object], mentions: Mentions, column: Colu
 
 
 def _number(value: object) -> float | int | None:
-    if isinstance(value, int | float):
-        return value if abs(value) < 1e15 else None
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        return None
+    """A number that sums and doubles stay exact with; None for any other value."""
+    if isinstance(value, str) and re.fullmatch(r"-?\d{1,12}", value):
+        value = int(value)
+    return value if isinstance(value, int | float) and abs(value) <= LARGEST else None
 
 
 def _day(value: object) -> date | None:
