@@ -33,10 +33,10 @@ def install(connection: sqlite3.Connection, guard: Guard, *, longest: int) -> No
         return guard.random().getrandbits(64) - 2**63
 
     def random_blob(size: Any) -> bytes:
-        guard.count_call()
         wanted = max(1, int(size)) if isinstance(size, int | float) else 1
         if wanted > longest:
             raise OverflowError  # SQLite then says "string or blob too big"
+        guard.count_call(1 + wanted // 1000)
         return guard.random().randbytes(wanted)
 
     connection.create_function("random", 0, random_integer)
@@ -48,19 +48,26 @@ def _dated(name: str, position: int, guard: Guard) -> Callable[..., Any]:
         guard.count_call()
         arguments = list(values)
         given = arguments[position] if len(arguments) > position else None
-        if len(arguments) == position or (isinstance(given, str) and given.lower() in ("subsec", "subsecond")):
+        if len(arguments) == position or _word(given) in ("subsec", "subsecond"):
             arguments.insert(position, NOW)
-        elif isinstance(given, str) and given.lower() == "now":
+        elif _word(given) == "now":
             arguments[position] = NOW
         return _own(name, arguments)
 
     return function
 
 
+def _word(value: Any) -> str:
+    """A time value as SQLite reads it: a blob is text, and text ends at a NUL."""
+    if isinstance(value, bytes):
+        value = value[:20].decode("latin-1")
+    return value[:20].split("\0")[0].lower() if isinstance(value, str) else ""
+
+
 def _difference(guard: Guard) -> Callable[..., Any]:
     def function(*values: Any) -> Any:
         guard.count_call()
-        return _own("timediff", [NOW if isinstance(v, str) and v.lower() == "now" else v for v in values])
+        return _own("timediff", [NOW if _word(value) == "now" else value for value in values])
 
     return function
 

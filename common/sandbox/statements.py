@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from common.sandbox.database import SQL_LENGTH, Database, Open
-from common.sandbox.guard import STEP_BUDGET
+from common.sandbox.guard import CALL_BUDGET, STEP_BUDGET
 
 MAX_ROWS = 10_000
 MAX_BYTES = 4_000_000
@@ -31,9 +31,10 @@ _TOO_LARGE = re.compile(
     r"|at most \d+"
 )
 _SYNTAX = re.compile(r"syntax error|incomplete input|unrecognized token|unterminated|clause should come")
+# At the message's beginning, since the name that follows may hold anything.
 _SCHEMA = re.compile(
-    r"no such|has no column named|ambiguous column|unknown (?:column|function|database)|no tables specified"
-    r"|wrong number of arguments"
+    r"(?:error in (?:view|trigger|index) .*: )?(?:no such|table .* has no column named|ambiguous column"
+    r"|no tables specified|unknown (?:column|function|database)|wrong number of arguments|cannot join using column)"
 )
 
 
@@ -131,15 +132,16 @@ def failure(error: BaseException, opened: Open) -> Failure:
     if opened.guard.denied:
         return Failure("forbidden", f"{opened.guard.denied} is not allowed")
     if opened.guard.over_budget:
-        return Failure("budget", f"more than {STEP_BUDGET} steps")
+        calls = opened.guard.calls > CALL_BUDGET
+        return Failure("budget", f"more than {CALL_BUDGET} date calls" if calls else f"more than {STEP_BUDGET} steps")
     if isinstance(error, MemoryError):
         return Failure("too_large", "out of memory")
     if isinstance(error, sqlite3.IntegrityError):
         return Failure("runtime_error", text)
+    if _SCHEMA.match(text):
+        return Failure("schema_error", text)
     if _SYNTAX.search(text):
         return Failure("syntax_error", text)
-    if _SCHEMA.search(text):
-        return Failure("schema_error", text)
     if isinstance(error, sqlite3.DataError) or _TOO_LARGE.search(text):
         return Failure("too_large", text)
     return Failure("runtime_error", text)

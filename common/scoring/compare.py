@@ -12,9 +12,10 @@ from collections.abc import Iterable, Sequence
 
 RELATIVE = 1e-9
 ABSOLUTE = 1e-12
-# A flow over more comparisons than this is given up as unequal: only thousands of rows within each other's
-# tolerance get there.
+# A pairing that needs more comparisons of values, or visits of pairs, than this is given up as unequal: only hundreds
+# of rows within each other's tolerance get there.
 MOST_COMPARISONS = 200_000
+MOST_VISITS = 2_000_000
 NUMBER = object()  # stands for any number where rows are sorted by kind
 
 Row = Sequence[object]
@@ -98,6 +99,7 @@ def _flows(left: Counter, right: Counter) -> bool:
     if edges is None:
         return False
     need, room = list(left.values()), list(right.values())
+    visits = 0
     flow: list[dict[int, int]] = [{} for _ in range(len(room))]  # right -> {left: amount}
     for source, targets in enumerate(edges):
         for target in targets:  # what fits at once
@@ -107,18 +109,27 @@ def _flows(left: Counter, right: Counter) -> bool:
                 need[source] -= moved
                 room[target] -= moved
         while need[source]:
-            if not _augment(source, edges, need, room, flow):
+            visited = _augment(source, edges, need, room, flow)
+            visits += visited or 0
+            if visited is None or visits > MOST_VISITS:
                 return False
     return True
 
 
-def _augment(source: int, edges: list[list[int]], need: list[int], room: list[int], flow: list[dict[int, int]]) -> bool:
-    """Move one unit from `source` to any free place, shifting others; False where none can be reached."""
+def _augment(
+    source: int, edges: list[list[int]], need: list[int], room: list[int], flow: list[dict[int, int]]
+) -> int | None:
+    """Move one unit from `source` to any free place, shifting others, and say how many pairs that looked at.
+
+    None where no free place can be reached.
+    """
+    visited = 0
     came: dict[int, tuple[int, int | None]] = {}  # right -> (left that reaches it, right that this left gives up)
     queue: deque[tuple[int, int | None]] = deque([(source, None)])
     seen = {source}
     while queue:
         row, given_up = queue.popleft()
+        visited += len(edges[row])
         for target in edges[row]:
             if target in came:
                 continue
@@ -133,12 +144,12 @@ def _augment(source: int, edges: list[list[int]], need: list[int], room: list[in
                     if before is not None:
                         flow[before][taker] -= 1
                     step = before
-                return True
+                return visited
             for holder, amount in flow[target].items():
                 if amount and holder not in seen:
                     seen.add(holder)
                     queue.append((holder, target))
-    return False
+    return None
 
 
 def _edges(left: list[Row], right: list[Row]) -> list[list[int]] | None:
@@ -157,7 +168,7 @@ def _edges(left: list[Row], right: list[Row]) -> list[list[int]] | None:
         value = row[column]
         reach = max(abs(value) * RELATIVE * 2, ABSOLUTE * 2) if math.isfinite(value) else 0.0
         low, high = bisect_left(values, value - reach), bisect_right(values, value + reach)
-        compared += high - low
+        compared += (high - low) * (1 + len(row) // 8)
         if compared > MOST_COMPARISONS:
             return None
         equal = [order[i] for i in range(low, high) if same_row(row, right[order[i]])]

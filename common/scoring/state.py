@@ -3,7 +3,8 @@
 Compared are tables (column names case-folded, in order; affinity, NOT NULL, default, generated or not; primary,
 unique and foreign keys; rows as bags), views (column names and the rows they give), indexes (name, table, columns)
 and triggers (name, table, text without comments and spacing). Not compared: CHECK constraints, collations of columns,
-rowids, AUTOINCREMENT counters, statistics.
+expressions of generated columns beyond the values that they give, STRICT, WITHOUT ROWID, rowids, AUTOINCREMENT and its
+counters, statistics.
 """
 
 import sqlite3
@@ -70,7 +71,7 @@ def _read(opened: Open) -> State:
         elif kind == "index":
             others[label] = (table.casefold(), *_index(opened, schema, name, sql))
         else:
-            others[label] = (table.casefold(), normal(sql))
+            others[label] = (table.casefold(), _trigger(sql))
     return State(tables, others)
 
 
@@ -82,6 +83,27 @@ def normal(sql: str | None) -> tuple[str, ...]:
         for token in tokens
         if token.lastgroup not in ("comment", "space")
     )
+
+
+def _trigger(sql: str | None) -> tuple[str, ...]:
+    """A trigger's words; FOR EACH ROW is left out, as there is no other kind."""
+    words = normal(sql)
+    for i in range(len(words) - 2):
+        if words[i] == "begin":
+            break
+        if words[i : i + 3] == ("for", "each", "row"):
+            return words[:i] + words[i + 3 :]
+    return words
+
+
+def _default(sql: str | None) -> tuple[str, ...]:
+    """The words of a column's default, where equal ones are written alike: NULL is none, TRUE is 1, "x" is 'x'."""
+    words = normal(sql)
+    while len(words) > 1 and words[0] == "+" and words[1][0].isdigit():
+        words = words[1:]
+    if len(words) == 1 and words[0].startswith('"'):
+        return ("'" + (sql or "").strip()[1:-1].replace('""', '"').replace("'", "''") + "'",)
+    return {("null",): (), ("true",): ("1",), ("false",): ("0",)}.get(words, words)
 
 
 def affinity(declared: str) -> str:
@@ -119,7 +141,7 @@ def _table(opened: Open, schema: str, kind: str, name: str, sql: str, *, room: i
     if kind == "view":
         return Table(tuple(column[1].casefold() for column in columns), rows)
     shape = tuple(
-        (name.casefold(), affinity(declared), bool(not_null), normal(default), key, bool(hidden))
+        (name.casefold(), affinity(declared), bool(not_null), _default(default), key, bool(hidden))
         for _, name, declared, not_null, default, key, hidden in columns
     )
     return Table((shape, _unique_keys(opened, schema, name), _foreign_keys(opened, schema, name)), rows)
