@@ -1,0 +1,115 @@
+"""Wrong queries that pass: near misses of each reference, and which verdict takes them for right.
+
+The denominator is the mutants that are **truly different**: some database at hand parts them from the reference. Which
+database that is says how different they are:
+
+- `like given`: the given database, the suite of the robust verdict, or a larger suite of the same kind from another
+  seed: data that keep to what the given rows suggest. A verdict that accepts one of these was lucky.
+- `any`: only data that keep to nothing but the schema, such as a NULL where no row has one, or two people of one name.
+  To refuse such a mutant is to refuse every answer that rests on an unwritten rule.
+- `none`: no database parts it (undecided). Most mean the same; some would be parted by data that nobody made.
+
+Mutants that are no valid SQL for the schema are left out, since every verdict refuses them. All this counts only what
+`common.scoring.neighbours` makes; a model's mistakes are others.
+
+The databases of the robust verdict were chosen by a sample of near misses of the same reference, so its share on single
+changes flatters it. Mutants with two changes are near misses of near misses, which that choice never saw; they have a
+line of their own.
+"""
+
+import random
+from collections.abc import Sequence
+
+import pandas
+
+from common.certify.shares import shares
+from common.data import Example
+from common.scoring import Scorer
+from common.scoring.neighbours import neighbours
+
+TWO_CHANGES = "two changes"
+ACCEPTED = ("published", "strict", "robust")
+PARTED_BY = ("like given", "any", "none")
+_NOT_SQL = ("syntax_error", "schema_error", "forbidden")
+
+
+def mutants(
+    examples: Sequence[Example],
+    scorer: Scorer,
+    *,
+    like_given: Scorer,
+    free: Scorer,
+    two_changes: int = 4,
+    seed: int = 0,
+) -> pandas.DataFrame:
+    """One line a mutant that is valid SQL: id, operator, sql, published, strict, robust, parted_by.
+
+    scorer: its verdicts are studied; it has generated databases. like_given, free: scorers of other seeds with the
+    conservative and the aggressive generator, asked only which mutants are different. two_changes: mutants with two
+    changes a reference. References that cannot be scored have no line.
+    """
+    made = [
+        (example, operator, sql)
+        for example in examples
+        for operator, sql in [
+            *((neighbour.operator, neighbour.sql) for neighbour in neighbours(example.sql)),
+            *((TWO_CHANGES, sql) for sql in _changed_twice(example.sql, two_changes, seed)),
+        ]
+    ]
+    verdicts = scorer.score_batch([(example, sql) for example, _, sql in made])
+    parted_by = _parted_by(made, verdicts, like_given, free)
+    return pandas.DataFrame(
+        [
+            {
+                "id": example.id,
+                "operator": operator,
+                "sql": sql,
+                "published": verdict.published_match,
+                "strict": verdict.match,
+                "robust": verdict.robust_match,
+                "parted_by": parted,
+            }
+            for (example, operator, sql), verdict, parted in zip(made, verdicts, parted_by, strict=True)
+            if verdict.match is not None and verdict.outcome not in _NOT_SQL
+        ],
+        columns=["id", "operator", "sql", *ACCEPTED, "parted_by"],
+    )
+
+
+def acceptance(table: pandas.DataFrame, parted_by: Sequence[str] = ("like given", "any")) -> pandas.DataFrame:
+    """Shares of mutants accepted under each verdict, by operator; those with two changes apart from all others.
+
+    parted_by: which mutants count. Columns as of `shares`, with `undecided`: how many no database parts, in no share.
+    """
+    counted = table[table["parted_by"].isin(parted_by)]
+    is_double = counted["operator"] == TWO_CHANGES
+    found = shares(counted[~is_double], ACCEPTED, by="operator")
+    if is_double.any():
+        found = pandas.concat([found, shares(counted[is_double], ACCEPTED, by="operator").loc[[TWO_CHANGES]]])
+    none = table[table["parted_by"] == "none"]
+    undecided = none.groupby("operator").size().to_dict() | {"all": int((none["operator"] != TWO_CHANGES).sum())}
+    return found.assign(undecided=[undecided.get(name, 0) for name in found.index])
+
+
+def _parted_by(made: list[tuple], verdicts: list, like_given: Scorer, free: Scorer) -> list[str]:
+    found = ["like given" if not verdict.robust_match else "none" for verdict in verdicts]
+    for scorer, name in ((like_given, "like given"), (free, "any")):
+        places = [place for place, parted in enumerate(found) if parted == "none"]
+        asked = scorer.score_batch([(made[place][0], made[place][2]) for place in places])
+        for place, verdict in zip(places, asked, strict=True):
+            if not verdict.robust_match:
+                found[place] = name
+    return found
+
+
+def _changed_twice(sql: str, count: int, seed: int) -> list[str]:
+    """Near misses of near misses that are none of the reference itself."""
+    once = [neighbour.sql for neighbour in neighbours(sql)]
+    taken = {sql.strip().rstrip("; \n"), *once}
+    rng = random.Random(f"{seed}/{sql}")
+    found: dict[str, None] = {}
+    for first in rng.sample(once, min(count, len(once))):
+        further = [neighbour.sql for neighbour in neighbours(first) if neighbour.sql not in taken]
+        if further:
+            found[rng.choice(further)] = None
+    return list(found)
