@@ -40,6 +40,7 @@ SCHEMA_LIMITS = {
     sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
 }
 MOST_SPARE = 8
+LARGEST_SPARE = 2**20  # bytes of the content that a spare connection goes on holding
 _UTF8 = (1).to_bytes(4, "big")  # the encoding in a file's header; 0 in a file without a table
 _decode = partial(str, encoding="utf-8", errors="surrogateescape")
 
@@ -58,7 +59,7 @@ class Open:
 
 _TELLING = re.compile(
     r"\b(?:pragma|attach|detach|vacuum|begin|commit|rollback|savepoint|analyze|reindex|virtual|total_changes|changes"
-    r"|last_insert_rowid)\b|sqlite_",
+    r"|last_insert_rowid|temp|temporary)\b|sqlite_",
     re.IGNORECASE,
 )
 _spare: list[Open] = []
@@ -84,15 +85,16 @@ class Database:
         self.foreign_keys = foreign_keys
         self._image: bytes | None = None
         self._by_script = False
-        # Whether the image is all there is: no temporary objects, settings, counters, clock or random numbers.
-        self.is_plain = file is not None or not _TELLING.search(schema)
+        # Whether the image is all there is: no temporary objects, settings, counters, clock or random numbers, and no
+        # other encoding than the one that a used connection keeps.
+        self.is_plain = not _TELLING.search(schema) if file is None else file[56:60] == _UTF8
         self._borrowed = False  # the reader goes back to the spare ones
         self.reader = self._load()
         self.size = len(self._image or b"")
 
     def close(self) -> None:
         """Close the shared connection, or keep it for the next database: it has only ever read."""
-        if self._borrowed and len(_spare) < MOST_SPARE:
+        if self._borrowed and len(_spare) < MOST_SPARE and self.size <= LARGEST_SPARE:
             _spare.append(self.reader)
         else:
             self.reader.connection.close()
@@ -104,8 +106,11 @@ class Database:
         try:
             if self._by_script:
                 self._run_script(opened)
-            self._settle(opened)
-            yield opened
+            opened.guard.begin("inspect")
+            pages = opened.connection.execute("PRAGMA page_count").fetchone()[0]
+            opened.connection.execute(f"PRAGMA max_page_count={pages + MAX_PAGES}")
+            opened.connection.execute(f"PRAGMA foreign_keys={int(self.foreign_keys)}")
+            yield self._settle(opened)
         finally:
             opened.connection.close()
 
@@ -122,50 +127,40 @@ class Database:
             connection.deserialize(self._image)
 
     def _load(self) -> Open:
-        if self._file is not None:
-            self._image = _rollback_mode(self._file)
-            if self._image[56:60] == _UTF8:  # a used connection keeps the encoding that it began with
-                return self._borrow()
         try:
-            opened = _connect(self._image)
-        except (sqlite3.Error, MemoryError) as error:
-            raise Unloadable(str(error) or "out of memory") from error
-        connection = opened.connection
-        try:
-            if self._file is not None:
-                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            else:
-                self._run_script(opened)
-                self.is_plain &= not opened.guard.calls
-                opened.guard.begin("inspect")
-                self.foreign_keys = bool(connection.execute("PRAGMA foreign_keys").fetchone()[0])
-                # Temporary objects are in no image: such a script is run again for each copy.
-                self._by_script = bool(connection.execute("SELECT 1 FROM sqlite_temp_master LIMIT 1").fetchall())
-                self.is_plain &= not self._by_script
-                empty = not connection.execute("PRAGMA page_count").fetchone()[0]
-                self._image = None if empty else connection.serialize()
-            self._settle(opened)
+            if self._file is None:
+                return self._from_script()
+            return self._from_file(_rollback_mode(self._file))
         except (sqlite3.Error, sqlite3.Warning, MemoryError, ValueError) as error:
-            connection.close()
-            why = opened.guard.denied and f"{opened.guard.denied} is not allowed"
-            raise Unloadable(why or str(error) or type(error).__name__) from error
-        return opened
+            raise Unloadable(str(error) or "out of memory") from error
 
-    def _borrow(self) -> Open:
-        """A spare connection with the image in place of what it read before: five times faster than a new one."""
-        opened = _spare.pop() if _spare else _connect(None)
-        try:
-            opened.connection.set_authorizer(None)  # to SQLite this is an ATTACH
-            opened.connection.deserialize(self._image)
-            opened.guard.attach(opened.connection)
+    def _from_file(self, image: bytes) -> Open:
+        self._image = image
+        self._borrowed = self.is_plain
+        with _closed_on_error(_borrow(image) if self._borrowed else _connect(image)) as opened:
             opened.guard.begin("inspect")
             opened.connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            self._settle(opened)
-        except (sqlite3.Error, MemoryError) as error:
-            opened.connection.close()
-            raise Unloadable(str(error) or "out of memory") from error
-        self._borrowed = True
-        return opened
+            return self._settle(opened)
+
+    def _from_script(self) -> Open:
+        self._borrowed = self.is_plain
+        with _closed_on_error(_borrow(_EMPTY) if self.is_plain else _connect(None)) as opened:
+            try:
+                self._run_script(opened)
+            except (sqlite3.Error, sqlite3.Warning, MemoryError, ValueError) as error:
+                why = opened.guard.denied and f"{opened.guard.denied} is not allowed"
+                raise Unloadable(why or str(error) or type(error).__name__) from error
+            self.is_plain &= not opened.guard.calls
+            opened.guard.begin("inspect")
+            if not self._borrowed:
+                ask = opened.connection.execute
+                self.foreign_keys = bool(ask("PRAGMA foreign_keys").fetchone()[0])
+                # Temporary objects are in no image: such a script is run again for each copy.
+                self._by_script = bool(ask("SELECT 1 FROM sqlite_temp_master LIMIT 1").fetchall())
+                if not ask("PRAGMA page_count").fetchone()[0]:
+                    return self._settle(opened)
+            self._image = opened.connection.serialize()
+            return self._settle(opened)
 
     def _run_script(self, opened: Open) -> None:
         _room_for_script(opened)
@@ -173,16 +168,12 @@ class Database:
         if opened.connection.in_transaction:
             opened.connection.execute("COMMIT")
 
-    def _settle(self, opened: Open) -> None:
-        """What holds from here on: limits, room to grow, foreign keys as the script left them."""
-        connection = opened.connection
-        opened.guard.begin("inspect")
-        pages = connection.execute("PRAGMA page_count").fetchone()[0]
-        connection.execute(f"PRAGMA max_page_count={pages + MAX_PAGES}")
-        connection.execute(f"PRAGMA foreign_keys={int(self.foreign_keys)}")
+    def _settle(self, opened: Open) -> Open:
+        """What holds from here on for a connection that reads."""
         for limit, value in LIMITS.items():
-            connection.setlimit(limit, value)
+            opened.connection.setlimit(limit, value)
         opened.guard.begin("read")
+        return opened
 
 
 @contextmanager
@@ -202,6 +193,40 @@ def _room_for_script(opened: Open) -> None:
     opened.guard.begin("schema")
     for limit, value in SCHEMA_LIMITS.items():
         opened.connection.setlimit(limit, value)
+
+
+def _borrow(image: bytes) -> Open:
+    """A spare connection with the image in place of what it read before: several times faster than a new one."""
+    if _spare:
+        opened = _spare.pop()
+    else:
+        opened = _connect(None)
+        for name in ("changes", "total_changes", "last_insert_rowid"):  # they would tell of what was there before
+            opened.connection.create_function(name, 0, lambda: 0)
+    with _closed_on_error(opened):
+        opened.connection.set_authorizer(None)  # to SQLite this is an ATTACH
+        opened.connection.deserialize(image)
+        opened.guard.attach(opened.connection)
+    return opened
+
+
+@contextmanager
+def _closed_on_error(opened: Open) -> Iterator[Open]:
+    try:
+        yield opened
+    except BaseException:
+        opened.connection.close()
+        raise
+
+
+def _empty_image() -> bytes:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.execute("PRAGMA user_version=1")
+        connection.execute("PRAGMA user_version=0")
+        return connection.serialize()
+
+
+_EMPTY = _empty_image()
 
 
 def _connect(image: bytes | None) -> Open:

@@ -95,10 +95,10 @@ def _serve(task: Any, pipe: int, steps: int, pieces: list[dict[str, Any]], drop:
             without: set[tuple[int, str]] = without,
         ) -> bool:
             """Add to an item's parts and announce its next stage, if any; False where that is to be left out."""
-            _arm(0.0)
             if more:
                 parts[item].update(more)
             if stage is None or (item, stage) in without:
+                _arm(0.0)
                 return False
             os.write(steps, b"%d %d %s\n" % (number, -1 if item is None else item, stage.encode()))
             _arm(CPU_SECONDS)

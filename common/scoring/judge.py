@@ -72,8 +72,7 @@ def run(shared: dict[str, Any], items: list[list[str]], file: str | None, say: S
                 if parts["match"] and "suite" in shared and say(item, "robust"):
                     parts |= _judge_on_all(others, sql)
                 judged[sql] = parts
-            say(item, None, parts)
-            if shared.get("published", True) and say(item, "published"):
+            if say(item, "published" if shared.get("published", True) else None, parts):
                 say(item, None, {"published_match": published.match(completion)})
 
 

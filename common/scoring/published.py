@@ -31,6 +31,7 @@ _COUNTERS = {"changes", "total_changes", "last_insert_rowid"}
 _ORDINARY = {"sqlite_master", "sqlite_schema", "sqlite_sequence"}
 
 Rows = list[tuple[object, ...]]
+_spare: "list[tuple[sqlite3.Connection, _Watch]]" = []  # one at most
 
 
 class _Watch(Guard):
@@ -72,10 +73,15 @@ class Published:
         return self._match_anew(prediction) if answer is None else answer
 
     def close(self) -> None:
-        """Give up the shared connection."""
-        if self._opened is not None:
-            self._opened[0].close()
-            self._opened = None
+        """Give up the shared connection; one that has only read serves the next reference."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            _drop_spare()
+            _spare.append(opened)
+
+    def _discard(self) -> None:
+        opened, self._opened = self._opened, None
+        opened[0].close()
 
     def __enter__(self) -> "Published":
         return self
@@ -116,16 +122,21 @@ class Published:
             answer = False
         finally:
             if watch.changed or watch.tells:
-                del cursor
-                self.close()
+                self._discard()
         return None if watch.tells else answer
 
     def _open(self) -> tuple[sqlite3.Connection, _Watch]:
-        connection, watch = _connect()
+        connection, watch = _spare.pop() if _spare else _connect()
+        connection.set_authorizer(None)  # to SQLite an image is an ATTACH
         self._database.deserialize_into(connection)
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LENGTH)
         watch.attach(connection)
         return connection, watch
+
+
+def _drop_spare() -> None:
+    while _spare:
+        _spare.pop()[0].close()
 
 
 def _connect() -> tuple[sqlite3.Connection, _Watch]:

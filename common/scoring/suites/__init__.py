@@ -27,9 +27,9 @@ from collections.abc import Iterable
 
 def pack(images: Iterable[bytes]) -> list[str]:
     """The databases of a suite as texts."""
-    return [base64.b85encode(zlib.compress(image, 6)).decode() for image in images]
+    return [base64.b64encode(zlib.compress(image, 6)).decode() for image in images]
 
 
 def unpack(text: str) -> bytes:
     """One database of a packed suite: what `sqlite3.Connection.deserialize` takes."""
-    return zlib.decompress(base64.b85decode(text))
+    return zlib.decompress(base64.b64decode(text))
