@@ -4,8 +4,9 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +79,17 @@ class Pool:
         self._closed = False
         self._renew()
 
-    def run(self, jobs: Sequence[Job], *, done: Callable[[int], None] | None = None) -> list[list[dict[str, Any]]]:
+    def run(
+        self,
+        jobs: Sequence[Job],
+        *,
+        done: Callable[[int], None] | None = None,
+        meanwhile: Iterator[None] | None = None,
+    ) -> list[list[dict[str, Any]]]:
         """Results of each job's items, in order. done: called with the number of items just finished.
 
-        Raises SandboxError when our own machinery fails, never for anything an item contains.
+        meanwhile: work of the caller's own, in small steps, of which some are done whenever a worker is busy; it may
+        not have come to its end. Raises SandboxError when our own machinery fails, never for anything an item contains.
         """
         if os.getpid() != self._process:
             self._renew()
@@ -89,6 +97,7 @@ class Pool:
             if self._closed:
                 raise SandboxError("the pool is closed")
             results: list[list[dict[str, Any]]] = [[{} for _ in job.items] for job in jobs]
+            self._meanwhile = meanwhile or iter(())
             self._run_all(_batches(jobs, results, self._count), done or (lambda number: None))
             return results
 
@@ -120,7 +129,7 @@ class Pool:
                 if slot.worker is not None:
                     slot.worker.abandon()
         self._process = os.getpid()
-        self._lock = threading.Lock()
+        self._lock, self._aside = threading.Lock(), threading.Lock()
         self._slots = [_Slot() for _ in range(self._count)]
         self._finalizer = weakref.finalize(self, _stop_all, self._slots, self._process)
 
@@ -201,6 +210,12 @@ class Pool:
         worker.forget_steps()
         if not self._send(slot, batch):
             return None, worker.why_dead()
+        if self._aside.acquire(blocking=False):  # one thread at a time
+            try:
+                for _ in islice(self._meanwhile, 2 * sum(map(len, sent))):
+                    pass
+            finally:
+                self._aside.release()
         while (message := worker.receive(self._wall)) is not None:
             if message[0] == "end":
                 return None, None

@@ -1,6 +1,6 @@
 """The one way in to scoring: `Scorer` asks the sandbox's workers and puts a `Verdict` together."""
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -149,14 +149,17 @@ class Scorer:
             items = [[completion, sql] for completion, sql in extracted if sql is not None]
             completions.append(extracted)
             jobs.append(_job(key, items, **({"suite": suites[names[key]]} if names.get(key) in suites else {})))
-        results = self._pool.run(jobs, done=done)
+        overlaps: dict[_Row, tuple[float, float]] = {}
+        compared = _compare(groups, completions, overlaps)
+        results = self._pool.run(jobs, done=done, meanwhile=compared)
+        deque(compared, maxlen=0)  # what is left of it
         if names:
             self._add_robust(groups, names, suites, jobs, results)
         for key, extracted, parts in zip(groups, completions, results, strict=True):
             following = iter(parts)
             for completion, sql in extracted:
-                part = _TOO_LONG if sql is None else next(following)
-                verdicts[*key, completion] = _verdict(key[1], completion, sql or "", part, robust=bool(names))
+                row = (*key, completion)
+                verdicts[row] = _verdict(_TOO_LONG if sql is None else next(following), *overlaps[row], bool(names))
 
     def _names(self, groups: Iterable[_Key]) -> dict[_Key, str]:
         """What the groups' suites are called in the store; none without generated databases."""
@@ -253,12 +256,23 @@ def _extract(completion: str) -> str | None:
     return extract_sql(completion) if len(completion) <= LONGEST_COMPLETION else None
 
 
-def _verdict(reference: str, completion: str, sql: str, parts: Mapping[str, Any], *, robust: bool) -> Verdict:
+def _compare(
+    groups: Iterable[_Key],
+    completions: Iterable[list[tuple[str, str | None]]],
+    overlaps: dict[_Row, tuple[float, float]],
+) -> Iterator[None]:
+    """Add each row's ROUGE-L of the SQL and of the raw completion, a row at a step."""
+    for key, extracted in zip(groups, completions, strict=True):
+        for completion, sql in extracted:
+            rouge = rouge_l(key[1], sql or "")
+            overlaps[*key, completion] = rouge, rouge if completion == sql else rouge_l(key[1], completion)
+            yield
+
+
+def _verdict(parts: Mapping[str, Any], rouge: float, raw_rouge: float, robust: bool) -> Verdict:
     parts = {**parts, **_STOPPED.get(parts.get("killed", ""), {})}
     match, published = parts["match"], bool(parts.get("published_match", False))
     robust_match = None if match is None or not robust else bool(match and parts["robust_match"])
-    rouge = rouge_l(reference, sql)
-    raw_rouge = rouge if completion == sql else rouge_l(reference, completion)
     is_right = match if robust_match is None else robust_match
     return Verdict(
         published_match=published,

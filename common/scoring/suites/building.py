@@ -185,21 +185,28 @@ class _Workshop:
         return None
 
     def _is_stable(self, made: Reference, rng: random.Random) -> bool:
-        """Whether the reference gives the same on the same rows in another order."""
+        """Whether the reference gives the same on the same rows, stored the other way round and in any order."""
         held = self._held(made.database)
         if held is None:
             return False
         for rows in held:
-            rng.shuffle(rows)
-        image = self._filled(self.twin_empty, held)
-        if image is None:
+            rows.reverse()
+        if self._gives_other(made, held):
             return False
+        for rows in held:
+            rng.shuffle(rows)
+        return not self._gives_other(made, held)
+
+    def _gives_other(self, made: Reference, rows: list[Rows]) -> bool:
+        image = self._filled(self.twin_empty, rows)
+        if image is None:
+            return True
         self.renew()
         other = self._reference(image)
         if other is None:
-            return False
+            return True
         other.database.close()
-        return difference(made, other.run) is None
+        return difference(made, other.run) is not None
 
     def _held(self, database: Database) -> list[Rows] | None:
         """The rows that a database took, table by table."""
