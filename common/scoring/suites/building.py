@@ -26,6 +26,7 @@ from common.scoring.suites.values import pool
 MOST_CANDIDATES = 16
 MOST_NEIGHBOURS = 30
 MOST_WRITING_NEIGHBOURS = 10
+SHUFFLES_OF_FRAGILE = 5  # orders of rows tried where the first of them may decide
 PARTED_OFTEN = 3  # a near miss that so many candidates part is tried no more
 MOST_RESULT_ROWS = 2_000
 MOST_TICKS = 600  # 6,000,000 steps for all near misses together
@@ -78,6 +79,7 @@ def build(reference: Reference, *, number: int, generator: str, seed: int, renew
     near_misses = sample(neighbours("; ".join(reference.statements)), key, writes)
     modes = [mode for mode in MODES if not writes or mode.name in WRITING]
     works = _Workshop(survey, reference, near_misses, renew)
+    works.fragile = mentions.fragile
     wanted = max(number + 2, len(modes))
     for attempt in range(max(MOST_CANDIDATES, 4 * number)):
         if len(works.candidates) >= wanted and works.is_done():
@@ -138,6 +140,7 @@ class _Workshop:
         self.times_parted = dict.fromkeys(self.near_misses, 0)
         self.candidates: list[Candidate] = []
         self.ticks = 0
+        self.fragile = False
         self.empty = _made(survey.definitions)
         # Stored under other row numbers: where INTEGER PRIMARY KEY is the row number, INT makes it a key like others.
         writes = reference.run.state is not None
@@ -193,9 +196,12 @@ class _Workshop:
             rows.reverse()
         if self._gives_other(made, held):
             return False
-        for rows in held:
-            rng.shuffle(rows)
-        return not self._gives_other(made, held)
+        for _ in range(SHUFFLES_OF_FRAGILE if self.fragile else 1):
+            for rows in held:
+                rng.shuffle(rows)
+            if self._gives_other(made, held):
+                return False
+        return True
 
     def _gives_other(self, made: Reference, rows: list[Rows]) -> bool:
         image = self._filled(self.twin_empty, rows)

@@ -35,6 +35,7 @@ class Mentions:
     counts: list[int] = field(default_factory=list)  # numbers beside COUNT
     limit: int = 0  # LIMIT and OFFSET together, the largest
     clock: bool = False
+    fragile: bool = False  # what comes first may decide: LIMIT, windows, columns beside a GROUP BY, lists of a group
 
 
 def read(statements: Sequence[str], survey: Survey) -> Mentions:
@@ -93,11 +94,20 @@ class _Reader:
             elif isinstance(node, exp.Coalesce):
                 for column in self._columns(node.this):
                     self.found.null_tested.add(column.place)
+            elif isinstance(node, exp.Window | exp.GroupConcat):
+                self.found.fragile = True
             elif isinstance(node, exp.Limit | exp.Offset):
+                self.found.fragile = True
                 self.found.limit += sum(int(v) for v in self._literals(node.expression) if isinstance(v, int))
             elif isinstance(node, exp.Group):
                 grouped = [column for item in node.expressions for column in self._columns(item)]
                 self.found.grouped += grouped
+                shown = [
+                    item.unalias() for item in getattr(node.parent, "expressions", []) if not item.find(exp.AggFunc)
+                ]
+                self.found.fragile |= not {c.place for item in shown for c in self._columns(item)} <= {
+                    c.place for c in grouped
+                }
                 self._repeated(grouped)
             elif isinstance(node, exp.Distinct):
                 items = node.expressions or getattr(node.parent, "expressions", [])
