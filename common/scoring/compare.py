@@ -15,7 +15,7 @@ ABSOLUTE = 1e-12
 # A pairing that needs more comparisons of values, or visits of pairs, than this is given up as unequal: only hundreds
 # of rows within each other's tolerance get there.
 MOST_COMPARISONS = 200_000
-MOST_VISITS = 2_000_000
+MOST_VISITS = 20_000_000
 NUMBER = object()  # stands for any number where rows are sorted by kind
 
 Row = Sequence[object]
