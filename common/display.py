@@ -82,6 +82,40 @@ def reading_table(examples: Sequence[Example], rows: Sequence[dict], ids: Sequen
     )
 
 
+def share_table(table: pandas.DataFrame, columns: Sequence[str]) -> pandas.DataFrame:
+    """A table with `<column>`, `<column>_low` and `<column>_high` as one text a column, the others as they are."""
+    ends = {f"{column}_{end}" for column in columns for end in ("low", "high")}
+    shown = {
+        column: [
+            _interval({"value": None if pandas.isna(value) else value, "low": low, "high": high})
+            for value, low, high in zip(table[column], table[f"{column}_low"], table[f"{column}_high"], strict=True)
+        ]
+        if column in columns
+        else table[column]
+        for column in table.columns
+        if column not in ends
+    }
+    return pandas.DataFrame(shown, index=table.index)
+
+
+def plot_shares(table: pandas.DataFrame, columns: Sequence[str], *, xlabel: str) -> None:
+    """Shares with their intervals, one line of the table a row, one colour a column; n in brackets."""
+    figure, axes = plt.subplots(figsize=(8, 0.8 + 0.3 * len(table)), layout="constrained")
+    for place, column in enumerate(columns):
+        value, low, high = (table[f"{column}{end}"].astype(float) for end in ("", "_low", "_high"))
+        # Side by side in a row, so that intervals do not hide each other.
+        heights = [row + 0.22 * (place - (len(columns) - 1) / 2) for row in range(len(table))]
+        axes.errorbar(value, heights, xerr=[value - low, high - value], fmt="o", ms=4, capsize=2, label=column)
+    axes.set_yticks(range(len(table)), [f"{name} ({n:,})" for name, n in zip(table.index, table["n"], strict=True)])
+    axes.set(xlabel=xlabel, xlim=(-0.02, 1.02))
+    axes.invert_yaxis()
+    axes.grid(axis="x", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(columns))
+    plt.show()
+    plt.close(figure)
+
+
 def plot_curve(curve: pandas.DataFrame) -> None:
     """Training and validation loss by step; the loss is a mean over completion tokens, in nats."""
     figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")

@@ -62,7 +62,8 @@ def summary(table: pandas.DataFrame) -> pandas.DataFrame:
     lines = {}
     for flag, words in FLAGS.items():
         share = mean_interval([bool(value) for value in table[flag]])
-        lines[words] = {"n": int(table[flag].sum()), "share": share.value, "low": share.low, "high": share.high}
+        lines[words] = {"n": int(table[flag].sum()), "share": share.value}
+        lines[words] |= {"share_low": share.low, "share_high": share.high}
     return pandas.DataFrame.from_dict(lines, orient="index")
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 
-from common.results import benches, comparison, ledger
+from common.results import audits, benches, comparison, ledger
 from common.settings import ROOT, UserError, results, writing
 
 _BLOCK = re.compile(
@@ -18,6 +18,7 @@ SCRATCH = "smoke"  # its records come from random weights and are never shown
 # Blocks that are no profile's runs: a name, and what gives its Markdown from committed files alone.
 BLOCKS: dict[str, Callable[[], str]] = {
     "bench-scoring": partial(benches.markdown, "scoring"),
+    "audit": audits.markdown,
 }
 
 

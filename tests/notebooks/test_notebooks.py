@@ -7,6 +7,7 @@ import nbformat
 import pytest
 
 from common import results, study
+from common.results import audits
 from common.settings import UserError
 
 NOTEBOOKS = study.find()
@@ -23,7 +24,8 @@ def own_folders(tmp_path_factory):
 
 
 def test_notebooks_are_found():
-    assert {"baseline/baseline.ipynb", "examples/train_lora.ipynb"} <= {notebook.name for notebook in NOTEBOOKS}
+    wanted = {"baseline/baseline.ipynb", "baseline/data_audit.ipynb", "examples/train_lora.ipynb"}
+    assert wanted <= {notebook.name for notebook in NOTEBOOKS}
 
 
 def test_a_run_without_its_upstream_says_what_to_run(monkeypatch, tmp_path):
@@ -31,6 +33,17 @@ def test_a_run_without_its_upstream_says_what_to_run(monkeypatch, tmp_path):
     notebook = next(notebook for notebook in NOTEBOOKS if notebook.needs)
     with pytest.raises(UserError, match=f"no record '{notebook.needs[0]}'"):
         study.execute(notebook, "smoke")
+
+
+def check_audit(paths, notebook):
+    """An audit of the data is no run: it has a record of its own, and none in the ledger."""
+    assert [path.relative_to(results.folder("smoke")).as_posix() for path in paths] == ["audit/embedded.json"]
+    record = audits.load(paths[0])
+    assert set(audits.TABLES) <= record["tables"].keys() and record["data"]["n"] == 128
+    assert record["tables"]["references"]["reference fails"]["n"] == 0
+    assert record["tables"]["rewrites"]["all"]["robust"] == 1.0
+    assert record["tables"]["mutants"]["all"]["robust"] < record["tables"]["mutants"]["all"]["strict"]
+    assert notebook.name not in {found["notebook"] for found in results.read_records("smoke")}
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.name)
@@ -41,6 +54,9 @@ def test_executes_at_smoke(notebook):
     cells = [cell for cell in executed.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert notebook.makes
+    if audit := [path for path in audits.audit_paths() if audits.load(path)["notebook"] == notebook.name]:
+        check_audit(audit, notebook)
+        return
     for method in notebook.makes:
         record = results.read_record("smoke", method)
         assert (record["status"], record["notebook"], record["data"]["n"]) == ("complete", notebook.name, 16)
