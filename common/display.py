@@ -11,7 +11,7 @@ import pandas
 
 from common.data import Example
 from common.scoring import Scorer
-from common.statistics import metrics, outcomes, paired_difference, paired_rows, slices
+from common.statistics import is_right, metrics, outcomes, paired_difference, paired_rows, slices
 
 
 def data_table(examples: Sequence[Example], ids: Sequence[int] = (0, 1)) -> pandas.DataFrame:
@@ -20,11 +20,11 @@ def data_table(examples: Sequence[Example], ids: Sequence[int] = (0, 1)) -> pand
     return pandas.DataFrame([{field: getattr(examples[i], field) for field in fields} for i in ids])
 
 
-def verdict_table(example: Example, completions: Sequence[str]) -> pandas.DataFrame:
+def verdict_table(example: Example, completions: Sequence[str], *, databases: int = 0) -> pandas.DataFrame:
     """How the scorer judges some completions of one example."""
-    with Scorer(workers=1) as scorer:
+    with Scorer(workers=1, databases=databases) as scorer:
         verdicts = scorer.score_batch([(example, completion) for completion in completions])
-    columns = ("outcome", "match", "score", "published_score", "detail")
+    columns = ("outcome", "match", "robust_match", "score", "published_score", "detail")
     return pandas.DataFrame(
         [
             {"completion": completion, **{column: getattr(verdict, column) for column in columns}}
@@ -34,25 +34,27 @@ def verdict_table(example: Example, completions: Sequence[str]) -> pandas.DataFr
 
 
 def score_table(reports: Mapping[str, Sequence[dict]]) -> pandas.DataFrame:
-    """Predictions rows by method → one line a method: intervals, and the paired difference to the first method."""
+    """Predictions rows by method → one line a method: intervals, and the paired difference to the first method, of the
+    robust match where databases were generated."""
     lines, first = [], next(iter(reports.values()))
     for name, rows in reports.items():
         found = metrics(rows)
         line = {"method": name, "n": found["match"]["n"]}
-        line |= {key: _interval(found[key]) for key in ("match", "score", "published_score")}
+        line |= {key: _interval(found[key]) for key in ("match", "robust_match", "score", "published_score")}
         if rows is not first:
             a, b = paired_rows(first, rows)
-            both = [(x["match"], y["match"]) for x, y in zip(a, b, strict=True) if None not in (x["match"], y["match"])]
-            line["match − first"] = _interval(paired_difference(*zip(*both, strict=True)), sign="+")
+            pairs = [(is_right(x), is_right(y)) for x, y in zip(a, b, strict=True)]
+            both = [pair for pair in pairs if None not in pair]
+            line["right − first"] = _interval(paired_difference(*zip(*both, strict=True)), sign="+")
         lines.append(line)
     return pandas.DataFrame(lines).set_index("method").fillna("")
 
 
 def slice_table(reports: Mapping[str, Sequence[dict]], by: str = "complexity") -> pandas.DataFrame:
-    """Strict match by slice, one column a method, and the slice's n."""
+    """Robust match (strict where no databases were generated) by slice, one column a method, and the slice's n."""
     table = pandas.DataFrame(
         {
-            name: {key: found["match"]["value"] for key, found in slices(rows)[by].items()}
+            name: {key: found["right"]["value"] for key, found in slices(rows)[by].items()}
             for name, rows in reports.items()
         }
     )

@@ -27,6 +27,7 @@ from common.evaluation import Report
 from common.models import LoadedModel, adapter_digest, parameter_counts
 from common.profiles import Profile, resolve
 from common.prompts import messages
+from common.scoring.scorer import EVALUATION_SEED, GENERATORS
 from common.settings import ROOT, UserError, outputs, writable
 from common.statistics import metrics, outcomes, slices
 from common.training import Trained
@@ -100,6 +101,7 @@ class Run:
                 "trainable_parameters": trainable,
                 "total_parameters": total,
             },
+            "scoring": {"databases": self.profile.databases, "generator": GENERATORS[0], "seed": EVALUATION_SEED},
             "decoding": {"max_new_tokens": self.profile.max_new_tokens, "do_sample": False},
             "environment": environment(),
             "stages": [_stage(trained)] if trained else [],

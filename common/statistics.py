@@ -93,12 +93,14 @@ def holm(pvalues: Sequence[float]) -> list[float]:
 def metrics(rows: Sequence[dict]) -> dict[str, dict]:
     """A record's metrics from its predictions rows.
 
-    `match`, `score` and `robust_match` are means over the scorable rows (those whose match is not None; the robust one
-    over the rows that have it), the published figures, `rouge_l` and the share `scorable` over all rows.
+    `match`, `score` and `right` (the headline: robust where databases were generated, else strict) are means over the
+    scorable rows (those whose match is not None), `robust_match` over the rows that have it, the published figures,
+    `rouge_l` and the share `scorable` over all rows.
     """
     scorable = [row for row in rows if row["match"] is not None]
     found = {
         "match": [row["match"] for row in scorable],
+        "right": [is_right(row) for row in scorable],
         "score": [float(row["score"]) for row in scorable],
         "published_score": [float(row["published_score"]) for row in rows],
         "published_match": [row["published_match"] for row in rows],
@@ -109,8 +111,14 @@ def metrics(rows: Sequence[dict]) -> dict[str, dict]:
     return {name: mean_interval(values).as_dict() for name, values in found.items()}
 
 
+def is_right(row: dict) -> bool | None:
+    """A row's headline verdict: robust where databases were generated, else strict; None where it has none."""
+    return row["match"] if row["robust_match"] is None else row["robust_match"]
+
+
 def slices(rows: Sequence[dict]) -> dict[str, dict[str, dict]]:
-    """match and score by complexity and by task type, over the scorable rows; rows without a name are in no slice."""
+    """match, the headline verdict and score by complexity and by task type, over the scorable rows; rows without a name
+    are in no slice."""
     found = {}
     for column in ("complexity", "task_type"):
         names = sorted({row[column] for row in rows if row[column]})
@@ -122,6 +130,7 @@ def _slice(rows: list[dict]) -> dict[str, dict]:
     scorable = [row for row in rows if row["match"] is not None]
     return {
         "match": mean_interval(row["match"] for row in scorable).as_dict(),
+        "right": mean_interval(is_right(row) for row in scorable).as_dict(),
         "score": mean_interval(float(row["score"]) for row in scorable).as_dict(),
     }
 

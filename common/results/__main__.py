@@ -31,14 +31,15 @@ def rescore(path: Path) -> str:
             f"{path.name}: the data of today are not the rows it was run on; check out the commit in its 'code', "
             "or run its notebook again"
         )
-    with Scorer(workers=os.cpu_count() or 1, databases=data.get("databases", 0)) as scorer:
+    with Scorer(workers=os.cpu_count() or 1, **record["scoring"]) as scorer:
         pairs = [(example, row["completion"]) for example, row in zip(examples, rows, strict=True)]
         verdicts = scorer.score_batch(pairs, progress=True)
     judged = [
         {**row, "sql": extract_sql(row["completion"]), **asdict(verdict)}
         for row, verdict in zip(rows, verdicts, strict=True)
     ]
-    changed = sum(a["match"] != b["match"] or a["outcome"] != b["outcome"] for a, b in zip(rows, judged, strict=True))
+    seen = ("match", "robust_match", "outcome")
+    changed = sum(any(a[key] != b[key] for key in seen) for a, b in zip(rows, judged, strict=True))
     record |= {"metrics": metrics(judged), "slices": slices(judged), "outcomes": outcomes(judged)}
     record["code"] |= {"scorer_digest": ledger.scorer_digest()}
     ledger.write_record(record, judged)

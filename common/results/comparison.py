@@ -1,7 +1,8 @@
 """Runs of one profile side by side: one table, one figure. Runs that are not comparable are refused, never mixed.
 
-A difference is a run's strict match minus the baseline's over the rows that both have a verdict for, with a paired
-bootstrap interval; its p is McNemar's exact test, adjusted (Holm) for all runs in the table.
+A difference is a run's robust match minus the baseline's (strict where no databases were generated) over the rows that
+both have a verdict for, with a paired bootstrap interval; its p is McNemar's exact test, adjusted (Holm) for all runs
+in the table.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import pandas
 
 from common.results.ledger import folder, read_predictions, read_record, read_records, replace_text
 from common.settings import UserError, writable, writing
-from common.statistics import holm, paired_difference, paired_rows
+from common.statistics import holm, is_right, paired_difference, paired_rows
 
 BASELINE = "baseline"
 # What must agree within a table, and what to do where it does not.
@@ -19,6 +20,7 @@ _MUST_AGREE = {
     ("data", "ids_hash"): "run both on the same rows",
     ("data", "prompt_hash"): "run both again with today's prompt",
     ("decoding",): "run both with the same decoding",
+    ("scoring",): "score both on the same generated databases",
     ("code", "scorer_digest"): "`python -m common.results rescore` gives both today's verdicts without a model",
 }
 
@@ -55,7 +57,7 @@ def compare(profile: str, methods: Sequence[str] | None = None) -> pandas.DataFr
     for record in records:
         method, cost, data = record["method"], record["cost"], record["data"]
         line = {"method": method, "status": record["status"]}
-        for name in ("match", "score", "published_score"):
+        for name in ("right", "match", "score", "published_score"):
             found = record["metrics"][name]
             line |= {name: found.get("value"), f"{name}_low": found.get("low"), f"{name}_high": found.get("high")}
         line |= {
@@ -85,17 +87,17 @@ def compare(profile: str, methods: Sequence[str] | None = None) -> pandas.DataFr
 
 def _both_scorable(a_rows: list[dict], b_rows: list[dict]) -> tuple[list[bool], list[bool]]:
     pairs = zip(*paired_rows(a_rows, b_rows), strict=True)
-    both = [(a["match"], b["match"]) for a, b in pairs if None not in (a["match"], b["match"])]
+    both = [pair for a, b in pairs if None not in (pair := (is_right(a), is_right(b)))]
     return [a for a, _ in both], [b for _, b in both]
 
 
 def by_complexity(profile: str, methods: Sequence[str] | None = None) -> pandas.DataFrame:
-    """Strict match, one line a method and one column a complexity, `name (n)`; the commonest first."""
+    """The headline verdict, one line a method and one column a complexity, `name (n)`; the commonest first."""
     found = {r["method"]: r["slices"]["complexity"] for r in select(profile, methods) if r["slices"]["complexity"]}
     sizes = {name: found["match"]["n"] for slices in found.values() for name, found in slices.items()}
     names = sorted(sizes, key=lambda name: (-sizes[name], name))
     lines = {
-        method: {f"{name} ({sizes[name]})": slices.get(name, {}).get("match", {}).get("value") for name in names}
+        method: {f"{name} ({sizes[name]})": slices.get(name, {}).get("right", {}).get("value") for name in names}
         for method, slices in found.items()
     }
     return pandas.DataFrame.from_dict(lines, orient="index")
@@ -108,8 +110,9 @@ def markdown(profile: str, methods: Sequence[str] | None = None) -> str:
     lines = [
         [
             f"`{method}`" if row["status"] == "complete" else f"`{method}` ({row['status']})",
-            _interval(row, "match"),
+            _interval(row, "right"),
             _interval(row, "difference", sign="+"),
+            _interval(row, "match"),
             _number(row["score"]),
             _number(row["published_score"]),
             f"{row['scorable']:,}",
@@ -121,14 +124,15 @@ def markdown(profile: str, methods: Sequence[str] | None = None) -> str:
         ]
         for method, row in table.iterrows()
     ]
-    heads = ["method", "match [95 %]", "match − baseline [95 %]", "score", "published score", "scorable"]
+    heads = ["method", "robust match [95 %]", "robust match − baseline [95 %]", "strict match [95 %]"]
+    heads += ["score", "published score", "scorable"]
     heads += ["trained parameters", "training, min", "rows/s", "answering, min", "rows/s"]
     parts = [_sentence(records), pipes(heads, lines)]
     if len(slices.columns):
         cells = [
             [f"`{method}`", *map(_number, row)] for method, row in zip(slices.index, slices.to_numpy(), strict=True)
         ]
-        parts += ["Strict match by complexity (scorable rows):", pipes(["method", *slices.columns], cells)]
+        parts += ["Robust match by complexity (scorable rows):", pipes(["method", *slices.columns], cells)]
     return "\n\n".join(parts)
 
 
@@ -136,8 +140,9 @@ def plain(profile: str, methods: Sequence[str] | None = None) -> str:
     """The comparison in short, for a terminal."""
     lines = {
         method: {
-            "match [95 %]": _interval(row, "match"),
-            "match − baseline [95 %]": _interval(row, "difference", sign="+"),
+            "robust match [95 %]": _interval(row, "right"),
+            "robust match − baseline [95 %]": _interval(row, "difference", sign="+"),
+            "strict match [95 %]": _interval(row, "match"),
             "score": _number(row["score"]),
             "published score": _number(row["published_score"]),
             "scorable": f"{row['scorable']:,}",
@@ -202,16 +207,16 @@ def _figure(profile: str):
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.2])
     colours = [f"C{i % 10}" for i in range(len(table))]
     for place, (method, row) in enumerate(table.iterrows()):
-        error = [[row["match"] - row["match_low"]], [row["match_high"] - row["match"]]]
-        left.errorbar(row["match"], place, xerr=error, fmt="o", capsize=4, color=colours[place])
-        left.annotate(f"{row['match']:.3f}", (row["match"], place), (0, 7), textcoords="offset points", ha="center")
+        error = [[row["right"] - row["right_low"]], [row["right_high"] - row["right"]]]
+        left.errorbar(row["right"], place, xerr=error, fmt="o", capsize=4, color=colours[place])
+        left.annotate(f"{row['right']:.3f}", (row["right"], place), (0, 7), textcoords="offset points", ha="center")
         if method in slices.index:
             right.plot(
                 slices.loc[method], range(len(slices.columns)), "o", color=colours[place], label=method, alpha=0.8
             )
     left.set_yticks(range(len(table)), table.index)
     right.set_yticks(range(len(slices.columns)), slices.columns)
-    for axes, title in ((left, "strict execution match, 95 % interval"), (right, "by complexity (scorable rows)")):
+    for axes, title in ((left, "robust execution match, 95 % interval"), (right, "by complexity (scorable rows)")):
         axes.set(xlim=(-0.02, 1.02), xlabel="share of scorable rows", title=title)
         axes.margins(y=0.12)
         axes.invert_yaxis()

@@ -27,9 +27,10 @@ KEYS: dict[str, Any] = {
     "code": ("commit", "dirty", "notebook_digest", "scorer_digest"),
     "data": ("source", "revision", "split", "n", "ids_hash", "prompt_hash"),
     "model": ("id", "revision", "adapter", "trainable_parameters", "total_parameters"),
+    "scoring": ("databases", "generator", "seed"),
     "decoding": ("max_new_tokens", "do_sample"),
     "environment": ("python", "packages", "device"),
-    "metrics": ("match", "score", "published_score", "published_match", "robust_match", "rouge_l", "scorable"),
+    "metrics": ("match", "right", "score", "published_score", "published_match", "robust_match", "rouge_l", "scorable"),
     "slices": ("complexity", "task_type"),
     "cost": ("train_seconds", "eval_seconds", "train_rows_per_second", "train_tokens_per_second", "peak_memory_bytes"),
 }

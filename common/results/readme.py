@@ -40,7 +40,7 @@ def _profile_block(profile: str) -> str:
     figure = ledger.folder(profile) / "comparison.png"
     text = comparison.markdown(profile)
     if figure.exists() and figure.is_relative_to(ROOT):
-        text += f"\n\n![Strict match of each method at profile {profile}]({figure.relative_to(ROOT)})"
+        text += f"\n\n![Robust match of each method at profile {profile}]({figure.relative_to(ROOT)})"
     return text
 
 

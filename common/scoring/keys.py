@@ -158,8 +158,10 @@ def _matching(tokens: list[Token], lists: list[list[Column]]) -> int | None:
 def _same_expression(tokens: list[Token], columns: list[Column]) -> int | None:
     path = _path(tokens)
     if path:
-        found = [column.position for column in columns if _same_path(column.path, path)]
-        return found[0] if len(found) == 1 else None
+        found = [column for column in columns if _same_path(column.path, path)]
+        # Written out twice it is one column all the same; of those behind * two may come from two tables.
+        certain = [column for column in found if column.tokens] or (found if len(found) == 1 else [])
+        return certain[0].position if certain else None
     wanted = [token.normal for token in tokens]
     return next((c.position for c in columns if [token.normal for token in c.tokens] == wanted), None)
 

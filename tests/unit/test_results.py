@@ -3,7 +3,6 @@
 import hashlib
 import json
 import subprocess
-from dataclasses import dataclass
 
 import nbformat
 import pandas
@@ -65,6 +64,7 @@ def record(method: str, rows: list[dict], **changes) -> dict:
             "prompt_hash": "p1",
         },
         "model": {"id": "m/small", "revision": "", "adapter": "", "trainable_parameters": 0, "total_parameters": 9},
+        "scoring": {"databases": 0, "generator": "conservative", "seed": 0},
         "decoding": {"max_new_tokens": 96, "do_sample": False},
         "environment": {"python": "3.11", "packages": {}, "device": "CPU, 2 threads"},
         "stages": [],
@@ -223,7 +223,9 @@ def test_plain_table_for_a_terminal():
     write("baseline", "nnnny?")
     write("lora", "yynyn?")
     head, baseline, lora = comparison.plain("cpu").splitlines()
-    assert " ".join(head.split()) == "match [95 %] match − baseline [95 %] score published score scorable"
+    assert " ".join(head.split()) == (
+        "robust match [95 %] robust match − baseline [95 %] strict match [95 %] score published score scorable"
+    )
     assert baseline.startswith("baseline  0.200 [") and lora.startswith("lora      0.600 [") and " +0.400 [" in lora
 
 
@@ -418,43 +420,27 @@ def test_commit_and_dirty(tmp_path, monkeypatch):
     assert results.commit() == (sha, True)
 
 
-@dataclass(frozen=True)
-class FakeVerdict:
-    match: bool | None
-    outcome: str
-    score: float
-
-
-class FakeScorer:
-    """Says that every completion matches; the real one has tests of its own."""
-
-    def __init__(self, **options):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        pass
-
-    def score_batch(self, rows, progress=False):
-        return [FakeVerdict(True, "match", 1.0) for _ in rows]
-
-
-def test_rescore_judges_the_recorded_completions_again(monkeypatch):
-    import common.scoring
+def test_rescore_judges_the_recorded_completions_again():
     from common.data import ids_hash, load_examples
 
-    monkeypatch.setattr(common.scoring, "Scorer", FakeScorer, raising=False)
     examples = load_examples("embedded", "test", limit=4, seed=42)
-    rows = [{**row, "id": e.id} for row, e in zip(predictions("ynn?"), examples, strict=True)]
-    path = results.write_record(record("x", rows, data={"ids_hash": ids_hash(examples)}, curve="x.curve.csv"), rows)
-    assert cli.rescore(path) == "cpu/x: 3 of 4 verdicts changed"
+    answers = [example.sql for example in examples[:3]] + ["SELECT 0"]
+    rows = [
+        {**row, "id": example.id, "completion": answer}
+        for row, example, answer in zip(predictions("ynn?"), examples, answers, strict=True)
+    ]
+    changes = {"data": {"ids_hash": ids_hash(examples)}, "scoring": {"databases": 2}, "curve": "x.curve.csv"}
+    path = results.write_record(record("x", rows, **changes), rows)
+    assert cli.rescore(path) == "cpu/x: 4 of 4 verdicts changed"
     read = results.read_record("cpu", "x")
-    assert (read["metrics"]["match"]["value"], read["metrics"]["match"]["n"]) == (1.0, 4)
+    assert (read["metrics"]["match"]["value"], read["metrics"]["match"]["n"]) == (0.75, 4)
+    assert read["metrics"]["robust_match"]["value"] == read["metrics"]["right"]["value"] == 0.75
     assert read["code"]["scorer_digest"] == results.scorer_digest()
-    assert read["outcomes"] == {"match": 4} and read["curve"] == "x.curve.csv"
-    assert [row["completion"] for row in results.read_predictions("cpu", "x")] == [row["completion"] for row in rows]
+    assert read["outcomes"] == {"match": 3, "mismatch": 1} and read["curve"] == "x.curve.csv"
+    judged = results.read_predictions("cpu", "x")
+    assert [row["completion"] for row in judged] == answers
+    assert [row["robust_match"] for row in judged] == [True, True, True, False]
+    assert cli.rescore(path) == "cpu/x: 0 of 4 verdicts changed"
 
 
 def test_rescore_refuses_rows_that_are_not_those_of_the_record():

@@ -108,6 +108,7 @@ def test_metrics_leave_unscorable_rows_out_of_the_strict_means_only():
     found = metrics(rows)
     assert list(found) == [
         "match",
+        "right",
         "score",
         "published_score",
         "published_match",
@@ -116,6 +117,7 @@ def test_metrics_leave_unscorable_rows_out_of_the_strict_means_only():
         "scorable",
     ]
     assert (found["match"]["value"], found["match"]["n"]) == (pytest.approx(2 / 3), 3)
+    assert (found["right"]["value"], found["right"]["n"]) == (pytest.approx(1 / 3), 3)  # d is no robust match
     assert (found["score"]["value"], found["score"]["n"]) == (pytest.approx((1 + 0.35 + 1) / 3), 3)
     assert (found["published_score"]["value"], found["published_score"]["n"]) == (pytest.approx(3.4 / 4), 4)
     assert (found["published_match"]["value"], found["published_match"]["n"]) == (0.5, 4)
