@@ -34,11 +34,12 @@ LIMITS = {
     sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 10,
     sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
 }
-SCHEMA_LIMITS = {
+_SCHEMA_LIMITS = {
     sqlite3.SQLITE_LIMIT_LENGTH: SCHEMA_LENGTH,
     sqlite3.SQLITE_LIMIT_ATTACHED: 0,
     sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
 }
+SETTINGS = ("foreign_keys", "recursive_triggers")  # of a connection, not of the file, that a script may set
 MOST_SPARE = 8
 LARGEST_SPARE = 2**20  # bytes of the content that a spare connection goes on holding
 _UTF8 = (1).to_bytes(4, "big")  # the encoding in a file's header; 0 in a file without a table
@@ -75,14 +76,14 @@ def set_heap_limit() -> None:
 class Database:
     """A database that statements run in: built from a script, or a private copy of a file's bytes."""
 
-    def __init__(self, *, schema: str = "", file: bytes | None = None, foreign_keys: bool = False):
+    def __init__(self, *, schema: str = "", file: bytes | None = None, settings: dict[str, int] | None = None):
         """Raises Unloadable where the script fails or the bytes are no database.
 
-        foreign_keys: whether they are enforced in a file; a script says so itself.
+        settings: values of SETTINGS that hold for a file; a script says so itself.
         """
         self._schema = schema
         self._file = file
-        self.foreign_keys = foreign_keys
+        self.settings = settings or {}
         self._image: bytes | None = None
         self._by_script = False
         # Whether the image is all there is: no temporary objects, settings, counters, clock or random numbers, and no
@@ -109,7 +110,8 @@ class Database:
             opened.guard.begin("inspect")
             pages = opened.connection.execute("PRAGMA page_count").fetchone()[0]
             opened.connection.execute(f"PRAGMA max_page_count={pages + MAX_PAGES}")
-            opened.connection.execute(f"PRAGMA foreign_keys={int(self.foreign_keys)}")
+            for name, value in self.settings.items():
+                opened.connection.execute(f"PRAGMA {name}={value}")
             yield self._settle(opened)
         finally:
             opened.connection.close()
@@ -154,7 +156,7 @@ class Database:
             opened.guard.begin("inspect")
             if not self._borrowed:
                 ask = opened.connection.execute
-                self.foreign_keys = bool(ask("PRAGMA foreign_keys").fetchone()[0])
+                self.settings = {name: ask(f"PRAGMA {name}").fetchone()[0] for name in SETTINGS}
                 # Temporary objects are in no image: such a script is run again for each copy.
                 self._by_script = bool(ask("SELECT 1 FROM sqlite_temp_master LIMIT 1").fetchall())
                 if not ask("PRAGMA page_count").fetchone()[0]:
@@ -191,7 +193,7 @@ def _room_for_script(opened: Open) -> None:
     opened.guard.begin("inspect")
     opened.connection.execute(f"PRAGMA max_page_count={MAX_SCHEMA_PAGES}")
     opened.guard.begin("schema")
-    for limit, value in SCHEMA_LIMITS.items():
+    for limit, value in SCHEMA_LIMITS.items():  # all of them: a spare connection has those of its last queries
         opened.connection.setlimit(limit, value)
 
 
@@ -219,14 +221,16 @@ def _closed_on_error(opened: Open) -> Iterator[Open]:
         raise
 
 
-def _empty_image() -> bytes:
+def _of_a_new_connection() -> tuple[bytes, dict[int, int]]:
+    """An image without a table, and SQLite's own values of the limits."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.execute("PRAGMA user_version=1")
         connection.execute("PRAGMA user_version=0")
-        return connection.serialize()
+        return connection.serialize(), {limit: connection.getlimit(limit) for limit in LIMITS}
 
 
-_EMPTY = _empty_image()
+_EMPTY, _OWN_LIMITS = _of_a_new_connection()
+SCHEMA_LIMITS = _OWN_LIMITS | _SCHEMA_LIMITS
 
 
 def _connect(image: bytes | None) -> Open:

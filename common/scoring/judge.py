@@ -97,7 +97,7 @@ def _generated(reference: Reference | None, suite: list[str]) -> Iterator[Iterat
     def others() -> Iterator[Reference | None]:
         yield from made
         for text in suite[len(made) :]:
-            database = Database(file=suites.unpack(text), foreign_keys=reference.database.foreign_keys)
+            database = Database(file=suites.unpack(text), settings=reference.database.settings)
             try:
                 made.append(Reference(reference.statements, run_statements(database, reference.statements), database))
             except Failure:

@@ -72,8 +72,8 @@ def run(database: Database, statements: list[str], *, seed: int = SEED) -> Run:
     with database.copy() as opened:
         opened.guard.begin("write", seed=seed)
         found = [execute(opened, statement) for statement in statements]
-        used_random = opened.guard.used_random
-        return Run([result for result in found if result is not None], state.read(opened), used_random)
+        after = state.read(opened)  # a view may use random() too
+        return Run([result for result in found if result is not None], after, opened.guard.used_random)
 
 
 def difference(reference: Reference, ran: Run, on_ties: Callable[[], None] = lambda: None) -> str | None:

@@ -175,7 +175,7 @@ class _Workshop:
 
     def _reference(self, image: bytes) -> Reference | None:
         try:
-            database = Database(file=image, foreign_keys=self.reference.database.foreign_keys)
+            database = Database(file=image, settings=self.reference.database.settings)
         except Unloadable:
             return None
         try:
