@@ -74,7 +74,7 @@ def save_audit(
         "tables": {table: _plain(frame) for table, frame in tables.items()},
     }
     path = writable(folder(profile) / FOLDER) / f"{name}.json"
-    text = json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)  # tables keep the order of their lines
     with writing(path):
         replace_text(path, text + "\n")
     print(f"record: {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")
@@ -112,10 +112,10 @@ def markdown() -> str:
 
 def _sentence(record: dict) -> str:
     data, flags = record["data"], record["tables"]["references"]
-    counts = "; ".join(f"{words}: {flag['n']:,}" for words, flag in flags.items() if flag["n"])
+    counts = ", ".join(f"{words} {flag['n']:,}" for words, flag in flags.items() if flag["n"])
     equal = record["tables"]["duplicates"]["question, schema and sql"]["equal or near"]
     return (
-        f"`{record['source']}`, split {data['split']}, {data['n']:,} references. {counts or 'Nothing to remark'}. "
+        f"`{record['source']}`, split {data['split']}, {data['n']:,} references, of these: {counts or 'nothing to remark'}. "
         f"Rows that are, or nearly are, among {data['train_rows']:,} training rows: {equal:.1%}."
     )
 

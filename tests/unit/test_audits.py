@@ -71,7 +71,7 @@ def test_a_record_lies_beside_the_runs_and_is_none(ledger, capsys):
 def test_markdown_by_hand(ledger):
     saved()
     text = audits.markdown()
-    assert "`spider`, split test, 10 references. reference fails: 2. " in text
+    assert "`spider`, split test, 10 references, of these: reference fails 2. " in text
     assert "among 5 training rows: 1.0%." in text and "reads the clock" not in text
     rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in text.splitlines() if row.startswith("|")]
     by_verdict = {row[0]: row[1:] for row in rows[2:]}
