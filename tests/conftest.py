@@ -4,9 +4,12 @@ The repository's outputs/ and results/ are never written: both move to a folder 
 the committed results read them by path, `ROOT / "results"`.
 """
 
+import gc
 import os
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -37,3 +40,41 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("needs ../shared/data (Spider and a sample of gretel), which lies beside the repository")
     return folder
+
+
+def _descriptors() -> set[str]:
+    return {path.name for path in Path("/proc/self/fd").iterdir() if path.is_symlink()}
+
+
+def _children() -> set[int]:
+    """Process ids of our children, zombies too."""
+    tasks = Path("/proc/self/task").glob("*/children")
+    return {int(pid) for task in tasks for pid in task.read_text().split()}
+
+
+@contextmanager
+def _nothing_left(*folders: Path) -> Iterator[None]:
+    def look() -> dict[str, set]:
+        gc.collect()
+        places = {str(place): {path.name for path in place.iterdir()} for place in (Path.cwd(), Path("/"), *folders)}
+        # Other programs write here too; these are the names that SQLite and our tests' texts would choose.
+        temporary = Path(tempfile.gettempdir())
+        places |= {"temporary files": {path.name for p in ("etilqs_*", "*leaked*") for path in temporary.glob(p)}}
+        return {"descriptors": _descriptors(), "processes": _children()} | places
+
+    before = look()
+    yield
+    for name, found in look().items():
+        assert found <= before[name], f"left in {name}: {found - before[name]}"
+
+
+@pytest.fixture
+def nothing_left() -> Callable[..., AbstractContextManager[None]]:
+    """A context that fails where it ends with more open files, children (zombies too) or files than it began with.
+
+    Looked at are the working folders of ours and of the workers, what SQLite or our texts would put into the folder for
+    temporary files, and the folders that are given. Linux only.
+    """
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("reads /proc, which only Linux has")
+    return _nothing_left
