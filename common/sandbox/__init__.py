@@ -14,7 +14,8 @@ opens the network or loads an extension. From the outside in:
 
 What it does not cover: a defect in SQLite that runs foreign code would find a process that can still read the memory
 of its own address space and make system calls (there is no seccomp or namespace). On systems other than Linux the
-parent's death is seen only through the pipe, and a limit that the platform lacks is listed in `Pool.missing`.
+parent's death is seen only through the pipe; what a platform lacks is logged once, as a warning, and listed in
+`Pool.missing`. What runs beside a GPU is not touched: a worker is started by exec, knows no CUDA and no torch.
 What is run in a worker, and how rows compare, is the business of the module that is handed to `Pool`.
 """
 

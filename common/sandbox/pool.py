@@ -1,5 +1,6 @@
 """The parent's side: starting workers, handing them work, and going on when one of them dies."""
 
+import logging
 import os
 import threading
 import weakref
@@ -15,6 +16,7 @@ from common.sandbox.process import DiedAtStart, SandboxError, Worker
 MOST_ITEMS = 32  # in one message
 HELD_BYTES = 64 * 2**20  # of database files in one worker
 FAILED_STARTS = 3
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,8 @@ class Pool:
         """Send a batch and take its answers: what the worker was at when it died, and why (None: it did not)."""
         if slot.worker is None:
             slot.worker = self._start()
+            if slot.worker.missing and not self.missing:
+                _LOG.warning("the sandbox runs without what this platform lacks: %s", ", ".join(slot.worker.missing))
             self.missing = slot.worker.missing
         worker = slot.worker
         sent = [list(piece.left) for piece in batch]

@@ -3,6 +3,8 @@
 # ruff: noqa: E501 - a table of cases reads best with one case a line
 
 import sqlite3
+import subprocess
+import sys
 from collections import Counter
 from contextlib import closing
 
@@ -288,3 +290,18 @@ def test_without_a_place_to_write_scoring_goes_on(tmp_path, monkeypatch):
     with Scorer(workers=1, databases=4) as scorer:
         assert scorer.score(**row(*LUCKY[0])).robust_match is False
         assert scorer.score(**row(*SAME[0])).robust_match is True
+
+
+def test_processes_share_a_store(cold):
+    """As the ranks of a distributed trainer do."""
+    code = (
+        "from common.data import load_examples\nfrom common.scoring import Scorer\n"
+        "rows = [(e, e.sql + ' ;') for e in load_examples('embedded', 'test', limit=30)]\n"
+        "with Scorer(workers=1, databases=2) as scorer:\n"
+        "    print(sum(v.robust_match for v in scorer.score_batch(rows)))\n"
+    )
+    ranks = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [rank.communicate(timeout=120)[0] for rank in ranks] == ["30\n"] * 3
+    assert [rank.returncode for rank in ranks] == [0] * 3
+    with closing(sqlite3.connect(cold / "cache" / "suites.sqlite")) as connection:
+        assert connection.execute("SELECT count(*) FROM suite").fetchone() == (30,)
