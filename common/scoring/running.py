@@ -15,11 +15,15 @@ MOST_ROWS_EXPLAINED = 200
 
 @dataclass(frozen=True)
 class Run:
-    """What a text's statements did: the results of those that return columns, and the database if any wrote."""
+    """What a text's statements did: the results of those that return columns, and the database if any wrote.
+
+    ticks: of the step counter, `guard.STEPS_BETWEEN_TICKS` steps each.
+    """
 
     results: list[Result]
     state: state.State | None
     used_random: bool
+    ticks: int
 
 
 @dataclass
@@ -68,12 +72,14 @@ def run(database: Database, statements: list[str], *, seed: int = SEED) -> Run:
     """Run statements on the shared connection where they only read, else on a copy of their own. Raises Failure."""
     results = run_reading(database, statements, seed=seed)
     if results is not None:
-        return Run(results, None, database.reader.guard.used_random)
+        guard = database.reader.guard
+        return Run(results, None, guard.used_random, guard.ticks)
     with database.copy() as opened:
         opened.guard.begin("write", seed=seed)
         found = [execute(opened, statement) for statement in statements]
         after = state.read(opened)  # a view may use random() too
-        return Run([result for result in found if result is not None], after, opened.guard.used_random)
+        guard = opened.guard
+        return Run([result for result in found if result is not None], after, guard.used_random, guard.ticks)
 
 
 def difference(reference: Reference, ran: Run, on_ties: Callable[[], None] = lambda: None) -> str | None:

@@ -29,7 +29,7 @@ MOST_WRITING_NEIGHBOURS = 10
 SHUFFLES_OF_FRAGILE = 5  # orders of rows tried where the first of them may decide
 PARTED_OFTEN = 3  # a near miss that so many candidates part is tried no more
 MOST_RESULT_ROWS = 2_000
-MOST_TICKS = 600  # 6,000,000 steps for all near misses together
+MOST_TICKS = 600  # 6,000,000 steps for all runs together
 _KEY_IS_ROWID = re.compile(r"\bINTEGER\b", re.IGNORECASE)
 _COUNTER = re.compile(r"\bAUTOINCREMENT\b", re.IGNORECASE)
 
@@ -82,7 +82,7 @@ def build(reference: Reference, *, number: int, generator: str, seed: int, renew
     works.fragile = mentions.fragile
     wanted = max(number + 2, len(modes))
     for attempt in range(max(MOST_CANDIDATES, 4 * number)):
-        if len(works.candidates) >= wanted and works.is_done():
+        if works.ticks >= MOST_TICKS or (len(works.candidates) >= wanted and works.is_done()):
             break
         rng = random.Random(f"{attempt}/{key}")
         mode = modes[attempt % len(modes)]
@@ -180,12 +180,16 @@ class _Workshop:
             return None
         try:
             ran = run(database, self.reference.statements)
+            self.ticks += ran.ticks
             if sum(len(result.rows) for result in ran.results) <= MOST_RESULT_ROWS:
                 return Reference(self.reference.statements, ran, database)
-        except Failure:
-            pass
+        except Failure as failure:
+            self._count(failure)
         database.close()
         return None
+
+    def _count(self, failure: Failure) -> None:
+        self.ticks += MOST_TICKS // 3 if failure.outcome == "budget" else 0
 
     def _is_stable(self, made: Reference, rng: random.Random) -> bool:
         """Whether the reference gives the same on the same rows, stored the other way round and in any order."""
@@ -230,14 +234,14 @@ class _Workshop:
         self.renew()
         try:
             ran = run(made.database, parted(self.near_misses[number]))
+            self.ticks += ran.ticks
             return difference(made, ran) is not None
         except Failure as failure:
+            self._count(failure)
             if failure.outcome in ("syntax_error", "schema_error", "forbidden"):
                 del self.near_misses[number]  # nothing that could be right
                 return False
             return True
-        finally:
-            self.ticks += made.database.reader.guard.ticks
 
     def _filled(self, empty: bytes, rows: list[Rows]) -> bytes | None:
         with blank(empty) as opened:
