@@ -115,7 +115,7 @@ def _sentence(record: dict) -> str:
     counts = ", ".join(f"{words} {flag['n']:,}" for words, flag in flags.items() if flag["n"])
     equal = record["tables"]["duplicates"]["question, schema and sql"]["equal or near"]
     return (
-        f"`{record['source']}`, split {data['split']}, {data['n']:,} references, of these: {counts or 'nothing to remark'}. "
+        f"`{record['source']}`, split {data['split']}, {data['n']:,} references, of these: {counts or 'no remark'}. "
         f"Rows that are, or nearly are, among {data['train_rows']:,} training rows: {equal:.1%}."
     )
 
