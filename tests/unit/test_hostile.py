@@ -84,6 +84,8 @@ ORDER = cases(
     ("alias that hides a column, alone", "SELECT name, -id AS id FROM staff ORDER BY id", "SELECT name, -id FROM staff ORDER BY 2 DESC", "mismatch"),
     ("alias that hides a column, in an expression", "SELECT name, -id AS id FROM staff ORDER BY id + 0", "SELECT name, -id FROM staff ORDER BY staff.id", "match"),
     ("alias that hides a column, the other way", "SELECT name, -id AS id FROM staff ORDER BY id + 0", "SELECT name, -id FROM staff ORDER BY staff.id DESC", "mismatch"),
+    ("alias that hides a column, which ties", "SELECT name, id AS pay FROM staff WHERE pay = 20 ORDER BY pay + 0", "VALUES ('Cy', 3), ('Bob', 2)", "match"),
+    ("alias that a query inside hides", "SELECT name, 5 AS n FROM staff WHERE id < 3 ORDER BY (SELECT count(*) FROM item WHERE n < staff.id)", "VALUES ('Bob', 5), ('Ann', 5)", "mismatch"),
     ("aliases like our own", "SELECT name AS c2, pay AS c1 FROM staff WHERE pay = 20 ORDER BY c1", UPSIDE_DOWN, "match"),
     ("a table like our own", "WITH ranked_rows_ AS (SELECT * FROM staff WHERE pay = 20) SELECT name, pay FROM ranked_rows_ ORDER BY pay", UPSIDE_DOWN, "match"),
     ("ordinals", "SELECT team, max(pay) FROM staff WHERE team IS NOT NULL GROUP BY 1 ORDER BY 2, 1", "SELECT 'red', 20 UNION ALL SELECT 'blue', 20", "mismatch"),

@@ -575,6 +575,23 @@ def test_ten_thousand_rows_of_floats_take_no_quadratic_time():
     assert time.process_time() - started < 2
 
 
+def test_a_hostile_pairing_is_given_up_in_bounded_time():
+    # Four clusters of rows, each within the tolerance of its neighbours; what comes last moves all the others.
+    near = [[1 + k * 0.9e-9 + i * 1e-14 for i in range(110)] for k in range(4)]
+    left = [(x, 1.0) for k in (1, 2, 3, 0) for x in near[k] for _ in range(20)]
+    right = [(x, 1.0) for cluster in near for x in cluster for _ in range(20)]
+    # Two rows that pair crosswise keep the quick way, pairs of the sorted rows, from being taken.
+    left += [(5.0, 1.0), (5.0 + 1e-9, 1.0 + 1.8e-9)]
+    right += [(5.0, 1.0 + 1.8e-9), (5.0 + 1e-9, 1.0)]
+    started = time.process_time()
+    same_bag(left, right)
+    assert time.process_time() - started < 1.5  # 0.5 with the limit, 2.1 without, and far more with more rows
+    wide = [(*[1.0 + i * 1e-13] * 199, i) for i in range(440)]
+    started = time.process_time()
+    assert not same_bag(wide, [(*[1.0 + i * 2e-13] * 199, i % 439) for i in range(440)])
+    assert time.process_time() - started < 1.5
+
+
 # --- the interface --------------------------------------------------------------------------------------------------
 
 
