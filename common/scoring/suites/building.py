@@ -23,7 +23,7 @@ from common.scoring.suites.filling import MODES, WRITING, Mode, Rows, fill
 from common.scoring.suites.survey import Survey
 from common.scoring.suites.values import pool
 
-MOST_CANDIDATES = 16
+MOST_CANDIDATES = 24
 MOST_NEIGHBOURS = 30
 MOST_WRITING_NEIGHBOURS = 10
 SHUFFLES_OF_FRAGILE = 5  # orders of rows tried where the first of them may decide
@@ -86,8 +86,8 @@ def build(reference: Reference, *, number: int, generator: str, seed: int, renew
             break
         rng = random.Random(f"{attempt}/{key}")
         mode = modes[attempt % len(modes)]
-        works.try_one(mode, fill(survey, pools, mentions, mode, rng), rng)
-    return [candidate.image for candidate in choose(works.candidates, number)]
+        works.try_one(mode, fill(survey, pools, mentions, mode, rng))
+    return [candidate.image for candidate in works.choose(number)]
 
 
 @cache
@@ -115,22 +115,6 @@ def sample(found: Sequence, key: str, writes: bool) -> list[str]:
     return chosen
 
 
-def choose(candidates: list[Candidate], number: int) -> list[Candidate]:
-    """Greedily: each next one parts most of what is left, then most in all, then has most rows in its result."""
-    chosen: list[Candidate] = []
-    left = set().union(*(candidate.parts for candidate in candidates)) if candidates else set()
-    pool_ = list(candidates)
-    while pool_ and len(chosen) < number:
-        used = {candidate.mode for candidate in chosen}
-        best = max(
-            pool_, key=lambda c: (len(c.parts & left), len(c.parts), c.mode not in used, min(c.rows, 50), c.image)
-        )
-        pool_.remove(best)
-        chosen.append(best)
-        left -= best.parts
-    return chosen
-
-
 class _Workshop:
     """Fills databases, and tries the reference and its near misses on them."""
 
@@ -151,7 +135,7 @@ class _Workshop:
         """Whether no near miss is worth another candidate."""
         return all(times >= 2 for number, times in self.times_parted.items() if number in self.near_misses)
 
-    def try_one(self, mode: Mode, rows: list[Rows], rng: random.Random) -> None:
+    def try_one(self, mode: Mode, rows: list[Rows]) -> None:
         """Keep the database as a candidate if the reference can be relied on there."""
         image = self._filled(self.empty, rows) if self.empty else None
         if image is None:
@@ -161,7 +145,7 @@ class _Workshop:
         if made is None:
             return
         try:
-            if not self._is_stable(made, rng):
+            if self.fragile and not self._is_stable(made):  # else only those that are chosen are looked at
                 return
             size = sum(len(result.rows) for result in made.run.results)
             candidate = Candidate(mode.name, image, size)
@@ -170,6 +154,31 @@ class _Workshop:
                     candidate.parts.add(number)
                     self.times_parted[number] += 1
             self.candidates.append(candidate)
+        finally:
+            made.database.close()
+
+    def choose(self, number: int) -> list[Candidate]:
+        """Greedily: each next one parts most of what is left, then most in all, then has most rows in its result."""
+        chosen: list[Candidate] = []
+        waiting = list(self.candidates)
+        left = set().union(*(candidate.parts for candidate in waiting))
+        while waiting and len(chosen) < number:
+            used = {candidate.mode for candidate in chosen}
+            best = max(
+                waiting, key=lambda c: (len(c.parts & left), len(c.parts), c.mode not in used, min(c.rows, 50), c.image)
+            )
+            waiting.remove(best)
+            if self.fragile or self._can_be_relied_on(best):
+                chosen.append(best)
+                left -= best.parts
+        return chosen
+
+    def _can_be_relied_on(self, candidate: Candidate) -> bool:
+        made = self._reference(candidate.image)
+        if made is None:
+            return False
+        try:
+            return self._is_stable(made)
         finally:
             made.database.close()
 
@@ -191,8 +200,9 @@ class _Workshop:
     def _count(self, failure: Failure) -> None:
         self.ticks += MOST_TICKS // 3 if failure.outcome == "budget" else 0
 
-    def _is_stable(self, made: Reference, rng: random.Random) -> bool:
+    def _is_stable(self, made: Reference) -> bool:
         """Whether the reference gives the same on the same rows, stored the other way round and in any order."""
+        rng = random.Random("orders")
         held = self._held(made.database)
         if held is None:
             return False
