@@ -8,6 +8,7 @@ such a block any of its rows may be given. The result is trusted only if the ref
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from common.sandbox.database import Open
 from common.sandbox.statements import TOKEN, Failure, Result, Row, execute
@@ -51,7 +52,7 @@ def blocks_of(statement: str, result: Result, opened: Open, *, seed: int) -> lis
     """
     try:
         query = parse(statement)
-        sql = query and ranked(query, result.width, lambda text: _names(opened, text))
+        sql = query and ranked(query, result.width, cache(lambda text: _names(opened, text)))
         if not query or not sql:
             return None
         offset = _offset(query, opened, seed)
