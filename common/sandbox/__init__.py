@@ -7,10 +7,11 @@ opens the network or loads an extension. From the outside in:
    opened or written, no core; it ends when its pipe closes and when its parent dies;
 2. half a second of CPU a stage, after which the kernel ends the process inside whatever it is doing; a watch on the
    wall clock in the parent, for a sick machine only. One row is then marked as killed and the others go on;
-3. 2,000,000 steps of SQLite's machine a run: the same limit on every machine;
+3. 2,000,000 steps of SQLite's machine a run, and 20,000 calls of date functions and random(): the same on every
+   machine;
 4. limits on heap, pages, lengths, columns, depth, rows and bytes;
-5. an authorizer that lets through what it knows, and refuses ATTACH, VACUUM, PRAGMA, transactions, ANALYZE,
-   load_extension and the catalogues of SQLite's own memory.
+5. an authorizer that lets through what it knows, and refuses ATTACH, VACUUM, PRAGMA, transactions, ANALYZE, virtual
+   tables, load_extension and the catalogues of SQLite's own memory.
 
 What it does not cover: a defect in SQLite that runs foreign code would find a process that can still read the memory
 of its own address space and make system calls (there is no seccomp or namespace). On systems other than Linux the

@@ -5,7 +5,7 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 from common.sandbox.process import DiedAtStart, SandboxError, Worker
 
 MOST_ITEMS = 32  # in one message
+MOST_CHARACTERS = 2_000_000  # in one message, but for a longer item, which goes alone
 HELD_BYTES = 64 * 2**20  # of database files in one worker
 FAILED_STARTS = 3
 _LOG = logging.getLogger(__name__)
@@ -270,20 +271,37 @@ class Pool:
 
 
 def _batches(jobs: Sequence[Job], results: list[list[dict[str, Any]]], workers: int) -> "deque[list[_Piece]]":
-    """Pieces in messages of a size that keeps every worker busy."""
+    """Pieces in messages of a size that keeps every worker busy and fits into its memory."""
     total = sum(len(job.items) for job in jobs)
     most = max(1, min(MOST_ITEMS, -(-total // (4 * workers))))
     batches: deque[list[_Piece]] = deque()
-    room = 0
+    room = characters = 0
     for job, own in zip(jobs, results, strict=True):
-        for start in range(0, len(job.items), MOST_ITEMS):
-            positions = list(range(start, min(start + MOST_ITEMS, len(job.items))))
-            if room <= 0:
+        shared = _characters(job.shared)
+        piece: _Piece | None = None
+        for position, item in enumerate(job.items):
+            size = _characters(item)
+            is_full = piece is None or len(piece.left) == MOST_ITEMS or size > characters
+            if is_full and (room <= 0 or shared + size > characters):
                 batches.append([])
-                room = most
-            batches[-1].append(_Piece(job, positions, own))
-            room -= len(positions)
+                room, characters = most, MOST_CHARACTERS
+            if is_full:
+                piece = _Piece(job, [], own)
+                batches[-1].append(piece)
+                characters -= shared
+            piece.left.append(position)
+            room -= 1
+            characters -= size
     return batches
+
+
+def _characters(value: Any) -> int:
+    """How much text there is in what JSON will carry."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        value = value.values()
+    return sum(map(_characters, value)) if isinstance(value, Iterable) else 0
 
 
 def _stop_all(slots: list[_Slot], process: int) -> None:

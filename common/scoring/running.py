@@ -33,15 +33,14 @@ class Reference:
     statements: list[str]
     run: Run
     database: Database
-    _blocks: list[ordering.Block] | None = field(default=None, repr=False)
-    _looked: bool = False
+    _blocks: dict[int, list[ordering.Block] | None] = field(default_factory=dict, repr=False)
 
-    def blocks(self) -> list[ordering.Block] | None:
-        """Orders of its rows that are as good as its own; None where only its own is."""
-        if not self._looked:
-            self._looked = True
-            self._blocks = ordering.blocks_of(self.statements[0], self.run.results[0], self.database.reader, seed=SEED)
-        return self._blocks
+    def blocks(self, number: int = 0) -> list[ordering.Block] | None:
+        """Orders of a statement's rows that are as good as its own; None where only its own is. For one that reads."""
+        if number not in self._blocks:
+            statement, result = self.statements[number], self.run.results[number]
+            self._blocks[number] = ordering.blocks_of(statement, result, self.database.reader, seed=SEED)
+        return self._blocks[number]
 
 
 def parted(sql: str) -> list[str]:
@@ -92,30 +91,24 @@ def difference(reference: Reference, ran: Run, on_ties: Callable[[], None] = lam
         return "it writes, the reference reads" if expected.state is None else "it reads, the reference writes"
     if len(ran.results) != len(expected.results):
         return f"{len(ran.results)} results, the reference has {len(expected.results)}"
-    single = len(expected.results) == len(reference.statements) == 1
-    for ours, theirs, statement in zip(ran.results, expected.results, _returning(reference), strict=True):
+    # Statements that only read return one result each; with writing ones among them no order is asked for.
+    statements = reference.statements if expected.state is None else [""] * len(expected.results)
+    for number, (ours, theirs, statement) in enumerate(zip(ran.results, expected.results, statements, strict=True)):
         if ours.width != theirs.width:
             return f"{ours.width} columns, the reference has {theirs.width}"
         if len(ours.rows) != len(theirs.rows):
             return f"{len(ours.rows)} rows, the reference has {len(theirs.rows)}"
         if same_sequence(ours.rows, theirs.rows):
             continue
-        ordered = expected.state is None and ordering.has_outer(statement, "order")
+        ordered = ordering.has_outer(statement, "order")
         if not (ordered and ordering.has_outer(statement, "limit")) and not same_bag(ours.rows, theirs.rows):
             return _other_values(ours, theirs)
         if ordered:
             on_ties()
-            blocks = reference.blocks() if single else None
+            blocks = reference.blocks(number)
             if blocks is None or not ordering.allows(blocks, ours.rows):
                 return "rows in an order, or a choice of rows, that the reference's ORDER BY does not allow"
     return state.difference(expected.state, ran.state) if expected.state and ran.state else None
-
-
-def _returning(reference: Reference) -> list[str]:
-    """The statement behind each result; with statements that return nothing among them, no order is asked for."""
-    if len(reference.statements) == len(reference.run.results):
-        return reference.statements
-    return [""] * len(reference.run.results)
 
 
 def _other_values(ours: Result, theirs: Result) -> str:

@@ -419,6 +419,8 @@ HOSTILE = cases(
     ("reference: a full-text table", "CREATE VIRTUAL TABLE f USING fts5(a)", "SELECT 1", "reference_error"),
     ("reference: PRAGMA", "PRAGMA table_info(staff)", "SELECT 1", "reference_error"),
     ("reference: a parameter", "SELECT ?", "SELECT 1", "reference_error"),
+    ("reference: two queries, ties in the second", "SELECT 1; SELECT name FROM staff ORDER BY team", "SELECT 1; SELECT name FROM staff ORDER BY team, name DESC", "match"),
+    ("reference: two queries, another order in the second", "SELECT 1; SELECT name FROM staff ORDER BY name", "SELECT 1; SELECT name FROM staff ORDER BY name DESC", "mismatch"),
     ("reference: VACUUM", "VACUUM", "VACUUM", "reference_error"),
     ("reference: a transaction", f"BEGIN; {GONE}; COMMIT", GONE, "reference_error"),
     ("reference: the same random text", "SELECT length(hex(randomblob(4)))", "SELECT 8", "match"),

@@ -16,6 +16,7 @@ import pytest
 from common.sandbox import Job, Pool, SandboxError, frames
 from common.sandbox.database import LIMITS, Database
 from common.sandbox.guard import Guard
+from common.sandbox.pool import _batches
 from common.sandbox.process import ROOT, Worker
 from common.sandbox.statements import Failure, check, split
 
@@ -190,6 +191,20 @@ def test_results_come_in_order_over_jobs_and_workers():
             assert outcomes(results) == ["match" if k % (j + 1) == j else "mismatch" for k in range(40)]
         assert len(pool.pids()) == 2
         assert pool.run([]) == [] and pool.run([job()]) == [[]]
+
+
+def test_messages_are_bounded_in_items_and_in_text():
+    def sizes(jobs: list[Job], workers: int = 1) -> list[list[int]]:
+        batches = _batches(jobs, [[{} for _ in job.items] for job in jobs], workers)
+        told = [(piece.job, position) for batch in batches for piece in batch for position in piece.left]
+        assert told == [(job, position) for job in jobs for position in range(len(job.items))]
+        return [[len(piece.left) for piece in batch] for batch in batches]
+
+    assert sizes([Job({}, ["x"] * 70)]) == [[32], [32], [6]]
+    assert sizes([Job({}, ["x"] * 5) for _ in range(40)]) == [[5] * 7] * 5 + [[5] * 5]
+    assert sizes([Job({}, [["x" * 3_000_000, ""]] * 3)]) == [[1]] * 3
+    assert sizes([Job({"a": "x" * 1_500_000}, ["x" * 200_000] * 4) for _ in range(2)]) == [[2], [2]] * 2
+    assert sizes([]) == sizes([Job({}, [])]) == []
 
 
 def test_a_killed_prediction_costs_one_row(pool):
