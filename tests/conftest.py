@@ -6,9 +6,10 @@ the committed results read them by path, `ROOT / "results"`.
 
 import gc
 import os
+import random
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -78,3 +79,18 @@ def nothing_left() -> Callable[..., AbstractContextManager[None]]:
     if not Path("/proc/self/fd").is_dir():
         pytest.skip("reads /proc, which only Linux has")
     return _nothing_left
+
+
+@pytest.fixture(scope="session")
+def in_one_call() -> Callable:
+    """Scores a table's cases (schema, reference, prediction) in one call and in an order of its own."""
+
+    def score(scorer, cases: Sequence, *, seed: int) -> list:
+        order = random.Random(seed).sample(range(len(cases)), len(cases))
+        asked = (cases[i] for i in order)
+        verdicts = scorer.score_batch(
+            {"schema": case.schema, "reference": case.reference, "prediction": case.prediction} for case in asked
+        )
+        return [verdict for _, verdict in sorted(zip(order, verdicts, strict=True), key=lambda pair: pair[0])]
+
+    return score

@@ -7,7 +7,6 @@ processes themselves (test_sandbox.py) and text that is not SQL at all (test_sco
 
 # ruff: noqa: E501 - a table of cases reads best with one case a line
 
-import random
 import time
 from dataclasses import dataclass
 
@@ -462,14 +461,8 @@ def scorer():
 
 
 @pytest.fixture(scope="module")
-def batch(scorer) -> list[Verdict]:
-    """The whole table in one call, in an order of its own."""
-    order = list(range(len(CASES)))
-    random.Random(1).shuffle(order)
-    verdicts = scorer.score_batch(
-        {"schema": c.schema, "reference": c.reference, "prediction": c.prediction} for c in (CASES[i] for i in order)
-    )
-    return [verdict for _, verdict in sorted(zip(order, verdicts, strict=True), key=lambda pair: pair[0])]
+def batch(scorer, in_one_call) -> list[Verdict]:
+    return in_one_call(scorer, CASES, seed=1)
 
 
 def test_names_of_cases_are_distinct():

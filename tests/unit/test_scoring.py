@@ -382,14 +382,8 @@ def scorer():
 
 
 @pytest.fixture(scope="module")
-def batch(scorer) -> list[Verdict]:
-    """The whole table in one call, in an order of its own."""
-    order = list(range(len(CASES)))
-    random.Random(0).shuffle(order)
-    verdicts = scorer.score_batch(
-        {"schema": c.schema, "reference": c.reference, "prediction": c.prediction} for c in (CASES[i] for i in order)
-    )
-    return [verdict for _, verdict in sorted(zip(order, verdicts, strict=True), key=lambda pair: pair[0])]
+def batch(scorer, in_one_call) -> list[Verdict]:
+    return in_one_call(scorer, CASES, seed=0)
 
 
 def check(case: Case, verdict: Verdict) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from common.data import load_examples
 from common.scoring import Scorer, suites
+from common.scoring.neighbours import neighbours
 from common.scoring.scorer import EVALUATION_SEED, REWARD_SEED
 from common.scoring.suites import store
 
@@ -138,6 +139,23 @@ def test_robust_is_false_for_a_mismatch_and_none_where_nothing_can_be_said(score
     assert (empty.outcome, empty.robust_match) == ("empty_prediction", False)
     with Scorer(workers=1) as strict:
         assert strict.score(**row(*LUCKY[0])).robust_match is None
+
+
+def test_robust_implies_match_and_the_score_follows(scorer):
+    examples = load_examples("embedded", "validation", limit=25)
+    pairs = [(example, near.sql) for example in examples for near in neighbours(example.sql)]
+    verdicts = scorer.score_batch(pairs)
+    with Scorer(workers=2) as other:
+        strict = other.score_batch(pairs)
+    assert len({v.robust_match for v in verdicts}) == 2
+    for verdict, same in zip(verdicts, strict, strict=True):
+        assert (verdict.match, verdict.outcome, verdict.published_score) == (
+            same.match,
+            same.outcome,
+            same.published_score,
+        )
+        assert verdict.match or not verdict.robust_match
+        assert verdict.score == (1.0 if verdict.robust_match else 0.7 * verdict.rouge_l)
 
 
 def test_the_aggressive_generator_refuses_what_rests_on_unwritten_rules():
