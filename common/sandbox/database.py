@@ -7,7 +7,7 @@ kept as it is (surrogateescape), so that it never equals other text or a blob.
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -199,12 +199,16 @@ def _room_for_script(opened: Open) -> None:
 
 def _borrow(image: bytes) -> Open:
     """A spare connection with the image in place of what it read before: several times faster than a new one."""
-    if _spare:
-        opened = _spare.pop()
-    else:
-        opened = _connect(None)
-        for name in ("changes", "total_changes", "last_insert_rowid"):  # they would tell of what was there before
-            opened.connection.create_function(name, 0, lambda: 0)
+    while _spare:
+        with suppress(sqlite3.Error):  # where something still reads in it, it is given up
+            return _replace(_spare.pop(), image)
+    opened = _connect(None)
+    for name in ("changes", "total_changes", "last_insert_rowid"):  # they would tell of what was there before
+        opened.connection.create_function(name, 0, lambda: 0)
+    return _replace(opened, image)
+
+
+def _replace(opened: Open, image: bytes) -> Open:
     with _closed_on_error(opened):
         opened.connection.set_authorizer(None)  # to SQLite this is an ATTACH
         opened.connection.deserialize(image)

@@ -42,7 +42,7 @@ def run(shared: dict[str, Any], items: list[list[str]], file: str | None, say: S
 
     shared: schema, reference; `suite` for a robust match too; `published`: False leaves that out. Parts given for each:
     match (True, False or None), outcome, detail, both_empty, published_match, and robust_match where there is a suite
-    and `match` is True. With `make`, the arguments of a suite, that suite is the part of the one item.
+    and `match` is True. With `make`, the arguments of a suite, that suite (or why it `failed`) is the one item's part.
     """
     schema, reference_sql = shared["schema"], shared["reference"]
     say(None, "schema")
@@ -57,7 +57,7 @@ def run(shared: dict[str, Any], items: list[list[str]], file: str | None, say: S
         unscorable = _parts(None, error.outcome, error.detail)
     if "make" in shared:
         say(0, "suite")
-        say(0, None, {"suite": _make_suite(reference, shared["make"])})
+        say(0, None, _make_suite(reference, shared["make"]))
         return
     judged: dict[str, dict[str, Any]] = {}  # what is the same SQL is the same but for the published metric
     with (
@@ -76,17 +76,17 @@ def run(shared: dict[str, Any], items: list[list[str]], file: str | None, say: S
                 say(item, None, {"published_match": published.match(completion)})
 
 
-def _make_suite(reference: Reference | None, arguments: dict[str, Any]) -> list[str]:
-    """A suite's images as texts that JSON carries; none for a reference that cannot be scored."""
+def _make_suite(reference: Reference | None, arguments: dict[str, Any]) -> dict[str, Any]:
+    """`suite`: its images as texts for JSON, none for a reference that cannot be scored; or why it `failed`."""
     if reference is None:
-        return []
+        return {"suite": []}
     with trusted():
         from common.scoring.suites.building import build
 
     try:
-        return suites.pack(build(reference, **arguments, renew=renew))
-    except Exception:  # odd data may defeat what makes more of its kind; the given database still judges
-        return []
+        return {"suite": suites.pack(build(reference, **arguments, renew=renew))}
+    except Exception as error:  # odd data may defeat what makes more of its kind; the given database still judges
+        return {"failed": f"{type(error).__name__}: {error}"[:300]}
 
 
 @contextmanager

@@ -34,10 +34,11 @@ class Neighbour:
     sql: str
 
 
-def neighbours(sql: str) -> list[Neighbour]:
+def neighbours(sql: str, *, most: int = MOST_OF_ONE_OPERATOR) -> list[Neighbour]:
     """Near misses of a reference of one or more statements, in a fixed order, each text once.
 
-    None equals the reference or its own rendering. Empty where the text cannot be parsed. Never raises.
+    None equals the reference or its own rendering. Empty where the text cannot be parsed. most: of one operator in a
+    statement, those nearest to its outside. Never raises.
     """
     if len(sql) > LONGEST:
         return []
@@ -53,7 +54,7 @@ def neighbours(sql: str) -> list[Neighbour]:
         texts = [generator.generate(tree, copy=False) for tree in trees]
         taken = {"; ".join(texts), sql.strip().rstrip("; \n")}
         for number, tree in enumerate(trees):
-            for operator, text in _of_statement(tree, generator, exp):
+            for operator, text in _of_statement(tree, most, generator, exp):
                 whole = "; ".join([*texts[:number], text, *texts[number + 1 :]])
                 if whole not in taken:
                     found.setdefault(whole, Neighbour(operator, whole))
@@ -69,13 +70,13 @@ def _parsed(tree: exp.Expression, sqlglot: Any) -> exp.Expression:
     return tree
 
 
-def _of_statement(tree: exp.Expression, generator: Any, exp: Any) -> Iterator[tuple[str, str]]:
+def _of_statement(tree: exp.Expression, most: int, generator: Any, exp: Any) -> Iterator[tuple[str, str]]:
     """Operator and text of each change."""
     counts: dict[str, int] = {}
     nodes, scopes = _walk(tree)
     for node, scope in nodes:
         for operator, edits in mutations.of_node(node, scopes[scope], exp):
-            if counts.get(operator, 0) >= MOST_OF_ONE_OPERATOR:
+            if counts.get(operator, 0) >= most:
                 continue
             counts[operator] = counts.get(operator, 0) + 1
             text = mutations.rendered(tree, edits, generator)

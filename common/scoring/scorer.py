@@ -1,5 +1,6 @@
 """The one way in to scoring: `Scorer` asks the sandbox's workers and puts a `Verdict` together."""
 
+import logging
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ GENERATORS = ("conservative", "aggressive")
 # What is optimised must not be what is measured: rewards are given on other databases than results.
 EVALUATION_SEED, REWARD_SEED = 0, 1
 _TASK = "common.scoring.judge"
+_LOG = logging.getLogger(__name__)
 _CHUNK = 2_000  # rows whose suites are in memory together
 
 
@@ -124,9 +126,9 @@ class Scorer:
         for database in {key[2] for key in groups}:
             _check_readable(database)
         verdicts: dict[_Row, Verdict] = {}
-        with _bar(progress, sum(map(len, groups.values()))) as done:
+        with _bar(progress, sum(map(len, groups.values())), "scoring") as done:
             for keys in _chunks(groups):
-                self._score({key: list(groups[key]) for key in keys}, verdicts, done)
+                self._score({key: list(groups[key]) for key in keys}, verdicts, done, progress)
         return [verdicts[row] for row in asked]
 
     def close(self) -> None:
@@ -139,7 +141,7 @@ class Scorer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _score(self, groups: dict[_Key, list[str]], verdicts: dict[_Row, Verdict], done: _Done) -> None:
+    def _score(self, groups: dict[_Key, list[str]], verdicts: dict[_Row, Verdict], done: _Done, progress: bool) -> None:
         """Add the verdicts on completions by what they share."""
         names = self._names(groups)
         suites = store.read(names.values())
@@ -154,7 +156,7 @@ class Scorer:
         results = self._pool.run(jobs, done=done, meanwhile=compared)
         deque(compared, maxlen=0)  # what is left of it
         if names:
-            self._add_robust(groups, names, suites, jobs, results)
+            self._add_robust(groups, names, suites, jobs, results, progress)
         for key, extracted, parts in zip(groups, completions, results, strict=True):
             following = iter(parts)
             for completion, sql in extracted:
@@ -175,27 +177,39 @@ class Scorer:
         suites: Mapping[str, list[str]],
         jobs: Sequence[Job],
         results: Sequence[list[dict[str, Any]]],
+        progress: bool,
     ) -> None:
         """Make the suites that were not there, where any completion matched, and judge those completions on them."""
-        waiting = []
+        waiting = {}
         for key, job, parts in zip(groups, jobs, results, strict=True):
             matched = [number for number, part in enumerate(parts) if part.get("match")]
             if matched and names[key] not in suites:
-                waiting.append((key, [job.items[number] for number in matched], [parts[n] for n in matched]))
-        if not waiting:
-            return
-        made = [part for (part,) in self._pool.run([_job(key, [[]], make=self._suite) for key, *_ in waiting])]
-        whole = zip(waiting, made, strict=True)
-        store.write({names[key]: part["suite"] for (key, *_), part in whole if "suite" in part})
+                waiting[key] = [(job.items[number], parts[number]) for number in matched]
+        made = self._make_suites(list(waiting), names, progress)
         again = [
-            _job(key, items, suite=part.get("suite", []), published=False)
-            for (key, items, _), part in zip(waiting, made, strict=True)
+            _job(key, [item for item, _ in matched], suite=suite, published=False)
+            for (key, matched), suite in zip(waiting.items(), made, strict=True)
         ]
-        for (_, _, parts), judged in zip(waiting, self._pool.run(again), strict=True):
-            for part, robust in zip(parts, judged, strict=True):
+        for matched, judged in zip(waiting.values(), self._pool.run(again), strict=True):
+            for (_, part), robust in zip(matched, judged, strict=True):
                 part |= {name: robust[name] for name in ("robust_match", "detail") if name in robust}
                 if "robust_match" not in robust:
                     part["killed"] = "robust"
+
+    def _make_suites(self, keys: Sequence[_Key], names: Mapping[_Key, str], progress: bool) -> list[list[str]]:
+        """New suites, kept in the store; empty where none could be made, which is told."""
+        with _bar(progress and bool(keys), len(keys), "databases") as done:
+            jobs = [_job(key, [[]], make=self._suite) for key in keys]
+            made = [part for (part,) in self._pool.run(jobs, done=done)]
+        store.write({names[key]: part["suite"] for key, part in zip(keys, made, strict=True) if "suite" in part})
+        failed = [(key[1], part) for key, part in zip(keys, made, strict=True) if "suite" not in part]
+        if failed:
+            reference, part = failed[0]
+            _LOG.warning(
+                "no databases could be generated for %d references, a match there is strict only; the first (%s): %s",
+                *(len(failed), part.get("failed", "stopped for its running time"), reference[:200]),
+            )
+        return [part.get("suite", []) for part in made]
 
 
 def _job(key: _Key, items: list[Any], **more: Any) -> Job:
@@ -217,13 +231,13 @@ def _chunks(groups: Mapping[_Key, Any]) -> Iterator[list[_Key]]:
 
 
 @contextmanager
-def _bar(shown: bool, total: int) -> Iterator[_Done]:
+def _bar(shown: bool, total: int, what: str) -> Iterator[_Done]:
     if not shown:
         yield None
         return
     from tqdm import tqdm
 
-    with tqdm(total=total, desc="scoring", unit="row") as bar:
+    with tqdm(total=total, desc=what, leave=what == "scoring") as bar:
         yield bar.update
 
 

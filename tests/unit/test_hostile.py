@@ -489,3 +489,16 @@ def test_all_of_it_once_more_gives_the_same(scorer, batch):
     # Nothing a case did is left in the workers that judge the next one.
     rows = [{"schema": c.schema, "reference": c.reference, "prediction": c.prediction} for c in reversed(CASES)]
     assert scorer.score_batch(rows)[::-1] == batch
+
+
+def test_generated_databases_change_no_strict_verdict_and_raise_nothing(batch):
+    with Scorer(workers=2, databases=2) as robust:
+        verdicts = robust.score_batch(
+            {"schema": c.schema, "reference": c.reference, "prediction": c.prediction} for c in CASES
+        )
+    for verdict, strict in zip(verdicts, batch, strict=True):
+        same = ("published_match", "published_score", "match", "rouge_l", "outcome", "both_empty")
+        assert [getattr(verdict, name) for name in same] == [getattr(strict, name) for name in same]
+        assert verdict.robust_match in (
+            (None,) if verdict.match is None else (True, False) if verdict.match else (False,)
+        )

@@ -346,9 +346,16 @@ def test_a_worker_dies_with_its_parent_even_while_it_works():
 def test_an_interrupt_ends_the_run_and_the_worker(pool):
     pool.run([job("SELECT 1")])
     pid = pool.pids()[0]
-    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    told = []
+
+    def interrupt_once(number: int) -> None:
+        if not told:
+            os.kill(os.getpid(), signal.SIGINT)
+        told.append(number)
+
     with pytest.raises(KeyboardInterrupt):
-        pool.run([job(*(f"{WORK} -- {i}" for i in range(2000)), reference="SELECT 20000")])
+        pool.run([job(*(f"{WORK} -- {i}" for i in range(2000)), reference="SELECT 20000")], done=interrupt_once)
+    assert sum(told) < 2000
     assert ends_soon(pid) and pool.pids() == []
     assert outcomes(pool.run([job("SELECT 1")])[0]) == ["match"]
 

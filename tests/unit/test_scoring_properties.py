@@ -315,3 +315,43 @@ def test_published_is_the_same_to_the_last_bit(scorer):
         assert (verdict.published_match, verdict.published_score) == expected, texts
         matched += expected[0]
     assert 1000 < matched < 2000  # the reference is not always equal to itself: some write
+
+
+THREE = "CREATE TABLE t (a, d DEFAULT CURRENT_DATE, PRIMARY KEY (a)); INSERT INTO t (a) VALUES (1), (2), (5);"
+# Where an image of the schema, or a connection that others used, would not do.
+TELLING = [
+    ("SELECT 3", "SELECT total_changes()"),
+    ("SELECT 3", "SELECT changes()"),
+    ("SELECT last_insert_rowid()", "SELECT 3"),
+    ("SELECT count(*) FROM t", "SELECT total_changes() FROM t LIMIT 1"),
+    ("SELECT d FROM t WHERE a = 1", "SELECT date('now')"),
+    ("SELECT CURRENT_DATE", "SELECT d FROM t LIMIT 1"),
+    ("DELETE FROM t WHERE a = 1", "DELETE FROM t"),
+    ("SELECT a FROM t", "DELETE FROM t RETURNING a"),
+    ("SELECT a FROM t", "SELECT a FROM t WHERE a < 9"),
+    ("SELECT 0", "SELECT count(*) FROM t WHERE a = 7"),
+    ("INSERT INTO t (a) VALUES (7)", "SELECT 1 WHERE 0"),
+    ("INSERT INTO t (a) VALUES (7)", "INSERT INTO t (a) VALUES (7)"),
+    ("SELECT 7", "SELECT max(a) FROM t"),
+    ("SELECT count(*) FROM sqlite_master", "SELECT 2"),
+    ("PRAGMA user_version", "SELECT 0"),
+    ("SELECT 1", "PRAGMA user_version = 4"),
+    ("SELECT 4", "PRAGMA user_version"),
+    ("CREATE TEMP TABLE u (x)", "SELECT 1 WHERE 0"),
+    ("SELECT 1 WHERE 0", "SELECT x FROM u"),
+    ("SELECT 1", "BEGIN"),
+    ("SELECT 1", "ROLLBACK"),
+]
+
+
+@pytest.mark.parametrize("schema", [THREE, THREE + " PRAGMA user_version = 0;"], ids=["plain", "with a setting"])
+def test_published_is_the_same_where_a_shared_connection_would_show(scorer, schema):
+    asked = [row(schema, *pair) for pair in TELLING]
+    groups = [row(schema, "SELECT a FROM t", prediction) for _, prediction in TELLING]  # one reference, in this order
+    for texts, verdict in zip(asked + groups, scorer.score_batch(asked + groups), strict=True):
+        assert (verdict.published_match, verdict.published_score) == published(**texts), texts
+
+
+def test_counters_of_a_connection_do_not_tell_what_was_there_before(scorer):
+    rows = [row(THREE + f" -- {i}", "SELECT 0", "SELECT total_changes() + last_insert_rowid()") for i in range(12)]
+    assert {verdict.outcome for verdict in scorer.score_batch(rows)} == {"match"}

@@ -20,12 +20,15 @@ from common.scoring.state import quoted
 from common.scoring.suites import mentions as mentioned
 from common.scoring.suites import survey as surveyed
 from common.scoring.suites.filling import MODES, WRITING, Mode, Rows, fill
-from common.scoring.suites.survey import Survey
-from common.scoring.suites.values import pool
+from common.scoring.suites.mentions import Mentions, Place
+from common.scoring.suites.survey import Column, Survey
+from common.scoring.suites.values import Pool, pool
 
 MOST_CANDIDATES = 24
 MOST_NEIGHBOURS = 30
 MOST_WRITING_NEIGHBOURS = 10
+MOST_OF_AN_OPERATOR = 10  # of which the sample takes some
+LONGEST_CHANGED = 6_000  # characters; of a longer reference no near misses are made, so that time stays bounded
 SHUFFLES_OF_FRAGILE = 5  # orders of rows tried where the first of them may decide
 PARTED_OFTEN = 3  # a near miss that so many candidates part is tried no more
 MOST_RESULT_ROWS = 2_000
@@ -56,27 +59,13 @@ def build(reference: Reference, *, number: int, generator: str, seed: int, renew
         _warm_up()
     renew()
     mentions = mentioned.read(reference.statements, survey)
-    for left, right in mentions.joined:
-        surveyed.equate(left, right)
-    surveyed.order_again(survey)
-    for column in mentions.repeated:
-        column.naming = False
-    aggressive = generator == "aggressive"
-    merged: dict[mentioned.Place, list[surveyed.Column]] = {}
-    for left, right in [*mentions.joined, *mentions.compared]:
-        merged.setdefault(left.place, []).append(right)
-        merged.setdefault(right.place, []).append(left)
-    pools = {
-        column.place: pool(column, mentions, aggressive=aggressive, merged=merged.get(column.place, ()))
-        for column in survey.columns()
-    }
-    if aggressive:
-        for column in survey.columns():
-            column.parent = column.parent if column.declared_parent else None
+    pools = _pools(survey, mentions, aggressive=generator == "aggressive")
     key = f"{seed}/{generator}/{';'.join(reference.statements)}"
     renew()
     writes = reference.run.state is not None
-    near_misses = sample(neighbours("; ".join(reference.statements)), key, writes)
+    text = "; ".join(reference.statements)
+    found = neighbours(text, most=MOST_OF_AN_OPERATOR) if len(text) <= LONGEST_CHANGED else []
+    near_misses = sample(found, key, writes)
     modes = [mode for mode in MODES if not writes or mode.name in WRITING]
     works = _Workshop(survey, reference, near_misses, renew)
     works.fragile = mentions.fragile
@@ -88,6 +77,27 @@ def build(reference: Reference, *, number: int, generator: str, seed: int, renew
         mode = modes[attempt % len(modes)]
         works.try_one(mode, fill(survey, pools, mentions, mode, rng))
     return [candidate.image for candidate in works.choose(number)]
+
+
+def _pools(survey: Survey, mentions: Mentions, *, aggressive: bool) -> dict[Place, Pool]:
+    """What each column's values are drawn from, once the survey knows what the reference shows of keys and repeats."""
+    for left, right in mentions.joined:
+        surveyed.equate(left, right)
+    surveyed.order_again(survey)
+    for column in mentions.repeated:
+        column.naming = False
+    merged: dict[Place, list[Column]] = {}
+    for left, right in [*mentions.joined, *mentions.compared]:
+        merged.setdefault(left.place, []).append(right)
+        merged.setdefault(right.place, []).append(left)
+    pools = {
+        column.place: pool(column, mentions, aggressive=aggressive, merged=merged.get(column.place, ()))
+        for column in survey.columns()
+    }
+    if aggressive:
+        for column in survey.columns():
+            column.parent = column.parent if column.declared_parent else None
+    return pools
 
 
 @cache
@@ -201,14 +211,10 @@ class _Workshop:
         self.ticks += MOST_TICKS // 3 if failure.outcome == "budget" else 0
 
     def _is_stable(self, made: Reference) -> bool:
-        """Whether the reference gives the same on the same rows, stored the other way round and in any order."""
+        """Whether the reference gives the same on the same rows, stored in another order."""
         rng = random.Random("orders")
         held = self._held(made.database)
         if held is None:
-            return False
-        for rows in held:
-            rows.reverse()
-        if self._gives_other(made, held):
             return False
         for _ in range(SHUFFLES_OF_FRAGILE if self.fragile else 1):
             for rows in held:
