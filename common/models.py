@@ -18,6 +18,7 @@ from pathlib import Path
 import huggingface_hub
 import torch
 import transformers
+from tqdm import tqdm
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -153,6 +154,9 @@ def _embedded_gguf() -> Path | None:
 
 def _convert(gguf: Path, folder: Path) -> None:
     transformers.utils.logging.disable_progress_bar()
+    from transformers import modeling_gguf_pytorch_utils
+
+    modeling_gguf_pytorch_utils.tqdm = tqdm  # not its own, which is a widget in a notebook's output
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     # The weights are plain float32 now; what says otherwise would forbid saving them.

@@ -39,6 +39,7 @@ Args:
 
 Returns a dict:
     match, score: means over the rows whose reference can be scored; None where there is none.
+    right: the headline, robust_match where it was asked for, else match.
     robust_match: the same over the generated databases; None unless they were asked for.
     published_score, published_match, rouge_l: means over all rows.
     scorable: share of rows whose reference can be scored. n: all rows.

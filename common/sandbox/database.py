@@ -60,7 +60,7 @@ class Open:
 
 _TELLING = re.compile(
     r"\b(?:pragma|attach|detach|vacuum|begin|commit|rollback|savepoint|analyze|reindex|virtual|total_changes|changes"
-    r"|last_insert_rowid|temp|temporary)\b|sqlite_",
+    r"|last_insert_rowid|temp|temporary|current_date|current_time|current_timestamp)\b|sqlite_",
     re.IGNORECASE,
 )
 _spare: list[Open] = []
@@ -131,8 +131,10 @@ class Database:
     def _load(self) -> Open:
         try:
             if self._file is None:
-                return self._from_script()
-            return self._from_file(_rollback_mode(self._file))
+                opened = self._from_script()
+            else:
+                opened = self._from_file(_rollback_mode(self._file))
+            return opened if self._borrowed else _without_counters(opened)
         except (sqlite3.Error, sqlite3.Warning, MemoryError, ValueError) as error:
             raise Unloadable(str(error) or "out of memory") from error
 
@@ -202,10 +204,14 @@ def _borrow(image: bytes) -> Open:
     while _spare:
         with suppress(sqlite3.Error):  # where something still reads in it, it is given up
             return _replace(_spare.pop(), image)
-    opened = _connect(None)
-    for name in ("changes", "total_changes", "last_insert_rowid"):  # they would tell of what was there before
+    return _replace(_without_counters(_connect(None)), image)
+
+
+def _without_counters(opened: Open) -> Open:
+    """Counters of a connection that is shared would tell of what was in it before."""
+    for name in ("changes", "total_changes", "last_insert_rowid"):
         opened.connection.create_function(name, 0, lambda: 0)
-    return _replace(opened, image)
+    return opened
 
 
 def _replace(opened: Open, image: bytes) -> Open:

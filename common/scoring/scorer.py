@@ -185,6 +185,8 @@ class Scorer:
             matched = [number for number, part in enumerate(parts) if part.get("match")]
             if matched and names[key] not in suites:
                 waiting[key] = [(job.items[number], parts[number]) for number in matched]
+        if not waiting:
+            return
         made = self._make_suites(list(waiting), names, progress)
         again = [
             _job(key, [item for item, _ in matched], suite=suite, published=False)
@@ -198,7 +200,7 @@ class Scorer:
 
     def _make_suites(self, keys: Sequence[_Key], names: Mapping[_Key, str], progress: bool) -> list[list[str]]:
         """New suites, kept in the store; empty where none could be made, which is told."""
-        with _bar(progress and bool(keys), len(keys), "databases") as done:
+        with _bar(progress, len(keys), "databases") as done:
             jobs = [_job(key, [[]], make=self._suite) for key in keys]
             made = [part for (part,) in self._pool.run(jobs, done=done)]
         store.write({names[key]: part["suite"] for key, part in zip(keys, made, strict=True) if "suite" in part})

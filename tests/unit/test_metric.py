@@ -57,6 +57,7 @@ def expected(verdicts) -> dict:
     scorable = [v for v in verdicts if v.match is not None]
     return {
         "match": mean(v.match for v in scorable),
+        "right": mean(v.match for v in scorable),
         "score": mean(v.score for v in scorable),
         "published_score": mean(v.published_score for v in verdicts),
         "published_match": mean(v.published_match for v in verdicts),

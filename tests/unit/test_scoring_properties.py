@@ -353,5 +353,10 @@ def test_published_is_the_same_where_a_shared_connection_would_show(scorer, sche
 
 
 def test_counters_of_a_connection_do_not_tell_what_was_there_before(scorer):
-    rows = [row(THREE + f" -- {i}", "SELECT 0", "SELECT total_changes() + last_insert_rowid()") for i in range(12)]
+    plain = "CREATE TABLE t (a); INSERT INTO t VALUES (1), (2);"
+    rows = [
+        row(f"{schema} -- {i}", "SELECT 0", "SELECT total_changes() + last_insert_rowid()")
+        for i in range(12)
+        for schema in (THREE, plain)
+    ]
     assert {verdict.outcome for verdict in scorer.score_batch(rows)} == {"match"}

@@ -6,7 +6,7 @@ Runs in the worker, on a reference that ran on its own database. Everything is b
 import random
 import re
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -30,6 +30,7 @@ MOST_WRITING_NEIGHBOURS = 10
 MOST_OF_AN_OPERATOR = 10  # of which the sample takes some
 LONGEST_CHANGED = 6_000  # characters; of a longer reference no near misses are made, so that time stays bounded
 SHUFFLES_OF_FRAGILE = 5  # orders of rows tried where the first of them may decide
+MOST_TURNS = 20
 PARTED_OFTEN = 3  # a near miss that so many candidates part is tried no more
 MOST_RESULT_ROWS = 2_000
 MOST_TICKS = 600  # 6,000,000 steps for all runs together
@@ -67,8 +68,7 @@ def build(reference: Reference, *, number: int, generator: str, seed: int, renew
     found = neighbours(text, most=MOST_OF_AN_OPERATOR) if len(text) <= LONGEST_CHANGED else []
     near_misses = sample(found, key, writes)
     modes = [mode for mode in MODES if not writes or mode.name in WRITING]
-    works = _Workshop(survey, reference, near_misses, renew)
-    works.fragile = mentions.fragile
+    works = _Workshop(survey, mentions, reference, near_misses, renew)
     wanted = max(number + 2, len(modes))
     for attempt in range(max(MOST_CANDIDATES, 4 * number)):
         if works.ticks >= MOST_TICKS or (len(works.candidates) >= wanted and works.is_done()):
@@ -128,13 +128,19 @@ def sample(found: Sequence, key: str, writes: bool) -> list[str]:
 class _Workshop:
     """Fills databases, and tries the reference and its near misses on them."""
 
-    def __init__(self, survey: Survey, reference: Reference, near_misses: list[str], renew: Callable[[], None]):
-        self.survey, self.reference, self.renew = survey, reference, renew
+    def __init__(
+        self,
+        survey: Survey,
+        mentions: Mentions,
+        reference: Reference,
+        near_misses: list[str],
+        renew: Callable[[], None],
+    ):
+        self.survey, self.mentions, self.reference, self.renew = survey, mentions, reference, renew
         self.near_misses = dict(enumerate(near_misses))
         self.times_parted = dict.fromkeys(self.near_misses, 0)
         self.candidates: list[Candidate] = []
         self.ticks = 0
-        self.fragile = False
         self.empty = _made(survey.definitions)
         # Stored under other row numbers: where INTEGER PRIMARY KEY is the row number, INT makes it a key like others.
         writes = reference.run.state is not None
@@ -155,8 +161,6 @@ class _Workshop:
         if made is None:
             return
         try:
-            if self.fragile and not self._is_stable(made):  # else only those that are chosen are looked at
-                return
             size = sum(len(result.rows) for result in made.run.results)
             candidate = Candidate(mode.name, image, size)
             for number in list(self.near_misses):
@@ -178,7 +182,7 @@ class _Workshop:
                 waiting, key=lambda c: (len(c.parts & left), len(c.parts), c.mode not in used, min(c.rows, 50), c.image)
             )
             waiting.remove(best)
-            if self.fragile or self._can_be_relied_on(best):
+            if self._can_be_relied_on(best):
                 chosen.append(best)
                 left -= best.parts
         return chosen
@@ -211,17 +215,17 @@ class _Workshop:
         self.ticks += MOST_TICKS // 3 if failure.outcome == "budget" else 0
 
     def _is_stable(self, made: Reference) -> bool:
-        """Whether the reference gives the same on the same rows, stored in another order."""
-        rng = random.Random("orders")
+        """Whether the reference gives the same on the same rows, stored in other orders."""
         held = self._held(made.database)
-        if held is None:
-            return False
-        for _ in range(SHUFFLES_OF_FRAGILE if self.fragile else 1):
-            for rows in held:
-                rng.shuffle(rows)
-            if self._gives_other(made, held):
-                return False
-        return True
+        return held is not None and not any(self._gives_other(made, rows) for rows in self._orders(held))
+
+    def _orders(self, held: list[Rows]) -> Iterator[list[Rows]]:
+        if self.mentions.arbitrary:  # each row is the first once, and the last
+            for turn in range(1, min(max(map(len, held), default=0), MOST_TURNS)):
+                yield [rows[turn % len(rows) :] + rows[: turn % len(rows)] if rows else rows for rows in held]
+        rng = random.Random("orders")
+        for _ in range(SHUFFLES_OF_FRAGILE if self.mentions.fragile else 1):
+            yield [rng.sample(rows, len(rows)) for rows in held]
 
     def _gives_other(self, made: Reference, rows: list[Rows]) -> bool:
         image = self._filled(self.twin_empty, rows)

@@ -35,7 +35,10 @@ class Mentions:
     counts: list[int] = field(default_factory=list)  # numbers beside COUNT
     limit: int = 0  # LIMIT and OFFSET together, the largest
     clock: bool = False
-    fragile: bool = False  # what comes first may decide: LIMIT, windows, columns beside a GROUP BY, lists of a group
+    # What comes first may decide: windows, lists of a group, LIMIT; and surely does: LIMIT without ORDER BY, columns
+    # beside those of a GROUP BY.
+    fragile: bool = False
+    arbitrary: bool = False
 
 
 def read(statements: Sequence[str], survey: Survey) -> Mentions:
@@ -98,16 +101,14 @@ class _Reader:
                 self.found.fragile = True
             elif isinstance(node, exp.Limit | exp.Offset):
                 self.found.fragile = True
+                self.found.arbitrary |= not (node.parent and node.parent.args.get("order"))
                 self.found.limit += sum(int(v) for v in self._literals(node.expression) if isinstance(v, int))
             elif isinstance(node, exp.Group):
                 grouped = [column for item in node.expressions for column in self._columns(item)]
                 self.found.grouped += grouped
-                shown = [
-                    item.unalias() for item in getattr(node.parent, "expressions", []) if not item.find(exp.AggFunc)
-                ]
-                self.found.fragile |= not {c.place for item in shown for c in self._columns(item)} <= {
-                    c.place for c in grouped
-                }
+                items = getattr(node.parent, "expressions", [])
+                beside = [column for item in items if not item.find(exp.AggFunc) for column in self._columns(item)]
+                self.found.arbitrary |= any(column not in grouped for column in beside)
                 self._repeated(grouped)
             elif isinstance(node, exp.Distinct):
                 items = node.expressions or getattr(node.parent, "expressions", [])
