@@ -58,12 +58,20 @@ class Open:
     guard: Guard
 
 
-_TELLING = re.compile(
-    r"\b(?:pragma|attach|detach|vacuum|begin|commit|rollback|savepoint|analyze|reindex|virtual|total_changes|changes"
-    r"|last_insert_rowid|temp|temporary|current_date|current_time|current_timestamp)\b|sqlite_",
-    re.IGNORECASE,
+_TELLING = (
+    *("pragma", "attach", "detach", "vacuum", "begin", "commit", "rollback", "savepoint", "analyze", "reindex"),
+    *("virtual", "changes", "total_changes", "last_insert_rowid", "temp", "temporary"),
 )
+_TELLS = re.compile(rf"\b(?:{'|'.join(_TELLING)})\b")
 _spare: list[Open] = []
+
+
+def _seems_plain(schema: str) -> bool:
+    """Whether no word of a script hints at more than definitions and rows."""
+    text = schema.lower()
+    if "sqlite_" in text:
+        return False
+    return not any(word in text for word in _TELLING) or not _TELLS.search(text)  # the pattern alone is slow
 
 
 def set_heap_limit() -> None:
@@ -88,7 +96,7 @@ class Database:
         self._by_script = False
         # Whether the image is all there is: no temporary objects, settings, counters, clock or random numbers, and no
         # other encoding than the one that a used connection keeps.
-        self.is_plain = not _TELLING.search(schema) if file is None else file[56:60] == _UTF8
+        self.is_plain = _seems_plain(schema) if file is None else file[56:60] == _UTF8
         self._borrowed = False  # the reader goes back to the spare ones
         self.reader = self._load()
         self.size = len(self._image or b"")
@@ -134,7 +142,9 @@ class Database:
                 opened = self._from_script()
             else:
                 opened = self._from_file(_rollback_mode(self._file))
-            return opened if self._borrowed else _without_counters(opened)
+            if not self._borrowed:
+                functions.without_counters(opened.connection, opened.guard)
+            return opened
         except (sqlite3.Error, sqlite3.Warning, MemoryError, ValueError) as error:
             raise Unloadable(str(error) or "out of memory") from error
 
@@ -154,7 +164,7 @@ class Database:
             except (sqlite3.Error, sqlite3.Warning, MemoryError, ValueError) as error:
                 why = opened.guard.denied and f"{opened.guard.denied} is not allowed"
                 raise Unloadable(why or str(error) or type(error).__name__) from error
-            self.is_plain &= not opened.guard.calls
+            self.is_plain &= not opened.guard.moved
             opened.guard.begin("inspect")
             if not self._borrowed:
                 ask = opened.connection.execute
@@ -204,14 +214,9 @@ def _borrow(image: bytes) -> Open:
     while _spare:
         with suppress(sqlite3.Error):  # where something still reads in it, it is given up
             return _replace(_spare.pop(), image)
-    return _replace(_without_counters(_connect(None)), image)
-
-
-def _without_counters(opened: Open) -> Open:
-    """Counters of a connection that is shared would tell of what was in it before."""
-    for name in ("changes", "total_changes", "last_insert_rowid"):
-        opened.connection.create_function(name, 0, lambda: 0)
-    return opened
+    opened = _connect(None)
+    functions.without_counters(opened.connection, opened.guard)
+    return _replace(opened, image)
 
 
 def _replace(opened: Open, image: bytes) -> Open:

@@ -24,7 +24,7 @@ def install(connection: sqlite3.Connection, guard: Guard, *, longest: int) -> No
     for name, position in _TIME_VALUE.items():
         connection.create_function(name, -1, _dated(name, position, guard), deterministic=True)
     for name, value in _KEYWORDS.items():
-        connection.create_function(name, 0, lambda value=value: value, deterministic=True)
+        connection.create_function(name, 0, _moving(value, guard), deterministic=True)
     if sqlite3.sqlite_version_info >= (3, 43):
         connection.create_function("timediff", 2, _difference(guard), deterministic=True)
 
@@ -41,6 +41,20 @@ def install(connection: sqlite3.Connection, guard: Guard, *, longest: int) -> No
 
     connection.create_function("random", 0, random_integer)
     connection.create_function("randomblob", 1, random_blob)
+
+
+def without_counters(connection: sqlite3.Connection, guard: Guard) -> None:
+    """Counters of a connection that is shared would tell of what was in it before."""
+    for name in ("changes", "total_changes", "last_insert_rowid"):
+        connection.create_function(name, 0, _moving(0, guard))
+
+
+def _moving(value: Any, guard: Guard) -> Callable[[], Any]:
+    def function() -> Any:
+        guard.moved = True
+        return value
+
+    return function
 
 
 def _dated(name: str, position: int, guard: Guard) -> Callable[..., Any]:

@@ -16,6 +16,7 @@ CALL_BUDGET = 20_000
 _MASTER = {"sqlite_master", "sqlite_temp_master", "sqlite_schema", "sqlite_temp_schema"}
 _CATALOGUES = {"sqlite_stmt", "dbstat", "sqlite_dbpage", "bytecode", "tables_used"}
 _FUNCTIONS = {"load_extension", "fts3_tokenizer", "readfile", "writefile", "edit"}
+_SUSPECT = _CATALOGUES | _FUNCTIONS
 _SCHEMA_PRAGMAS = {
     "foreign_keys",
     "defer_foreign_keys",
@@ -63,6 +64,7 @@ class Guard:
     seed: int = 0
     ticks: int = 0
     calls: int = 0
+    moved: bool = False  # asked for what another connection may answer otherwise: clock, random numbers, counters
     _altering: bool = False
     _random: random.Random | None = field(default=None, repr=False)
 
@@ -70,7 +72,7 @@ class Guard:
         """Forget the last statement; a new budget and new random numbers."""
         self.mode, self.seed = mode, seed
         self.denied, self.wants_write, self.over_budget, self.used_random = "", False, False, False
-        self.ticks, self.calls, self._random, self._altering = 0, 0, None, False
+        self.ticks, self.calls, self.moved, self._random, self._altering = 0, 0, False, None, False
 
     def attach(self, connection: sqlite3.Connection) -> None:
         """Watch over every statement of this connection from now on."""
@@ -86,6 +88,7 @@ class Guard:
     def count_call(self, weight: int = 1) -> None:
         """Called by our own SQL functions, whose time the step budget does not see."""
         self.calls += weight
+        self.moved = True
         if self.calls > CALL_BUDGET:
             self.over_budget = True
             raise RuntimeError("call budget")
@@ -102,7 +105,8 @@ class Guard:
     ) -> int:
         """SQLite's authorizer callback."""
         if action in _READS:
-            return self._reading(action, first, second)
+            name = first if action == sqlite3.SQLITE_READ else second
+            return self._reading(action, first, second) if name and name.lower() in _SUSPECT else sqlite3.SQLITE_OK
         if action in _WRITES:
             return self._writing(action, first, second)
         if self._other(action, first):

@@ -13,7 +13,7 @@ from common.sandbox.database import Database, Unloadable
 from common.sandbox.statements import Failure
 from common.sandbox.worker import renew, trusted, unhurried
 from common.scoring import suites
-from common.scoring.published import Published
+from common.scoring.published import Judged, Published
 from common.scoring.running import Reference, difference, first_run, parted
 from common.scoring.running import run as run_statements
 
@@ -59,21 +59,26 @@ def run(shared: dict[str, Any], items: list[list[str]], file: str | None, say: S
         say(0, "suite")
         say(0, None, _make_suite(reference, shared["make"]))
         return
-    judged: dict[str, dict[str, Any]] = {}  # what is the same SQL is the same but for the published metric
+    judged: dict[str, Judged] = {}  # what is the same SQL is the same but for the published metric
     with (
         _generated(reference, shared.get("suite", ())) as others,
         Published(schema, reference_sql, database) as published,
     ):
         for item, (completion, sql) in enumerate(items):
-            parts = unscorable or judged.get(sql)
-            if parts is None:
+            found = judged.get(sql)
+            if found is None and unscorable is None:
                 say(item, "prediction")
-                parts = _judge(reference, sql, lambda item=item: say(item, "ties"))
-                if parts["match"] and "suite" in shared and say(item, "robust"):
-                    parts |= _judge_on_all(others, sql)
-                judged[sql] = parts
-            if say(item, "published" if shared.get("published", True) else None, parts):
-                say(item, None, {"published_match": published.match(completion)})
+                found = judged[sql] = _judge(reference, sql, lambda item=item: say(item, "ties"))
+                if found.parts["match"] and "suite" in shared and say(item, "robust"):
+                    found.parts |= _judge_on_all(others, sql)
+            parts = unscorable or found.parts
+            if not shared.get("published", True):
+                say(item, None, parts)
+                continue
+            matched = published.known(reference, completion, found) if found else None
+            if matched is None and say(item, "published", parts):
+                matched = published.match(completion)
+            say(item, None, parts if matched is None else parts | {"published_match": matched})
 
 
 def _make_suite(reference: Reference | None, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +123,7 @@ def _judge_on_all(others: Callable[[], Iterator[Reference | None]], sql: str) ->
         renew()
         if other is None:
             continue
-        parts = _judge(other, sql, renew)
+        parts = _judge(other, sql, renew).parts
         if not parts["match"]:
             why = parts["detail"] or parts["outcome"]
             return {"robust_match": False, "detail": f"on generated database {number}: {why}"}
@@ -137,24 +142,27 @@ def _load(schema: str, file: str | None) -> Database:
     return database
 
 
-def _judge(reference: Reference, sql: str, on_ties: Callable[[], None]) -> dict[str, Any]:
+def _judge(reference: Reference, sql: str, on_ties: Callable[[], None]) -> Judged:
+    statements: list[str] = []
     try:
         statements = parted(sql)
         if not statements:
-            return _parts(False, "empty_prediction", "no SQL statement")
+            return Judged(_parts(False, "empty_prediction", "no SQL statement"), statements)
         wanted = len(reference.statements)
         if len(statements) not in (1, wanted):
             raise Failure("forbidden", f"{len(statements)} statements where the reference has {wanted}")
-        if statements == reference.statements:  # it has run, and gives the same again: else it were not scorable
-            return _parts(True, "match", "", both_empty=not any(result.rows for result in reference.run.results))
-        ran = run_statements(reference.database, statements)
+        # The reference's own text has run, and gives the same again: else it were not scorable.
+        same = statements == reference.statements
+        ran = reference.run if same else run_statements(reference.database, statements)
     except Failure as error:
-        return _parts(False, error.outcome, error.detail)
-    with unhurried():
-        why = difference(reference, ran, on_ties)
+        return Judged(_parts(False, error.outcome, error.detail), statements)
+    why = None
+    if not same:
+        with unhurried():
+            why = difference(reference, ran, on_ties)
     if why:
-        return _parts(False, "mismatch", why)
-    return _parts(True, "match", "", both_empty=not any(result.rows for result in ran.results))
+        return Judged(_parts(False, "mismatch", why), statements, ran)
+    return Judged(_parts(True, "match", "", both_empty=not any(result.rows for result in ran.results)), statements, ran)
 
 
 def _parts(match: bool | None, outcome: str, detail: str, *, both_empty: bool = False) -> dict[str, Any]:

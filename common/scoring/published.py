@@ -3,17 +3,21 @@
 Any exception is no match. Only what could harm the process or outlast it is held back, see `common.scoring`.
 
 The original runs schema, reference and completion anew for each row. Here the same is had for less where that cannot
-show: a schema of plain definitions and rows is copied as an image, and completions that only read share a connection
-and the reference's rows. Whatever might tell the difference (a PRAGMA, the counters of changes, SQLite's own
-catalogues, the clock, random numbers) is run as the original does.
+show: a schema of plain definitions and rows is copied as an image; completions that only read share a connection and
+the reference's rows; and where the strict match has run the very same texts, its rows are compared. Whatever might tell
+the difference (a PRAGMA, the counters of changes, SQLite's own catalogues, the clock, random numbers) is run as the
+original does.
 """
 
 import sqlite3
 from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
 
 from common.sandbox.database import HEAP_LIMIT, LENGTH, SCHEMA_LENGTH, Database
 from common.sandbox.guard import Guard
 from common.sandbox.statements import Failure, fetch
+from common.scoring.running import Reference, Run
 
 MOST_ROWS = 100_000
 MOST_BYTES = HEAP_LIMIT // 2
@@ -57,6 +61,15 @@ class _Watch(Guard):
         return super().authorize(action, first, second, database, source)
 
 
+@dataclass
+class Judged:
+    """What the strict match found of one completion: the parts of its verdict, its statements, and their run if any."""
+
+    parts: dict[str, Any]
+    statements: list[str]
+    run: Run | None = None
+
+
 class Published:
     """The metric for one reference."""
 
@@ -71,6 +84,21 @@ class Published:
         """Whether the raw texts give equal lists."""
         answer = self._match_on_image(prediction) if self._shares else None
         return self._match_anew(prediction) if answer is None else answer
+
+    def known(self, reference: Reference, completion: str, judged: Judged) -> bool | None:
+        """The answer where the strict match has run the very same texts, which only read; None where it has not."""
+        if self._database is None or not self._database.is_plain:
+            return None
+        if not (_is_all(self._reference, reference.statements) and _is_all(completion, judged.statements)):
+            return None
+        if reference.run.state is not None or reference.run.moved:
+            return None
+        if judged.parts["outcome"] in ("syntax_error", "schema_error"):
+            return False
+        if judged.run is None or judged.run.state is not None or judged.run.moved:
+            return None
+        rows = judged.run.results[0].rows
+        return rows == reference.run.results[0].rows and _can_be_decoded(rows)
 
     def close(self) -> None:
         """Give up the shared connection; one that has only read serves the next reference."""
@@ -132,6 +160,24 @@ class Published:
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LENGTH)
         watch.attach(connection)
         return connection, watch
+
+
+def _is_all(text: str, statements: list[str]) -> bool:
+    """Whether a text is one statement and nothing else but a semicolon."""
+    return len(statements) == 1 and text.removesuffix(";") == statements[0]
+
+
+def _can_be_decoded(rows: Rows) -> bool:
+    """Whether no text is broken UTF-8, at which the original stops."""
+    return all(value.isascii() or _encodes(value) for row in rows for value in row if isinstance(value, str))
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _drop_spare() -> None:

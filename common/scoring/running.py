@@ -17,13 +17,14 @@ MOST_ROWS_EXPLAINED = 200
 class Run:
     """What a text's statements did: the results of those that return columns, and the database if any wrote.
 
-    ticks: of the step counter, `guard.STEPS_BETWEEN_TICKS` steps each.
+    ticks: of the step counter, `guard.STEPS_BETWEEN_TICKS` steps each. moved: see `Guard`.
     """
 
     results: list[Result]
     state: state.State | None
     used_random: bool
     ticks: int
+    moved: bool
 
 
 @dataclass
@@ -72,13 +73,14 @@ def run(database: Database, statements: list[str], *, seed: int = SEED) -> Run:
     results = run_reading(database, statements, seed=seed)
     if results is not None:
         guard = database.reader.guard
-        return Run(results, None, guard.used_random, guard.ticks)
+        return Run(results, None, guard.used_random, guard.ticks, guard.moved)
     with database.copy() as opened:
         opened.guard.begin("write", seed=seed)
         found = [execute(opened, statement) for statement in statements]
         after = state.read(opened)  # a view may use random() too
         guard = opened.guard
-        return Run([result for result in found if result is not None], after, guard.used_random, guard.ticks)
+        results = [result for result in found if result is not None]
+        return Run(results, after, guard.used_random, guard.ticks, guard.moved)
 
 
 def difference(reference: Reference, ran: Run, on_ties: Callable[[], None] = lambda: None) -> str | None:
