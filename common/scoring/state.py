@@ -19,6 +19,8 @@ from common.scoring.compare import same_bag
 
 MOST_ROWS = 20_000
 MOST_BYTES = 8_000_000
+HELD_SHAPES = 32
+_known_shapes: dict[tuple[Row, ...], dict[str, tuple[Any, ...]]] = {}
 
 
 @dataclass(frozen=True)
@@ -62,17 +64,68 @@ def read(opened: Open) -> State:
 
 
 def _read(opened: Open) -> State:
-    tables, others, rows = {}, {}, 0
-    for schema, kind, name, table, sql in list(_objects(opened)):
-        label = f"{kind} {'' if schema == 'main' else schema + '.'}{name.casefold()}"
+    objects = _objects(opened)
+    shapes = _shapes(opened, objects)
+    tables, rows = {}, 0
+    for label, schema, kind, name, _, sql in _named(objects):
         if kind in ("table", "view"):
-            tables[label] = _table(opened, schema, kind, name, sql, room=MOST_ROWS - rows)
+            found = _rows(opened, schema, kind, name, room=MOST_ROWS - rows)
+            # A view over something that is not there is compared by its text.
+            tables[label] = Table(normal(sql), []) if found is None else Table(shapes[label], found)
             rows += len(tables[label].rows)
-        elif kind == "index":
-            others[label] = (table.casefold(), *_index(opened, schema, name, sql))
-        else:
-            others[label] = (table.casefold(), _trigger(sql))
-    return State(tables, others)
+    return State(tables, {label: shape for label, shape in shapes.items() if label not in tables})
+
+
+def _shapes(opened: Open, objects: tuple[Row, ...]) -> dict[str, tuple[Any, ...]]:
+    """All but the rows, which follows from the catalogue alone: most statements leave that as it was."""
+    if objects not in _known_shapes:
+        while len(_known_shapes) >= HELD_SHAPES:
+            del _known_shapes[next(iter(_known_shapes))]
+        _known_shapes[objects] = {
+            label: _shape(opened, schema, kind, name, table, sql)
+            for label, schema, kind, name, table, sql in _named(objects)
+        }
+    return _known_shapes[objects]
+
+
+def _named(objects: tuple[Row, ...]) -> Iterator[tuple[str, str, str, str, str, str]]:
+    """The objects with their labels, without SQLite's own: counters, statistics, indexes of keys."""
+    for schema, kind, name, table, sql in objects:
+        if not name.lower().startswith("sqlite_"):
+            yield f"{kind} {'' if schema == 'main' else schema + '.'}{name.casefold()}", schema, kind, name, table, sql
+
+
+def _shape(opened: Open, schema: str, kind: str, name: str, table: str, sql: str) -> tuple[Any, ...]:
+    if kind == "index":
+        return (table.casefold(), *_index(opened, schema, name, sql))
+    if kind == "trigger":
+        return (table.casefold(), _trigger(sql))
+    try:
+        columns = _ask(opened, f"PRAGMA {quoted(schema)}.table_xinfo({quoted(name)})")
+    except sqlite3.DatabaseError:
+        if kind != "view":
+            raise
+        return ()  # it has no rows to go with it either
+    if kind == "view":
+        return tuple(column[1].casefold() for column in columns)
+    shape = tuple(
+        (name.casefold(), affinity(declared), bool(not_null), _default(default), key, bool(hidden))
+        for _, name, declared, not_null, default, key, hidden in columns
+    )
+    return (shape, _unique_keys(opened, schema, name), _foreign_keys(opened, schema, name))
+
+
+def _rows(opened: Open, schema: str, kind: str, name: str, *, room: int) -> list[Row] | None:
+    """All rows, or None where a view does not run."""
+    try:
+        opened.guard.mode = "read"  # a view is foreign text
+        cursor = opened.connection.execute(f"SELECT * FROM {quoted(schema)}.{quoted(name)}")
+        return fetch(cursor, most_rows=room, most_bytes=MOST_BYTES)
+    except sqlite3.DatabaseError:
+        if kind != "view" or opened.guard.over_budget:
+            raise
+        opened.guard.denied = ""
+        return None
 
 
 def normal(sql: str | None) -> tuple[str, ...]:
@@ -118,33 +171,13 @@ def affinity(declared: str) -> str:
     return "REAL" if any(word in text for word in ("REAL", "FLOA", "DOUB")) else "NUMERIC"
 
 
-def _objects(opened: Open) -> Iterator[Row]:
-    for schema, master in (("main", "sqlite_master"), ("temp", "sqlite_temp_master")):
-        for row in _ask(opened, f"SELECT type, name, tbl_name, sql FROM {master}"):
-            if not row[1].lower().startswith("sqlite_"):  # SQLite's own: counters, statistics, indexes of keys
-                yield (schema, *row)
-
-
-def _table(opened: Open, schema: str, kind: str, name: str, sql: str, *, room: int) -> Table:
-    where = f"{quoted(schema)}.{quoted(name)}"
-    try:
-        columns = _ask(opened, f"PRAGMA {quoted(schema)}.table_xinfo({quoted(name)})")
-        opened.guard.mode = "read"  # a view is foreign text
-        cursor = opened.connection.execute(f"SELECT * FROM {where}")
-        rows = fetch(cursor, most_rows=room, most_bytes=MOST_BYTES)
-    except sqlite3.DatabaseError:
-        # A view over something that is not there is compared by its text.
-        if kind != "view" or opened.guard.over_budget:
-            raise
-        opened.guard.denied = ""
-        return Table(normal(sql), [])
-    if kind == "view":
-        return Table(tuple(column[1].casefold() for column in columns), rows)
-    shape = tuple(
-        (name.casefold(), affinity(declared), bool(not_null), _default(default), key, bool(hidden))
-        for _, name, declared, not_null, default, key, hidden in columns
+def _objects(opened: Open) -> tuple[Row, ...]:
+    """The catalogue: (schema, type, name, table, sql) of everything."""
+    return tuple(
+        (schema, *row)
+        for schema, master in (("main", "sqlite_master"), ("temp", "sqlite_temp_master"))
+        for row in _ask(opened, f"SELECT type, name, tbl_name, sql FROM {master}")
     )
-    return Table((shape, _unique_keys(opened, schema, name), _foreign_keys(opened, schema, name)), rows)
 
 
 def _unique_keys(opened: Open, schema: str, table: str) -> frozenset[tuple[tuple[str, int], ...]]:
