@@ -191,15 +191,15 @@ def test_kept_by_hand(scorer):
 def test_the_verdicts_on_200_rows(scorer, others):
     """The study in small: strict match is fooled often, robust match hardly, and neither refuses an equal rewrite.
 
-    Of all near misses that some database parts the robust verdict accepted 6.1 % when this was written: but for one
-    they take unlikely data to be told, such as two rows of one name, and the generator is asked to keep to likely data.
+    The near misses that the robust verdict accepts take unlikely data to be told, such as two rows of one name, all but
+    one or two; the generator is asked to keep to likely data.
     """
     rows = load_examples("embedded", "test", limit=200)
     made = mutants(rows, scorer, two_changes=0, **others)
     found = acceptance(made).loc["all"]
     assert found["n"] > 1_500
     assert found["strict"] > 0.1 and found["published"] > 0.1
-    assert found["robust"] <= 0.065
+    assert found["robust"] <= 0.062  # 6.0 % to 6.1 %, by which unlikely data are at hand
     assert acceptance(made, ("like given",)).loc["all", "robust"] <= 0.005
     rewritten = kept(rows, scorer)
     assert len(rewritten) > 2_000
