@@ -44,11 +44,12 @@ def _rouge() -> Rouge:
 def score(*, schema: str, reference: str, prediction: str) -> tuple[bool, float]:
     """(match, score) of one raw completion: 1.0 where the row lists are equal, else 0.7 × ROUGE-L."""
     rouge = _rouge().compute(predictions=[prediction], references=[reference])["rougeL"]
-    match = _match(schema, reference, prediction)
+    match = executes_alike(schema=schema, reference=reference, prediction=prediction)
     return match, 1.0 if match else 0.7 * float(rouge)
 
 
-def _match(schema: str, reference: str, prediction: str) -> bool:
+def executes_alike(*, schema: str, reference: str, prediction: str) -> bool:
+    """The recipe's other half: whether both give equal lists of rows on one new connection."""
     with closing(sqlite3.connect(":memory:")) as connection:
         cursor = connection.cursor()
         try:
