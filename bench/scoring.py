@@ -114,8 +114,8 @@ def against_published(rows: list[workload.Row], sizes: Sizes) -> tuple[list[dict
         f"of the same {len(rows)} each time. Both scorers gave the same published match and score on {agree} of "
         f"{len(ours)} rows. A ratio is median by median; its ends are the slowest of one by the fastest of the other.",
         "The recipe's time is numpy's, ours is SQLite's and Python's, so their ratio is the machine's as well. With a "
-        f"sandbox, both verdicts and ROUGE-L, strict match reaches {strict.median / bare.median:.0%} of the rate of the "
-        "recipe's SQL alone, beyond which no scorer gets that makes a database for each row on one core.",
+        f"sandbox, both verdicts and ROUGE-L, strict match reaches {strict.median / bare.median:.0%} of the rate of "
+        "the recipe's SQL alone, beyond which no scorer gets that makes a database for each row on one core.",
         "Only completions that match go on to the further databases, which are built once for a reference and kept on "
         f"disk; {sum(v.outcome == 'match' for v in judged)} of these rows match.",
     ]
