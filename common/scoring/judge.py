@@ -19,6 +19,7 @@ from common.scoring.running import run as run_statements
 
 HELD_DATABASES = 8
 HELD_BYTES = 24 * 2**20
+STOPPED = {"robust_match": False, "detail": "stopped for its running time on a generated database"}
 
 Say = Callable[..., None]
 
@@ -69,8 +70,9 @@ def run(shared: dict[str, Any], items: list[list[str]], file: str | None, say: S
             if found is None and unscorable is None:
                 say(item, "prediction")
                 found = judged[sql] = _judge(reference, sql, lambda item=item: say(item, "ties"))
-                if found.parts["match"] and "suite" in shared and say(item, "robust"):
-                    found.parts |= _judge_on_all(others, sql)
+                if found.parts["match"] and "suite" in shared:
+                    # Left out where the worker died there; other completions of the same SQL share that.
+                    found.parts |= _judge_on_all(others, sql) if say(item, "robust") else STOPPED
             parts = unscorable or found.parts
             if not shared.get("published", True):
                 say(item, None, parts)
@@ -95,7 +97,7 @@ def _make_suite(reference: Reference | None, arguments: dict[str, Any]) -> dict[
 
 
 @contextmanager
-def _generated(reference: Reference | None, suite: list[str]) -> Iterator[Iterator[Reference | None]]:
+def _generated(reference: Reference | None, suite: list[str]) -> Iterator[Callable[[], Iterator[Reference | None]]]:
     """The reference on each database of a suite, made when first asked for; None where it does not run there."""
     made: list[Reference | None] = []
 

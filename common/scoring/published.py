@@ -154,7 +154,15 @@ class Published:
         return None if watch.tells else answer
 
     def _open(self) -> tuple[sqlite3.Connection, _Watch]:
-        connection, watch = _spare.pop() if _spare else _connect()
+        while _spare:
+            opened = _spare.pop()
+            try:
+                return self._filled(*opened)
+            except sqlite3.Error:  # something still reads in it: it is given up
+                opened[0].close()
+        return self._filled(*_connect())
+
+    def _filled(self, connection: sqlite3.Connection, watch: _Watch) -> tuple[sqlite3.Connection, _Watch]:
         connection.set_authorizer(None)  # to SQLite an image is an ATTACH
         self._database.deserialize_into(connection)
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LENGTH)

@@ -72,8 +72,8 @@ _STOPPED = {
         "outcome": "mismatch",
         "detail": "rows in another order; ties of the reference took too long to follow",
     },
-    "robust": {"robust_match": False, "detail": "stopped for its running time on a generated database"},
 }
+_UNTESTED = {"robust_match": False, "detail": "stopped on a generated database"}
 
 
 class Scorer:
@@ -194,9 +194,7 @@ class Scorer:
         ]
         for matched, judged in zip(waiting.values(), self._pool.run(again), strict=True):
             for (_, part), robust in zip(matched, judged, strict=True):
-                part |= {name: robust[name] for name in ("robust_match", "detail") if name in robust}
-                if "robust_match" not in robust:
-                    part["killed"] = "robust"
+                part |= {name: robust[name] for name in _UNTESTED} if "robust_match" in robust else _UNTESTED
 
     def _make_suites(self, keys: Sequence[_Key], names: Mapping[_Key, str], progress: bool) -> list[list[str]]:
         """New suites, kept in the store; empty where none could be made, which is told."""

@@ -286,6 +286,22 @@ def test_odd_schemas(scorer, name):
     assert (other.match, other.robust_match) == (True, name in WITHOUT_DATABASES)
 
 
+def test_a_completion_that_has_to_be_stopped_on_a_generated_database(cold):
+    """It matches on the one given row, and takes some 15 seconds in one step where there are more."""
+    schema = "CREATE TABLE t (n INT); INSERT INTO t VALUES (1);"
+    more = "(SELECT count(*) FROM t) > 1"
+    bomb = f"SELECT CASE WHEN {more} THEN length(printf('%.*c', 2000000000, 'x')) ELSE 1 END"
+    rows = [row("SELECT count(*) FROM t", text, schema) for text in (bomb, f"```sql\n{bomb}\n```", "SELECT 1")]
+    rows.append(row("SELECT count(*) FROM t", "SELECT sum(1) FROM t", schema))
+    with Scorer(workers=1, databases=4) as scorer:
+        made, kept = scorer.score_batch(rows), scorer.score_batch(rows)
+    assert made == kept  # the suite made after the strict match, and the one from the store
+    assert [v.match for v in made] == [True] * 4
+    assert [v.robust_match for v in made] == [False, False, False, True]
+    assert [v.published_match for v in made] == [True, False, True, True]
+    assert {v.detail for v in made[:2]} == {"stopped for its running time on a generated database"}
+
+
 def test_a_reference_that_defeats_the_generator_is_told_and_keeps_its_strict_match(scorer, caplog):
     """sqlglot takes exponential time for nested calls of some functions; SQLite does not mind."""
     reference = f"SELECT {'date(' * 24}'2020-01-01'{')' * 24} FROM sale"
