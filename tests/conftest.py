@@ -94,3 +94,10 @@ def in_one_call() -> Callable:
         return [verdict for _, verdict in sorted(zip(order, verdicts, strict=True), key=lambda pair: pair[0])]
 
     return score
+
+
+@pytest.fixture
+def cold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of its own for outputs, caches among them."""
+    monkeypatch.setenv("TEXT_TO_SQL_OUTPUTS", str(tmp_path))
+    return tmp_path

@@ -1,10 +1,8 @@
-"""Generated databases: what they part, what they keep, what they look like, and how suites are kept on disk."""
+"""Generated databases: what they part, what they keep, and what they look like. On disk: test_suite_store.py."""
 
 # ruff: noqa: E501 - a table of cases reads best with one case a line
 
 import sqlite3
-import subprocess
-import sys
 from collections import Counter
 from contextlib import closing
 
@@ -88,13 +86,6 @@ SAME = [
 def scorer():
     with Scorer(workers=2, databases=4) as scorer:
         yield scorer
-
-
-@pytest.fixture
-def cold(tmp_path, monkeypatch):
-    """A folder of its own for suites."""
-    monkeypatch.setenv("TEXT_TO_SQL_OUTPUTS", str(tmp_path))
-    return tmp_path
 
 
 def row(reference: str, prediction: str, schema: str = SHOP) -> dict[str, str]:
@@ -310,58 +301,3 @@ def test_a_reference_that_defeats_the_generator_is_told_and_keeps_its_strict_mat
     assert told.startswith(
         "no databases could be generated for 1 references, a match there is strict only; the first ("
     )
-
-
-# --- the store ------------------------------------------------------------------------------------------------------
-
-
-def test_suites_are_made_once(cold, monkeypatch):
-    pairs = [row(*pair) for pair in (*LUCKY[:6], *SAME[:6])]
-    with Scorer(workers=2, databases=4) as scorer:
-        first = scorer.score_batch(pairs)
-    written = []
-    monkeypatch.setattr(store, "write", lambda found: written.append(found))
-    with Scorer(workers=2, databases=4) as scorer:
-        assert scorer.score_batch(pairs) == first  # from the store: judged in one go, with the same words
-    assert written == []
-
-
-def test_no_suite_is_made_for_a_reference_that_no_completion_matches(cold):
-    with Scorer(workers=1, databases=4) as scorer:
-        scorer.score(**row("SELECT 1", "SELECT 2"))
-    assert not list(cold.iterdir())
-
-
-def test_a_damaged_store_costs_time_and_nothing_else(cold):
-    with Scorer(workers=1, databases=4) as scorer:
-        first = scorer.score(**row(*LUCKY[0]))
-        path = cold / "cache" / "suites.sqlite"
-        with closing(sqlite3.connect(path)) as connection, connection:
-            connection.execute("UPDATE suite SET suite = replace(suite, 'a', 'b')")
-        assert scorer.score(**row(*LUCKY[0])) == first
-        path.write_bytes(b"no database")
-        assert scorer.score(**row(*LUCKY[0])) == first
-
-
-def test_without_a_place_to_write_scoring_goes_on(tmp_path, monkeypatch):
-    place = tmp_path / "a file"
-    place.write_text("")
-    monkeypatch.setenv("TEXT_TO_SQL_OUTPUTS", str(place))
-    with Scorer(workers=1, databases=4) as scorer:
-        assert scorer.score(**row(*LUCKY[0])).robust_match is False
-        assert scorer.score(**row(*SAME[0])).robust_match is True
-
-
-def test_processes_share_a_store(cold):
-    """As the ranks of a distributed trainer do."""
-    code = (
-        "from common.data import load_examples\nfrom common.scoring import Scorer\n"
-        "rows = [(e, e.sql + ' ;') for e in load_examples('embedded', 'test', limit=30)]\n"
-        "with Scorer(workers=1, databases=2) as scorer:\n"
-        "    print(sum(v.robust_match for v in scorer.score_batch(rows)))\n"
-    )
-    ranks = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    assert [rank.communicate(timeout=120)[0] for rank in ranks] == ["30\n"] * 3
-    assert [rank.returncode for rank in ranks] == [0] * 3
-    with closing(sqlite3.connect(cold / "cache" / "suites.sqlite")) as connection:
-        assert connection.execute("SELECT count(*) FROM suite").fetchone() == (30,)
