@@ -11,7 +11,8 @@ from common import study
 from common.results.readme import generated
 
 ROOT = Path(__file__).resolve().parents[2]
-READMES = [path for path in sorted(ROOT.glob("**/README.md")) if not path.relative_to(ROOT).parts[0].startswith(".")]
+# Not those of outputs/, which libraries write beside a checkpoint.
+READMES = [p for p in sorted(ROOT.glob("**/README.md")) if not p.relative_to(ROOT).parts[0].startswith((".", "outputs"))]
 DOCUMENTS = [*READMES, *(notebook.path for notebook in study.find())]
 _BLOCK = re.compile(r"<!-- results:(?:[\w-]+:)?begin -->.*?<!-- results:(?:[\w-]+:)?end -->", re.DOTALL)
 _FENCE = re.compile(r"^```[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
