@@ -12,7 +12,8 @@ from common.results.readme import generated
 
 ROOT = Path(__file__).resolve().parents[2]
 # Not those of outputs/, which libraries write beside a checkpoint.
-READMES = [p for p in sorted(ROOT.glob("**/README.md")) if not p.relative_to(ROOT).parts[0].startswith((".", "outputs"))]
+_NOT_OURS = (".", "outputs")
+READMES = [p for p in sorted(ROOT.glob("**/README.md")) if not p.relative_to(ROOT).parts[0].startswith(_NOT_OURS)]
 DOCUMENTS = [*READMES, *(notebook.path for notebook in study.find())]
 _BLOCK = re.compile(r"<!-- results:(?:[\w-]+:)?begin -->.*?<!-- results:(?:[\w-]+:)?end -->", re.DOTALL)
 _FENCE = re.compile(r"^```[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
