@@ -34,8 +34,9 @@ check: setup  ## ruff, formatting, and the static tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/python -m pytest -q tests/static
 
-bench: setup  ## measure the scorer against the published recipe (minutes, on a quiet machine) and write results/bench
+bench: setup  ## measure scoring and training against the published recipe (minutes, on a quiet machine), write results/bench
 	@$(BIN)/python -m bench.scoring
+	@$(BIN)/python -m bench.training
 	@$(BIN)/python -m common.results readme
 
 clean:  ## remove outputs/ (checkpoints too), smoke results and caches; .venv stays

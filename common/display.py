@@ -118,6 +118,33 @@ def plot_shares(table: pandas.DataFrame, columns: Sequence[str], *, xlabel: str)
     plt.close(figure)
 
 
+def trial_table(trials: pandas.DataFrame, stage: int) -> pandas.DataFrame:
+    """The trials of one stage of a search, the best first; a value that all of them share is left out."""
+    shown = trials[trials["stage"] == stage].sort_values(["loss", "trial"]).set_index("trial")
+    kept = ("train_rows", "valid_rows", "loss")
+    same = [name for name in shown if name not in kept and len(shown) > 1 and shown[name].astype(str).nunique() == 1]
+    shown = shown.drop(columns=[*same, *(name for name in ("stage", "seconds") if name in shown and name not in same)])
+    return shown.assign(loss=shown["loss"].round(4))
+
+
+def plot_trials(trials: pandas.DataFrame) -> None:
+    """Validation loss of every trial of a search, by stage and by learning rate; promoted trials are filled."""
+    figure, panels = plt.subplots(1, 2, figsize=(8, 3), layout="constrained", sharey=True)
+    for stage, found in trials.groupby("stage"):
+        for axes, place in zip(panels, (found["stage"], found["learning_rate"]), strict=True):
+            faces = [f"C{stage - 1}" if promoted else "none" for promoted in found["promoted"]]
+            axes.scatter(place, found["loss"], facecolors=faces, edgecolors=f"C{stage - 1}", label=f"stage {stage}")
+    stages = sorted(trials["stage"].unique())
+    panels[0].set(xticks=stages, xlim=(stages[0] - 0.5, stages[-1] + 0.5), xlabel="stage (filled: promoted)")
+    panels[0].set_ylabel("validation loss, nats")
+    panels[1].set(xscale="log", xlabel="learning rate")
+    panels[1].legend(frameon=False)
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+    plt.show()
+    plt.close(figure)
+
+
 def plot_curve(curve: pandas.DataFrame) -> None:
     """Training and validation loss by step; the loss is a mean over completion tokens, in nats."""
     figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")

@@ -73,6 +73,19 @@ def evaluate(
     return Report(rows, sum(batch["seconds"] for batch in batches), sum(a["new_tokens"] for a in answers))
 
 
+def mean_score(loaded: LoadedModel, examples: Sequence[Example], *, max_new_tokens: int, databases: int = 0) -> float:
+    """Mean score of greedy answers to a few examples, in one batch: what a training looks at on its way.
+
+    Rows that cannot be scored are left out; 0.0 where none can.
+    """
+    prompts = [prompt_ids(example, loaded.tokenizer) for example in examples]
+    answers = complete(loaded, prompts, max_new_tokens=max_new_tokens)
+    with Scorer(workers=1, databases=databases) as scorer:
+        verdicts = scorer.score_batch([(e, a.text) for e, a in zip(examples, answers, strict=True)])
+    scores = [verdict.score for verdict in verdicts if verdict.match is not None]
+    return sum(scores) / len(scores) if scores else 0.0
+
+
 def report_unscorable(examples: Sequence[Example]) -> None:
     """Print in one line which references cannot be scored, if any. Raises UserError where that is all of them."""
     with Scorer(workers=os.cpu_count() or 1) as scorer:

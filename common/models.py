@@ -124,9 +124,14 @@ def parameter_counts(model: PreTrainedModel) -> tuple[int, int]:
     return sum(n for trainable, n in counts if trainable), sum(n for _, n in counts)
 
 
-def adapter_digest(folder: Path) -> str:
-    """First 16 hex digits of the SHA-256 of the adapter's weights: names the weights an evaluation used."""
-    return hashlib.sha256((folder / "adapter_model.safetensors").read_bytes()).hexdigest()[:16]
+def weights_digest(folder: Path) -> str:
+    """First 16 hex digits of the SHA-256 of the saved weights: names what an evaluation used."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:16]
 
 
 def _made_once(name: str, make) -> Path:

@@ -24,13 +24,14 @@ import pandas
 from common import results
 from common.data import Example, digest_of, ids_hash, revision
 from common.evaluation import Report
-from common.models import LoadedModel, adapter_digest, parameter_counts
+from common.models import LoadedModel, parameter_counts, weights_digest
 from common.profiles import Profile, resolve
 from common.prompts import messages
 from common.scoring.scorer import EVALUATION_SEED, GENERATORS
 from common.settings import ROOT, UserError, outputs, writable
 from common.statistics import metrics, outcomes, slices
-from common.training import Trained
+from common.sweeps.found import Found
+from common.training.sft import Trained
 
 PACKAGES = ("torch", "transformers", "peft", "trl", "bitsandbytes", "datasets", "accelerate", "rapidfuzz", "numpy")
 
@@ -58,6 +59,7 @@ class Run:
         *,
         method: str = "",
         trained: Trained | None = None,
+        found: Found | None = None,
         adapter: str = "",
         recipe: object = None,
         split: str = "test",
@@ -97,21 +99,23 @@ class Run:
                 "precision": self.profile.precision,
                 "quantisation": loaded.quantisation,
                 "adapter": adapter,
-                "adapter_digest": adapter_digest(trained.adapter) if trained else "",
+                "weights_digest": weights_digest(trained.weights) if trained else "",
                 "trainable_parameters": trainable,
                 "total_parameters": total,
             },
             "scoring": {"databases": self.profile.databases, "generator": GENERATORS[0], "seed": EVALUATION_SEED},
             "decoding": {"max_new_tokens": self.profile.max_new_tokens, "do_sample": False},
             "environment": environment(),
-            "stages": [_stage(trained)] if trained else [],
+            "stages": _stages(found, trained),
             "metrics": metrics(report.rows),
             "slices": slices(report.rows),
             "outcomes": outcomes(report.rows),
-            "cost": _cost(report, trained),
+            "cost": _cost(report, trained, found),
             "curve": f"{method}.curve.csv" if trained else "",
+            "trials": f"{method}.trials.csv" if found else "",
         }
-        path = results.write_record(record, report.rows, trained.curve if trained else None)
+        curve, trials = (trained.curve if trained else None), (found.trials if found else None)
+        path = results.write_record(record, report.rows, curve, trials)
         print(f"record: {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")
         return path
 
@@ -161,9 +165,10 @@ def start_run(
 @cache
 def code_digest() -> str:
     """Digest of the code that answers depend on: what an earlier sitting kept is used only by the same code."""
-    names = ("profiles", "data", "prompts", "models", "generation", "training", "evaluation")
+    names = ("profiles", "data", "prompts", "models", "generation", "evaluation")
     package = ROOT / "common"
-    return digest_of([*(package / f"{name}.py" for name in names), *package.glob("synthetic/**/*.[pt]*")])
+    folders = (*package.glob("synthetic/**/*.[pt]*"), *package.glob("training/*.py"))
+    return digest_of([*(package / f"{name}.py" for name in names), *folders])
 
 
 def prompt_hash(examples: Sequence[Example]) -> str:
@@ -188,31 +193,38 @@ def _device_name() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
 
 
-def cost_table(report: Report, trained: Trained | None = None) -> pandas.DataFrame:
+def cost_table(report: Report, trained: Trained | None = None, found: Found | None = None) -> pandas.DataFrame:
     """What the run cost on this machine; compare only within one machine."""
-    cost = {key: f"{value:,.1f}" for key, value in _cost(report, trained).items() if value}
+    cost = {key: f"{value:,.1f}" for key, value in _cost(report, trained, found).items() if value}
     return pandas.DataFrame({"value": cost})
 
 
-def _stage(trained: Trained) -> dict:
-    losses = trained.curve["eval_loss"].dropna() if "eval_loss" in trained.curve else []
-    best = {"eval_loss": float(losses.iloc[-1])} if len(losses) else {}
-    return {
+def _stages(found: Found | None, trained: Trained | None) -> list[dict]:
+    """The search's stages, and the training as the last one (the third also where nothing was searched)."""
+    if not trained:
+        return []
+    last = {
         "stage": 3,
         "train_rows": trained.train_rows,
         "valid_rows": trained.valid_rows,
+        "dropped_rows": trained.dropped_rows,
         "trials": 1,
-        "best": best,
+        "tokens": trained.tokens,
+        "best": {"loss": trained.eval_loss, "score": trained.eval_score, "step": trained.step},
     }
+    return [*(found.stages if found else []), last]
 
 
-def _cost(report: Report, trained: Trained | None) -> dict:
+def _cost(report: Report, trained: Trained | None, found: Found | None = None) -> dict:
     cost = {"train_seconds": 0.0, "train_rows_per_second": 0.0, "train_tokens_per_second": 0.0, "peak_memory_bytes": 0}
+    if found:
+        cost |= {"search_seconds": float(found.trials["seconds"].sum()), "search_tokens": int(found.trials["tokens"].sum())}
     if trained:
         cost |= {
             "train_seconds": trained.seconds,
             "train_rows_per_second": trained.rows / trained.seconds,
             "train_tokens_per_second": trained.tokens / trained.seconds,
+            "validation_seconds": trained.evaluation_seconds,
             "peak_memory_bytes": trained.peak_memory_bytes,
         }
     return cost | {
@@ -228,7 +240,8 @@ def _quiet() -> None:
     import transformers
 
     warnings.filterwarnings("ignore")
-    logging.getLogger("torch.distributed").setLevel(logging.ERROR)
+    for name in ("torch.distributed", "bitsandbytes"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()

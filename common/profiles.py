@@ -13,10 +13,14 @@ TINY_MODEL = "tiny-random-qwen3"
 
 @dataclass(frozen=True)
 class Stage:
-    """Rows of one stage of the search; stages are the first rows of the one split, so they are nested."""
+    """Rows of one stage of the search; stages are the first rows of the one split, so they are nested.
+
+    `trials` candidates are trained in it: in the first stage they are drawn, in a later one they are the best before.
+    """
 
     train_rows: int
     valid_rows: int
+    trials: int
 
 
 @dataclass(frozen=True)
@@ -33,20 +37,21 @@ class Profile:
     per_device_train_batch_size: int
     eval_batch_size: int
     max_length: int
+    score_rows: int  # validation rows answered and scored at each evaluation of the last stage
     databases: int = 4  # generated ones that a match must hold on too
 
 
-_SMOKE = (Stage(16, 8), Stage(24, 8), Stage(32, 16))
-_CPU = (Stage(48, 32), Stage(96, 48), Stage(384, 64))
-_PUBLISHED = (Stage(4096, 1024), Stage(8192, 2048), Stage(97_500, 2_500))
+_SMOKE = (Stage(16, 8, 3), Stage(24, 8, 2), Stage(32, 16, 1))
+_CPU = (Stage(48, 32, 6), Stage(96, 48, 3), Stage(384, 64, 1))
+_PUBLISHED = (Stage(4096, 1024, 16), Stage(8192, 2048, 4), Stage(97_500, 2_500, 1))
 
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("smoke", TINY_MODEL, "embedded", _SMOKE, 16, 24, "float32", 4, 16, 768),
-        Profile("cpu", EMBEDDED_MODEL, "embedded", _CPU, 160, 96, "float32", 4, 32, 512),
-        Profile("t4", "Qwen/Qwen3-0.6B", "gretel", _PUBLISHED, 5851, 512, "float16", 2, 32, 1024),
-        Profile("h100", "Qwen/Qwen3-0.6B", "gretel", _PUBLISHED, 5851, 512, "bfloat16", 16, 128, 1024),
+        Profile("smoke", TINY_MODEL, "embedded", _SMOKE, 16, 24, "float32", 4, 16, 768, 4),
+        Profile("cpu", EMBEDDED_MODEL, "embedded", _CPU, 160, 96, "float32", 2, 32, 512, 16),
+        Profile("t4", "Qwen/Qwen3-0.6B", "gretel", _PUBLISHED, 5851, 512, "float16", 2, 32, 1024, 128),
+        Profile("h100", "Qwen/Qwen3-0.6B", "gretel", _PUBLISHED, 5851, 512, "bfloat16", 16, 128, 1024, 128),
     )
 }
 

@@ -1,158 +1,41 @@
 """`python -m common.study list | run | publish`: the notebooks as one study, by papermill, in dependency order.
 
-The notebooks say themselves what they are: `start_run(RUN_NAME, needs=(...))` and `run.save(..., method="...")` are
-read from their code, nothing is listed here. Executed copies go to outputs/notebooks/<profile>/; `publish` puts their
-outputs into the repository's notebooks. What a run computes, keeps and resumes is the notebook's own affair.
+The notebooks say themselves what they make and need, see `common.notebooks`. Executed copies go to
+outputs/notebooks/<profile>/; `publish` puts their outputs into the repository's notebooks. What a run computes, keeps
+and resumes is the notebook's own affair.
 """
 
 import argparse
-import ast
-import graphlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import nbformat
 
+from common.notebooks import (
+    Notebook,
+    check_known,
+    defaults,
+    find,
+    in_order,
+    load,
+    parameters_for,
+    read,
+    shown,
+)
 from common.profiles import resolve
 from common.results import folder, read_records, readme, save_comparison
 from common.results.comparison import plain
 from common.results.ledger import replace_text
-from common.settings import ROOT, UserError, outputs, run_cli, writable, writing
+from common.settings import UserError, outputs, run_cli, writable, writing
 
 # What is stripped before a commit; the static tests verify with the same words.
 NBSTRIPOUT = ("--keep-output", "--keep-count", "--keep-id", "--extra-keys")
 NBSTRIPOUT += ("metadata.papermill metadata.language_info cell.metadata.papermill",)
-_NOT_OURS = ("outputs", "tests")
-
-
-@dataclass(frozen=True)
-class Notebook:
-    """A notebook as its code describes it: the records it makes (its RUN_NAME first) and those it needs."""
-
-    path: Path
-    makes: tuple[str, ...]
-    needs: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        return _shown(self.path)
-
-
-def find() -> list[Notebook]:
-    """Every notebook of the repository, each after those that make what it needs."""
-    paths = [path.relative_to(ROOT) for path in sorted(ROOT.glob("*/**/*.ipynb"))]
-    ours = [p for p in paths if p.parts[0] not in _NOT_OURS and not any(part.startswith(".") for part in p.parts)]
-    return in_order([read(ROOT / path) for path in ours])
-
-
-def read(path: Path) -> Notebook:
-    """What a notebook makes and needs. Raises UserError where the file or its code cannot be read."""
-    names = {name: value for name, value in defaults(path).items() if isinstance(value, str)}
-    makes, needs = [names["RUN_NAME"]] if names.get("RUN_NAME") else [], []
-    for cell in _load(path).cells:
-        if cell.cell_type != "code":
-            continue
-        try:
-            nodes = list(ast.walk(ast.parse(cell.source)))
-        except SyntaxError as error:
-            raise UserError(f"{path}: a cell is no plain Python ({error.msg}); notebooks use no magics") from None
-        for node in nodes:
-            if isinstance(node, ast.Assign) and len(texts := _texts(node.value, names)) == 1:
-                names |= {target.id: texts[0] for target in node.targets if isinstance(target, ast.Name)}
-        for call in (node for node in nodes if isinstance(node, ast.Call)):
-            called = getattr(call.func, "id", getattr(call.func, "attr", ""))
-            for keyword in call.keywords:
-                if (called, keyword.arg) == ("start_run", "needs"):
-                    needs += _texts(keyword.value, names)
-                elif (called, keyword.arg) == ("save", "method"):
-                    makes += _texts(keyword.value, names)
-    return Notebook(path.resolve(), tuple(dict.fromkeys(makes)), tuple(dict.fromkeys(needs)))
-
-
-def _texts(node: ast.expr, names: Mapping[str, str]) -> list[str]:
-    """The texts of a literal, a known name, an f-string, a tuple or a list; what is computed otherwise is not seen."""
-    match node:
-        case ast.Constant(value=str(text)):
-            return [text]
-        case ast.Name(id=name):
-            return [names[name]] if name in names else []
-        case ast.JoinedStr(values=parts):
-            texts = [_texts(part.value if isinstance(part, ast.FormattedValue) else part, names) for part in parts]
-            return ["".join(text for (text,) in texts)] if all(len(found) == 1 for found in texts) else []
-        case ast.Tuple(elts=items) | ast.List(elts=items):
-            return [text for item in items for text in _texts(item, names)]
-    return []
-
-
-def in_order(notebooks: Sequence[Notebook]) -> list[Notebook]:
-    """The notebooks, each after those among them that make what it needs. Raises UserError for a circle."""
-    maker = {name: notebook for notebook in notebooks for name in notebook.makes}
-    graph = {n.path: [maker[need].path for need in n.needs if need in maker] for n in notebooks}
-    try:
-        order = list(graphlib.TopologicalSorter(graph).static_order())
-    except graphlib.CycleError as error:
-        circle = ", ".join(dict.fromkeys(path.name for path in error.args[1]))
-        raise UserError(f"these notebooks need each other's results: {circle}; take one `needs` out") from None
-    return sorted(notebooks, key=lambda n: order.index(n.path))
-
-
-def defaults(path: Path) -> dict[str, object]:
-    """A notebook's parameters with their default values, as papermill sees them."""
-    import papermill
-
-    _load(path)
-    found = papermill.inspect_notebook(str(path))
-    return {name: ast.literal_eval(facts["default"]) for name, facts in found.items()}
-
-
-def _load(path: Path) -> nbformat.NotebookNode:
-    try:
-        return nbformat.read(path, as_version=4)
-    except FileNotFoundError:
-        raise UserError(f"there is no notebook {path}; `python -m common.study list` names them all") from None
-    except Exception as error:  # nbformat has a dozen kinds
-        raise UserError(f"{path} is no notebook ({type(error).__name__})") from None
-
-
-def parameters_for(path: Path, given: Mapping[str, str]) -> dict[str, object]:
-    """What has to be injected: the given texts in their parameters' types, without those that equal the default.
-
-    A PROFILE that stands for the same profile as the default does is left out too, so that the executed notebook can
-    be committed as it is. Raises UserError for an unknown name or a value of another type.
-    """
-    known = defaults(path)
-    check_known(given, [path])
-    values = {name: _typed(name, text, known[name]) for name, text in given.items()}
-    if "PROFILE" in values and resolve(str(values["PROFILE"])) == resolve(str(known["PROFILE"])):
-        del values["PROFILE"]
-    return {name: value for name, value in values.items() if value != known[name]}
-
-
-def check_known(given: Iterable[str], paths: Iterable[Path]) -> None:
-    """Raises UserError for a name that is a parameter of none of the notebooks; papermill itself would only warn."""
-    known = list(dict.fromkeys(name for path in paths for name in defaults(path)))
-    if unknown := [name for name in given if name not in known]:
-        raise UserError(f"there is no parameter {', '.join(unknown)}; choose from {', '.join(known)}")
-
-
-def _typed(name: str, text: str, default: object) -> object:
-    if isinstance(default, str):
-        return text
-    try:
-        value = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
-    except (ValueError, SyntaxError):
-        value = text
-    if isinstance(default, float) and type(value) is int:
-        value = float(value)
-    if default is not None and type(value) is not type(default):
-        raise UserError(f"{name} wants a value like {default!r}, not '{text}'")
-    return value
 
 
 def execute(notebook: Notebook, profile: str, given: Mapping[str, str] | None = None) -> Path:
@@ -192,7 +75,7 @@ def execute(notebook: Notebook, profile: str, given: Mapping[str, str] | None = 
             f"{notebook.name}: the kernel died, most often for want of memory; close other programs or take a smaller "
             "batch, then run again: it goes on where it was"
         ) from None
-    executed = _load(target)
+    executed = load(target)
     for cell in executed.cells:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
@@ -210,6 +93,8 @@ def _set_environment() -> None:
     os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
     os.environ["JUPYTER_PATH"] = str(Path(sys.prefix) / "share" / "jupyter")  # always searched first
     os.environ |= {"TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0"}
+    # Threads that wait give their core away: where something else runs, spinning slows a training tenfold.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TQDM_MININTERVAL", "1" if sys.stderr.isatty() else "20")
 
 
@@ -232,9 +117,9 @@ def run(notebooks: Sequence[Notebook], profile: str, given: Mapping[str, str]) -
         begun = time.monotonic()
         execute(notebook, profile, own[number - 1])
         print(f"[{number}/{len(notebooks)}] {notebook.name} done in {_minutes(time.monotonic() - begun)}", flush=True)
-    where = f"records: {_shown(folder(profile))} · executed notebooks: {_shown(outputs() / 'notebooks' / profile)}"
+    where = f"records: {shown(folder(profile))} · executed notebooks: {shown(outputs() / 'notebooks' / profile)}"
     try:
-        where += f" · figure: {_shown(save_comparison(profile)[1])}"
+        where += f" · figure: {shown(save_comparison(profile)[1])}"
         print(f"\n{plain(profile)}\n")
         readme.follow(profile)
     except UserError as error:  # what was run is recorded all the same
@@ -244,11 +129,6 @@ def run(notebooks: Sequence[Notebook], profile: str, given: Mapping[str, str]) -
 
 def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.1f} min"
-
-
-def _shown(path: Path) -> str:
-    path = path.resolve()
-    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)
 
 
 def publish(notebooks: Sequence[Notebook], profile: str) -> None:
@@ -261,14 +141,14 @@ def publish(notebooks: Sequence[Notebook], profile: str) -> None:
     for path, content in merged.items():
         replace_text(path, nbformat.writes(content) + "\n")
         subprocess.run([sys.executable, "-m", "nbstripout", *NBSTRIPOUT, str(path)], check=True)
-        print(f"published {_shown(path)}")
+        print(f"published {shown(path)}")
 
 
 def _merged(notebook: Notebook, profile: str) -> nbformat.NotebookNode:
     copy = executed_path(notebook, profile)
     if not copy.exists():
         raise UserError(f"{notebook.name} was not run at profile {profile}; `python -m common.study run` does it")
-    source, executed = _load(notebook.path), _load(copy)
+    source, executed = load(notebook.path), load(copy)
     cells, done = ([cell for cell in n.cells if cell.cell_type == "code"] for n in (source, executed))
     if any("injected-parameters" in cell.metadata.get("tags", []) for cell in done):
         raise UserError(f"{notebook.name} was run with other parameters than its own; run it without -p, then publish")

@@ -1,8 +1,8 @@
 """Records and predictions on disk, and the digests that tie them to the code that made them.
 
-Layout: `results/<profile>/<method>.json`, `.predictions.jsonl`, `.curve.csv`. A record is written last and by a rename,
-so where there is one, its predictions are there too. Folders of other names (`results/bench`) and folders within a
-profile's (`results/<profile>/audit`) hold other things and are not read here.
+Layout: `results/<profile>/<method>.json`, `.predictions.jsonl`, `.curve.csv`, `.trials.csv`. A record is written last
+and by a rename, so where there is one, its predictions are there too. Folders of other names (`results/bench`) and
+folders within a profile's (`results/<profile>/audit`) hold other things and are not read here.
 """
 
 import hashlib
@@ -44,8 +44,14 @@ def folder(profile: str) -> Path:
     return results() / profile
 
 
-def write_record(record: dict, rows: Iterable[dict], curve: "pandas.DataFrame | None" = None) -> Path:
-    """Write a run's predictions rows, its curve where there is one, and last its record; returns the record's path.
+def write_record(
+    record: dict,
+    rows: Iterable[dict],
+    curve: "pandas.DataFrame | None" = None,
+    trials: "pandas.DataFrame | None" = None,
+) -> Path:
+    """Write a run's predictions rows, its curve and its search's trials where there are any, and last its record;
+    returns the record's path.
 
     Raises UserError for a method name that is no file name and for a disk that refuses, KeyError for a record that
     lacks a key, ValueError for a number that JSON does not know (nan, infinity).
@@ -62,8 +68,9 @@ def write_record(record: dict, rows: Iterable[dict], curve: "pandas.DataFrame | 
     with writing(path):
         if lines:
             replace_text(place / f"{method}.predictions.jsonl", "\n".join(lines) + "\n")
-        if curve is not None:
-            replace_text(place / f"{method}.curve.csv", curve.to_csv(index=False, float_format="%.6g"))
+        for name, table in (("curve", curve), ("trials", trials)):
+            if table is not None:
+                replace_text(place / f"{method}.{name}.csv", table.to_csv(index=False, float_format="%.6g"))
         replace_text(path, text + "\n")
     return path
 

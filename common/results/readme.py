@@ -18,6 +18,7 @@ SCRATCH = "smoke"  # its records come from random weights and are never shown
 # Blocks that are no profile's runs: a name, and what gives its Markdown from committed files alone.
 BLOCKS: dict[str, Callable[[], str]] = {
     "bench-scoring": partial(benches.markdown, "scoring"),
+    "bench-training": partial(benches.markdown, "training"),
     "audit": audits.markdown,
 }
 

@@ -7,6 +7,7 @@ import nbformat
 import pytest
 
 from common import results, study
+from common.profiles import PROFILES
 from common.results import audits
 from common.settings import UserError
 
@@ -24,7 +25,7 @@ def own_folders(tmp_path_factory):
 
 
 def test_notebooks_are_found():
-    wanted = {"baseline/baseline.ipynb", "baseline/data_audit.ipynb", "examples/train_lora.ipynb"}
+    wanted = {"baseline/baseline.ipynb", "baseline/data_audit.ipynb", "examples/train_lora.ipynb", "sft/lora.ipynb"}
     assert wanted <= {notebook.name for notebook in NOTEBOOKS}
 
 
@@ -62,6 +63,11 @@ def test_executes_at_smoke(notebook):
         assert (record["status"], record["notebook"], record["data"]["n"]) == ("complete", notebook.name, 16)
         assert len(results.read_predictions("smoke", method)) == 16
         assert record["metrics"]["scorable"]["value"] == 1.0
+        if record["stages"]:
+            planned = PROFILES["smoke"].stages[-len(record["stages"]) :]
+            assert [(stage["train_rows"], stage["trials"]) for stage in record["stages"]] == [
+                (plan.train_rows, plan.trials) for plan in planned
+            ]
 
 
 def test_a_second_execution_goes_on_from_what_is_there():

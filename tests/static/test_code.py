@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = [
     *("settings", "profiles", "synthetic", "data", "prompts", "sandbox", "scoring", "statistics", "metric", "certify"),
     *("rewards", "preferences", "models", "generation", "evaluation", "training", "sweeps", "results", "display"),
-    *("notebook", "study"),
+    *("notebook", "notebooks", "study"),
 ]
 MODULES = sorted(ROOT.glob("common/**/*.py"))
 MOST_LINES = 320

@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas
 import pytest
 
 from common import results
@@ -53,8 +54,8 @@ def test_record(path):
         f"{notebook.name} was changed; run it"
     )
     assert record["code"]["scorer_digest"] == results.scorer_digest(), "python -m common.results rescore"
-    if record["curve"]:
-        assert (path.parent / record["curve"]).is_file()
+    for name in ("curve", "trials"):
+        assert not record.get(name) or (path.parent / record[name]).is_file()
 
     rows = results.read_predictions(record["profile"], record["method"])
     assert len(rows) == record["data"]["n"]
@@ -64,6 +65,26 @@ def test_record(path):
             key: value if value is None else pytest.approx(value, rel=1e-5) for key, value in flat(made(rows)).items()
         }
         assert flat(record[name]) == wanted, name
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_stages_had_the_rows_and_trials_of_their_profile(path):
+    """The published second stage was trained on the first one's rows."""
+    record = json.loads(path.read_text())
+    if not record.get("trials"):
+        return
+    planned = PROFILES[record["profile"]].stages
+    assert [stage["stage"] for stage in record["stages"]] == list(range(1, len(planned) + 1))
+    trials = pandas.read_csv(path.parent / record["trials"])
+    for found, plan in zip(record["stages"], planned, strict=True):
+        dropped = found.get("dropped_rows", 0)
+        assert (found["train_rows"] + dropped, found["trials"]) == (plan.train_rows, plan.trials)
+        assert found["valid_rows"] == plan.valid_rows
+    for stage, plan in zip((1, 2), planned, strict=False):
+        lines = trials[trials["stage"] == stage]
+        assert (lines["train_rows"] == plan.train_rows).all() and len(lines) == plan.trials
+        assert record["stages"][stage - 1]["best"]["loss"] == pytest.approx(lines["loss"].min(), rel=1e-5)
+        assert lines["promoted"].sum() == (planned[stage].trials)
 
 
 @pytest.mark.parametrize("profile", SHOWN)

@@ -265,10 +265,10 @@ def test_another_process_may_be_faster(tmp_path, monkeypatch):
     assert [path.name for path in folder.parent.iterdir()] == ["name"]
 
 
-def test_adapter_digest_names_the_weights(tmp_path):
+def test_weights_digest_names_the_weights(tmp_path):
     weights = tmp_path / "adapter_model.safetensors"
     weights.write_bytes(b"weights")
-    assert models.adapter_digest(tmp_path) == hashlib.sha256(b"weights").hexdigest()[:16]
+    assert models.weights_digest(tmp_path) == hashlib.sha256(b"weights").hexdigest()[:16]
 
 
 # The embedded model

@@ -1,194 +1,262 @@
-"""LoRA training on the tiny model: what moves, what does not, and that stopping changes nothing."""
+"""Every method on the tiny model: what moves and what does not, and losses and gradients worked out by hand."""
 
 import math
-import shutil
 from dataclasses import replace
 
+import pandas
 import pytest
 import torch
-from safetensors.torch import load_file
+from trl import SFTTrainer
 
-from common import training
-from common.data import load_examples
-from common.models import load_model
-from common.profiles import TINY_MODEL
+from common.models import parameter_counts
 from common.prompts import prompt_ids, render
-from common.settings import UserError
-from common.training import Recipe, completion_losses, row_order, tokenise, train_sft
+from common.training import sft
+from common.training.adapt import adapt
+from common.training.recipe import METHODS
+from common.training.rows import completion_losses, step_plan, tokenise
+from common.training.sft import train_sft
+from common.training.trainer import Clock, CompletionTrainer
 
-RECIPE = Recipe(
-    learning_rate=5e-3,
-    epochs=2,
-    effective_batch_size=8,
-    per_device_train_batch_size=4,
-    lora_rank=4,
-    lora_alpha=8,
-    lora_dropout=0.1,  # so that the state of the random numbers matters for going on
-    save_every=2,
-)
-
-
-@pytest.fixture(scope="module")
-def rows():
-    return load_examples("embedded", "train", limit=32), load_examples("embedded", "validation", limit=8)
+# Embedding (also the output), two layers of attention, MLP and four norms, and the last norm.
+TINY_SIZE = 1024 * 64 + 2 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 128 + 2 * 64 + 2 * 16) + 64
+# Rank 4 beside q, k, v, o, gate, up and down of two layers.
+LORA_SIZE = 2 * 4 * ((64 + 64) + (64 + 32) + (64 + 32) + (64 + 64) + (64 + 128) + (64 + 128) + (128 + 64))
+PROMPT_SIZE = 5 * 64
+ADDED = {"full": 0, "lora": LORA_SIZE, "qlora": LORA_SIZE, "prompt-random": PROMPT_SIZE, "prompt-text": PROMPT_SIZE}
 
 
-@pytest.fixture(scope="module")
-def whole(rows, tmp_path_factory):
-    """One training without a stop."""
-    folder = tmp_path_factory.mktemp("whole")
-    return train_sft(load_model(TINY_MODEL), *rows, RECIPE, folder=folder)
+def prefix_of(weights, saved):
+    """The virtual tokens of a folder, None where there are none."""
+    return saved(weights).get("prompt_embeddings")
 
 
-def test_labels_cover_the_completion_only(rows):
-    loaded = load_model(TINY_MODEL)
-    row = tokenise(rows[0][:1], loaded, max_length=1024)[0]
-    prompt = prompt_ids(rows[0][0], loaded.tokenizer)
-    taught = [token for token in row["labels"] if token != -100]
-    assert row["input_ids"][: len(prompt)] == prompt
-    assert row["labels"][: len(prompt)] == [-100] * len(prompt)
-    assert taught == row["input_ids"][len(prompt) :]
-    assert loaded.tokenizer.decode(taught[:-1]) == rows[0][0].sql
-    assert taught[-1] == loaded.tokenizer.eos_token_id
-    assert render(rows[0][0], loaded.tokenizer).endswith("<think>\n\n</think>\n\n")
+def plan_of(recipe, rows):
+    return step_plan(
+        [len(row["input_ids"]) for row in rows],
+        epochs=recipe.epochs,
+        effective_batch_size=recipe.effective_batch_size,
+        per_device_train_batch_size=recipe.per_device_train_batch_size,
+        seed=recipe.seed,
+    )
 
 
-def test_rows_too_long_are_left_out_whole(rows):
-    loaded = load_model(TINY_MODEL)
-    lengths = sorted(len(row["input_ids"]) for row in tokenise(rows[0], loaded, max_length=4096))
-    kept = tokenise(rows[0], loaded, max_length=lengths[10])
-    assert sorted(len(row["input_ids"]) for row in kept) == [n for n in lengths if n <= lengths[10]]
+@pytest.fixture
+def unmerged(monkeypatch):
+    """Trainings hand back the model as the trainer left it."""
+    monkeypatch.setattr(sft, "evaluated", lambda model, recipe, dtype: model)
 
 
-def test_row_order_holds_each_row_once_an_epoch_and_wastes_little_padding():
-    lengths = [(37 * i) % 101 + 20 for i in range(203)]
-    order = row_order(lengths, batch_size=4, epochs=3, seed=1)
-    for epoch in range(3):
-        assert sorted(order[epoch * 203 : (epoch + 1) * 203]) == list(range(203))
-    assert order[:203] != order[203:406]
-    assert order == row_order(lengths, batch_size=4, epochs=3, seed=1)
-    assert order != row_order(lengths, batch_size=4, epochs=3, seed=2)
-    first = order[:203]
-    batches = [[lengths[i] for i in first[at : at + 4]] for at in range(0, 203, 4)]
-    padded = sum(len(batch) * max(batch) for batch in batches)
-    assert padded < 1.10 * sum(lengths)  # in random order it is above 1.3
-    widest = [max(batch) for batch in batches]
-    assert widest != sorted(widest)
+# Rows
 
 
-def test_training_moves_the_adapter_and_nothing_else(rows, whole):
-    base = load_model(TINY_MODEL).model.state_dict()
-    adapter = load_file(whole.adapter / "adapter_model.safetensors")
-    up = [tensor for name, tensor in adapter.items() if "lora_B" in name]
-    assert len(up) == 2 * 7  # two layers of seven linear maps
-    assert all(tensor.abs().max() > 1e-4 for tensor in up)  # they start at zero
-    merged = whole.loaded.model.state_dict()
-    moved = {name for name in base if not torch.equal(base[name], merged[name])}
-    assert len(moved) == 14
-    assert all("proj.weight" in name for name in moved)
-    expected = sum(RECIPE.lora_rank * sum(base[name].shape) for name in moved)
-    assert whole.trainable_parameters == expected
-    assert whole.total_parameters == expected + sum(p.numel() for p in load_model(TINY_MODEL).model.parameters())
+def test_labels_cover_the_completion_only(rows, tiny):
+    loaded = tiny()
+    for example in rows[0][:4]:
+        (row,) = tokenise([example], loaded, max_length=1024)
+        prompt = prompt_ids(example, loaded.tokenizer)
+        assert render(example, loaded.tokenizer).endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
+        assert row["input_ids"][: len(prompt)] == prompt
+        assert row["labels"][: len(prompt)] == [-100] * len(prompt)
+        taught = row["labels"][len(prompt) :]
+        assert taught == row["input_ids"][len(prompt) :]
+        assert loaded.tokenizer.decode(taught[:-1]) == example.sql
+        assert taught[-1] == loaded.tokenizer.eos_token_id
 
 
-def test_the_loss_falls_and_is_recorded(rows, whole):
-    losses = whole.curve["loss"].dropna()
-    assert len(losses) == 8  # 32 rows, 2 epochs, 8 rows a step
-    assert all(math.isfinite(loss) for loss in losses)
-    assert losses.iloc[-1] < losses.iloc[0] - 0.1
-    assert len(whole.curve["eval_loss"].dropna()) == 2
-    assert (whole.rows, whole.train_rows, whole.valid_rows, whole.dropped_rows) == (64, 32, 8, 0)
-    assert whole.tokens == 2 * sum(len(r["input_ids"]) for r in tokenise(rows[0], whole.loaded, max_length=4096))
+def test_rows_too_long_are_left_out_whole(rows, tiny, tokens, short, tmp_path):
+    lengths = [len(row["input_ids"]) for row in tokens(rows[0])]
+    limit = sorted(lengths)[10]
+    kept = tokenise(rows[0], tiny(), max_length=limit)
+    assert [len(row["input_ids"]) for row in kept] == [n for n in lengths if n <= limit]
+    one = short.with_values({"max_length": limit, "epochs": 1, "evaluations": 1})
+    run = train_sft(tiny(), *rows, one, folder=tmp_path)
+    assert (run.train_rows, run.dropped_rows, run.rows) == (len(kept), 32 - len(kept), len(kept))
+    assert run.valid_rows == sum(len(row["input_ids"]) <= limit for row in tokens(rows[1])) < 8
 
 
-def test_the_recorded_validation_loss_is_the_mean_over_completion_tokens(rows, whole):
-    """Worked out here from logits, on the merged model, row by row."""
+# What moves
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_trained_moves_and_nothing_else_does(method, rows, tiny, short, tmp_path, unmerged):
+    recipe = short.with_values({"method": method})
+    torch.manual_seed(recipe.seed)
+    before = adapt(tiny(recipe), recipe)
+    start = {name: p.detach().clone() for name, p in before.named_parameters()}
+    run = train_sft(tiny(recipe), *rows, recipe, folder=tmp_path)
+    now = dict(run.loaded.model.named_parameters())
+    assert now.keys() == start.keys()
+    trained = {name for name, p in before.named_parameters() if p.requires_grad}
+    for name, parameter in now.items():
+        moved = (parameter.detach().float() - start[name].float()).abs().max().item()
+        assert moved > 1e-3 if name in trained else torch.equal(parameter, start[name]), name
+    if method == "full":
+        assert trained == now.keys()
+    elif "lora" in method:
+        assert len(trained) == 2 * 2 * 7 and all(".lora_A." in name or ".lora_B." in name for name in trained)
+    else:
+        assert trained == {"prompt_encoder.default.embedding.weight"}
+    assert all(now[name].dtype == torch.float32 for name in trained)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_trainable_parameters_are_counted(method, trained):
+    run = trained(method)
+    assert run.trainable_parameters == (ADDED[method] or TINY_SIZE)
+    assert run.total_parameters == TINY_SIZE + ADDED[method]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_was_saved_is_what_is_handed_over(method, trained, saved):
+    run, files = trained(method), saved(trained(method).weights)
+    assert all(tensor.dtype == torch.float32 for tensor in files.values())
+    now = run.loaded.model.state_dict()
+    if method == "full":
+        assert all(torch.equal(tensor, now[name]) for name, tensor in files.items())
+        assert sum(tensor.numel() for tensor in files.values()) == TINY_SIZE
+    elif method == "qlora":
+        assert len(files) == 28
+        assert all(torch.equal(t, now[n.replace(".weight", ".default.weight")]) for n, t in files.items())
+    elif method == "lora":
+        assert len(files) == 28 and not any("lora" in name for name in now)
+    else:
+        assert torch.equal(files["prompt_embeddings"], run.loaded.model.prompt_encoder["default"].embedding.weight)
+    assert not run.loaded.model.training
+
+
+# Losses
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_loss_falls_and_is_recorded(method, rows, tiny, short, trained, tokens, loss_by_hand):
+    run = trained(method)
+    losses, seen = run.curve["loss"].dropna(), run.curve["eval_loss"].dropna()
+    assert list(run.curve["step"]) == [1, 2, 3, 4, 4, 5, 6, 7, 8, 8]  # 32 rows twice, 8 a step
+    assert len(losses) == 8 and len(seen) == 2
+    assert all(math.isfinite(loss) for loss in (*losses, *seen))
+    untrained = loss_by_hand(tiny().model, tokens(rows[1]))
+    assert untrained - run.eval_loss > {"full": 0.7, "lora": 0.15, "qlora": 0.15}.get(method, 0.01)
+    assert (run.step, run.eval_loss, run.eval_score) == (8, seen.iloc[-1], None)
+    assert (run.rows, run.train_rows, run.valid_rows, run.dropped_rows) == (64, 32, 8, 0)
+    assert run.tokens == 2 * sum(len(row["input_ids"]) for row in tokens(rows[0]))
+    assert run.seconds > 0 and run.evaluation_seconds > 0
+    assert run.peak_memory_bytes > 100 * 2**20
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_validation_loss_is_the_one_worked_out_row_by_row(method, rows, tiny, trained, tokens, saved, loss_by_hand):
+    run = trained(method)
+    prefix = prefix_of(run.weights, saved)
+    model = tiny().model if method.startswith("prompt") else run.loaded.model
+    assert run.eval_loss == pytest.approx(loss_by_hand(model, tokens(rows[1]), prefix), abs=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_first_step_has_the_loss_and_the_gradients_of_its_rows(
+    method, rows, tiny, short, tokens, tmp_path, monkeypatch, loss_by_hand
+):
+    """One mean over the taught tokens of the 8 rows, however they were spread over micro-batches."""
+    found = {}
+
+    def look(self, args, state, control, model=None, **kwargs):
+        if not state.global_step:
+            found.update({name: p.grad.clone() for name, p in model.named_parameters() if p.requires_grad})
+
+    monkeypatch.setattr(Clock, "on_pre_optimizer_step", look, raising=False)
+    recipe = short.with_values({"method": method, "max_grad_norm": 1e9, "epochs": 1, "evaluations": 1})
+    run = train_sft(tiny(recipe), *rows, recipe, folder=tmp_path)
+
+    torch.manual_seed(recipe.seed)
+    model, taught = adapt(tiny(recipe), recipe), tokens(rows[0])
+    first = [taught[i] for batch in plan_of(recipe, taught)[0] for i in batch]
     total = count = 0
-    for row in tokenise(rows[1], whole.loaded, max_length=1024):
-        with torch.inference_mode():
-            logits = whole.loaded.model(torch.tensor([row["input_ids"]])).logits[0, :-1]
-        targets = torch.tensor(row["labels"][1:])
-        losses = torch.nn.functional.cross_entropy(logits, targets, ignore_index=-100, reduction="none")
-        total, count = total + losses.sum().item(), count + (targets != -100).sum().item()
-    assert whole.curve["eval_loss"].dropna().iloc[-1] == pytest.approx(total / count, abs=0.02)
+    for row in first:
+        labels = torch.tensor(row["labels"])[1:]
+        logits = model(input_ids=torch.tensor([row["input_ids"]])).logits[0, -len(row["labels"]) : -1]
+        total = total + torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="sum")
+        count += (labels != -100).sum().item()
+    (total / count).backward()
+    assert run.curve["loss"][0] == pytest.approx((total / count).item(), abs=1e-5)
+    if method in ("full", "lora"):  # an adapter starts as no change
+        assert run.curve["loss"][0] == pytest.approx(loss_by_hand(tiny().model, first), abs=1e-5)
+    expected = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+    assert found.keys() == expected.keys()
+    close = 2e-2 if method == "qlora" else 1e-4  # there the first A's have been rounded to bfloat16
+    for name, gradient in expected.items():
+        assert (found[name] - gradient).norm() <= close * gradient.norm() + 1e-9, name
+    assert sum(gradient.norm() for gradient in expected.values()) > 1e-3
 
 
-def test_the_loss_is_trls_own(rows, tmp_path, monkeypatch):
+def test_the_loss_is_trls_own(rows, tiny, short, tmp_path, monkeypatch):
     """Every loss of a training, beside what TRL computes over all positions of the same batch."""
     pairs = []
-    ours = training._CompletionTrainer.compute_loss
+    ours = CompletionTrainer.compute_loss
 
     def both(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         loss = ours(self, model, dict(inputs), return_outputs, num_items_in_batch)
         with torch.no_grad():
-            theirs = training.SFTTrainer.compute_loss(self, model, dict(inputs), num_items_in_batch=num_items_in_batch)
+            theirs = SFTTrainer.compute_loss(self, model, dict(inputs), num_items_in_batch=num_items_in_batch)
         pairs.append((loss.item(), theirs.item()))
         return loss
 
-    monkeypatch.setattr(training._CompletionTrainer, "compute_loss", both)
-    train_sft(load_model(TINY_MODEL), *rows, replace(RECIPE, lora_dropout=0.0), folder=tmp_path)
-    assert len(pairs) == 16 + 2  # 64 rows by four, and the validation rows in one batch after each epoch
+    monkeypatch.setattr(CompletionTrainer, "compute_loss", both)
+    train_sft(tiny(), *rows, short, folder=tmp_path)
+    assert len(pairs) == 16  # 64 rows in micro-batches of four on average
     assert all(one == pytest.approx(other, abs=1e-5) for one, other in pairs)
+    assert len({round(one, 3) for one, _ in pairs}) > 8
 
 
-@pytest.mark.parametrize("stop_after", [3, 5])
-def test_stopped_and_gone_on_equals_not_stopped(rows, whole, tmp_path, monkeypatch, stop_after):
-    class Stop(training._Clock):
-        def on_step_end(self, args, state, control, **kwargs):
-            super().on_step_end(args, state, control, **kwargs)
-            if state.global_step == stop_after:
-                raise KeyboardInterrupt
+@pytest.mark.parametrize(
+    "values", [{"per_device_train_batch_size": 1}, {"per_device_train_batch_size": 8}, {"packed": True}]
+)
+def test_how_rows_are_batched_changes_no_loss(values, rows, tiny, short, trained, tmp_path):
+    run = train_sft(tiny(), *rows, short.with_values({"method": "full", **values}), folder=tmp_path)
+    pandas.testing.assert_frame_equal(run.curve, trained("full").curve, rtol=0, atol=1e-3)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "_Clock", Stop)
-        with pytest.raises(KeyboardInterrupt):
-            train_sft(load_model(TINY_MODEL), *rows, RECIPE, folder=tmp_path)
-    assert not (tmp_path / "trained.json").exists()
-    kept = max(tmp_path.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    broken = tmp_path / "checkpoint-99"  # as a kill in the middle of saving leaves it
-    shutil.copytree(kept, broken)
-    (broken / "trainer_state.json").write_text('{"log_hist')
 
-    resumed_from = []
-    load = training.SFTTrainer._load_from_checkpoint
+def test_evaluations_change_nothing_in_the_training(rows, tiny, short, trained, saved, tmp_path, monkeypatch):
+    modes = []
     monkeypatch.setattr(
-        training.SFTTrainer,
-        "_load_from_checkpoint",
-        lambda self, checkpoint, *args, **kw: (resumed_from.append(checkpoint), load(self, checkpoint, *args, **kw))[1],
+        Clock, "on_pre_optimizer_step", lambda self, *_, model=None, **kw: modes.append(model.training), raising=False
     )
-    again = train_sft(load_model(TINY_MODEL), *rows, RECIPE, folder=tmp_path)
-    assert resumed_from == [str(kept)]
-    one, other = (load_file(run.adapter / "adapter_model.safetensors") for run in (whole, again))
-    assert all(torch.equal(one[name], other[name]) for name in one)
-    assert again.curve.equals(whole.curve)
+    many = train_sft(tiny(), *rows, short.with_values({"evaluations": 8}), folder=tmp_path)
+    assert modes == [True] * 8
+    one, other = saved(trained("lora").weights), saved(many.weights)
+    assert all(torch.equal(one[name], other[name]) for name in one) and many.step == 8
+    assert list(many.curve["eval_loss"].dropna())[3::4] == list(trained("lora").curve["eval_loss"].dropna())
 
 
-def test_a_finished_training_is_not_repeated(rows, whole, monkeypatch):
-    monkeypatch.setattr(training, "_train", lambda *_: pytest.fail("trained again"))
-    again = train_sft(load_model(TINY_MODEL), *rows, RECIPE, folder=whole.adapter.parent)
-    one, other = whole.loaded.model.state_dict(), again.loaded.model.state_dict()
-    assert all(torch.equal(one[name], other[name]) for name in one)
+def test_dropout_is_on_in_training_and_off_in_evaluation(rows, tiny, short, trained, tokens, loss_by_hand, tmp_path):
+    run = train_sft(tiny(), *rows, short.with_values({"lora_dropout": 0.5}), folder=tmp_path)
+    assert not run.curve["loss"].dropna().equals(trained("lora").curve["loss"].dropna())
+    assert run.eval_loss == pytest.approx(loss_by_hand(run.loaded.model, tokens(rows[1])), abs=1e-5)
 
 
-def test_completion_losses_rank_a_learned_answer_first(rows, whole):
-    table = completion_losses(whole.loaded, rows[0][0], [rows[0][0].sql, "zebra zebra"])
-    assert table["loss"][0] < table["loss"][1]
+def test_the_seed_decides_the_training(rows, tiny, short, trained, saved, tmp_path):
+    again = train_sft(tiny(), *rows, short, folder=tmp_path / "again")
+    other = train_sft(tiny(), *rows, short.with_values({"seed": 7}), folder=tmp_path / "other")
+    first, second, third = (saved(run.weights) for run in (trained("lora"), again, other))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not any(torch.equal(first[name], third[name]) for name in first)
 
 
-def test_mistakes_end_in_one_line(rows, tmp_path):
-    with pytest.raises(UserError, match="also in the training rows"):
-        train_sft(load_model(TINY_MODEL), rows[0], rows[0][3:5], RECIPE, folder=tmp_path)
-    with pytest.raises(UserError, match="give a multiple"):
-        Recipe(effective_batch_size=6, per_device_train_batch_size=4)
-    with pytest.raises(UserError, match="learning rate"):
-        Recipe(learning_rate=0.0)
-    short = Recipe(max_length=10, effective_batch_size=4, per_device_train_batch_size=4)
-    with pytest.raises(UserError, match="max_length"):
-        train_sft(load_model(TINY_MODEL), *rows, short, folder=tmp_path)
+def test_a_finished_training_is_not_repeated(tiny, rows, short, trained, monkeypatch):
+    monkeypatch.setattr(sft, "_train", lambda *_: pytest.fail("trained again"))
+    for method in METHODS:
+        run = trained(method)
+        recipe = short.with_values({"method": method})
+        again = train_sft(tiny(recipe), *rows, recipe, folder=run.weights.parent)
+        one, other = run.loaded.model.state_dict(), again.loaded.model.state_dict()
+        names = [name for name in one if method != "qlora" or "lora" in name]  # its base: test_training_adapters
+        assert names and all(torch.equal(one[name], other[name]) for name in names), method
+        pandas.testing.assert_frame_equal(again.curve, run.curve, check_exact=True)
+        assert replace(again, loaded=run.loaded, curve=run.curve) == run
+        assert parameter_counts(again.loaded.model)[1] == parameter_counts(run.loaded.model)[1]
 
 
-def test_a_loss_that_is_no_number_ends_in_one_line(rows, tmp_path):
-    wild = Recipe(learning_rate=1e30, effective_batch_size=4, per_device_train_batch_size=4, lora_rank=4, lora_alpha=8)
-    with pytest.raises(UserError, match="lower the learning rate"):
-        train_sft(load_model(TINY_MODEL), *rows, wild, folder=tmp_path)
-    assert not (tmp_path / "trained.json").exists()
+def test_completion_losses_rank_a_learned_answer_first(rows, trained, tokens, loss_by_hand):
+    run = trained("full")
+    table = completion_losses(run.loaded, rows[0][0], [rows[0][0].sql, "zebra zebra"])
+    assert list(table["completion"]) == [rows[0][0].sql, "zebra zebra"]
+    assert table["loss"][0] == pytest.approx(loss_by_hand(run.loaded.model, tokens(rows[0][:1])), abs=6e-4)
+    assert table["loss"][0] < table["loss"][1] - 1

@@ -77,7 +77,7 @@ def test_an_unknown_profile_names_those_there_are(name):
     assert str(error.value) == f"unknown profile '{name}'; choose one of auto, smoke, cpu, t4, h100"
 
 
-@pytest.mark.parametrize(("thing", "field"), [(PROFILES["cpu"], "test_rows"), (Stage(1, 1), "train_rows")])
+@pytest.mark.parametrize(("thing", "field"), [(PROFILES["cpu"], "test_rows"), (Stage(1, 1, 1), "train_rows")])
 def test_profiles_are_frozen(thing, field):
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(thing, field, 5)

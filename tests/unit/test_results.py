@@ -94,7 +94,8 @@ def test_written_is_read_back(place):
     rows = predictions("ynny?")
     rows[0]["completion"] = "SELECT 'a\u2028b\nc';"
     made = record("lora", rows, cost={"eval_seconds": 1 / 3})
-    path = results.write_record(made, rows, pandas.DataFrame({"step": [1, 2], "loss": [0.5, 0.25]}))
+    curve, trials = pandas.DataFrame({"step": [1, 2], "loss": [0.5, 0.25]}), pandas.DataFrame({"loss": [float("inf")]})
+    path = results.write_record(made, rows, curve, trials)
     assert path == place / "cpu" / "lora.json"
     read = results.read_record("cpu", "lora")
     assert read["parameters"] == {"learning_rate": 1.23456789e-5}  # exactly
@@ -102,7 +103,9 @@ def test_written_is_read_back(place):
     assert results.read_predictions("cpu", "lora") == rows
     assert (place / "cpu" / "lora.curve.csv").read_text() == "step,loss\n1,0.5\n2,0.25\n"
     assert path.read_text() == json.dumps(read, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    assert sorted(p.name for p in path.parent.iterdir()) == ["lora.curve.csv", "lora.json", "lora.predictions.jsonl"]
+    assert (place / "cpu" / "lora.trials.csv").read_text() == "loss\ninf\n"
+    names = ["lora.curve.csv", "lora.json", "lora.predictions.jsonl", "lora.trials.csv"]
+    assert sorted(p.name for p in path.parent.iterdir()) == names
 
 
 def test_a_record_that_lacks_a_key_or_holds_nan_is_not_written(place):

@@ -1,0 +1,78 @@
+"""The useful arithmetic of a training, and the rate at which this machine multiplies matrices.
+
+Counted as Kaplan et al. 2020 (arXiv:2001.08361, section 2.1) and PaLM (arXiv:2204.02311, appendix B) do: two operations
+a weight and token forward, two for the gradient of the input, two for the gradient of the weight, the last only where
+the weight is trained. What a recipe computes beyond that is not useful: layers computed again, padding, logits that no
+loss over the completion needs. Not counted at all: attention's own products, norms, activations, the optimiser.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+
+LARGE = {"cpu": 2048, "cuda": 8192}  # side of the square product whose rate is the ceiling
+ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Products:
+    """The matrix products of a causal language model: (in, out) of each weight in its layers, and of its output head.
+
+    `rank` is LoRA's on every weight of the layers, 0 where all weights are trained.
+    """
+
+    layers: tuple[tuple[int, int], ...]
+    head: tuple[int, int]
+    rank: int = 0
+
+    def useful_flops(self, *, tokens: int, taught: int) -> int:
+        """Of one pass forward and back over `tokens` tokens (no padding), of which `taught` are predicted.
+
+        Only a predicted token needs the output head.
+        """
+        weights = sum(a * b for a, b in self.layers)
+        adapter = self.rank * sum(a + b for a, b in self.layers)
+        head = self.head[0] * self.head[1]
+        each = 4 if self.rank else 6  # a frozen weight has no gradient of its own
+        return (each * weights + 6 * adapter) * tokens + each * head * taught
+
+
+def products(model: torch.nn.Module, *, rank: int = 0) -> Products:
+    """Of a model without adapter; a quantised weight counts as the weight that it stands for."""
+    head = model.get_output_embeddings()
+    linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear) and module is not head]
+    layers = tuple((module.in_features, module.out_features) for module in linear)
+    return Products(layers, (head.in_features, head.out_features), rank)
+
+
+def rates(
+    shapes: Iterable[tuple[int, int]], *, rows: int, dtype: torch.dtype, device: torch.device
+) -> dict[str, float]:
+    """Operations a second: of a large square product, and of the best of (rows × in) · (in × out) over `shapes`."""
+    side = LARGE[device.type]
+
+    def rate(m: int, k: int, n: int) -> float:
+        left = torch.randn(m, k, dtype=dtype, device=device)
+        right = torch.randn(k, n, dtype=dtype, device=device)
+        return 2 * m * k * n / _fastest(lambda: left @ right, device)
+
+    return {"large": rate(side, side, side), "model": max(rate(rows, k, n) for k, n in sorted(set(shapes)))}
+
+
+def _fastest(action: Callable[[], object], device: torch.device) -> float:
+    """Seconds of the fastest of a few calls: a ceiling is what the machine can do when nothing is in its way."""
+    taken = []
+    for _ in range(ATTEMPTS):
+        start = time.perf_counter()
+        action()
+        wait(device)
+        taken.append(time.perf_counter() - start)
+    return min(taken)
+
+
+def wait(device: torch.device) -> None:
+    """Until everything asked of a GPU is done; a CPU is done when the call returns."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

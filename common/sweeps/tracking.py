@@ -1,0 +1,99 @@
+"""Runs in Weights & Biases: offline without a key, never in the way. Records in results/ do not depend on it.
+
+No system metrics, no code, no git, no machine: what is logged is what the study reports. `wandb sync` sends what was
+written offline.
+"""
+
+import math
+import os
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+from common.settings import key, outputs
+from common.sweeps.sweep import Candidate, Outcome, Sweep
+
+_failed: list[str] = []  # the first failure; after it this process tries no more, since each try may take a time-out
+
+
+def log_trial(sweep: Sweep, candidate: Candidate, values: dict, outcome: Outcome) -> None:
+    """One run a trial, under the same id whenever it is logged: values and stage, the curve by step, the final loss."""
+    log_run(
+        f"{sweep.id}-s{candidate.stage}-{candidate.id.rpartition('-')[2]}",
+        name=candidate.id,
+        group=sweep.id,
+        config=values
+        | {"method": sweep.name, "stage": candidate.stage, "model": sweep.model_id, "data": sweep.data}
+        | {"train_rows": outcome.train_rows, "valid_rows": outcome.valid_rows},
+        curve=outcome.curve,
+        summary={"final_loss": outcome.loss, "tokens": outcome.tokens, "seconds": outcome.seconds},
+    )
+
+
+def log_run(run_id: str, *, name: str, group: str, config: dict, curve: list[dict], summary: dict) -> None:
+    """Log one finished run. A failure of Weights & Biases is one line on stderr, and the end of logging here."""
+    if os.environ.get("WANDB_MODE") == "disabled" or _failed:
+        return
+    try:
+        _log(run_id, name, group, config, curve, summary)
+    except Exception as error:  # the client raises its own, the service's, and the network's
+        _failed.append(type(error).__name__)
+        tqdm.write(  # not into the line of a progress bar
+            f"warning: Weights & Biases could not log {name} ({type(error).__name__}); the search goes on without it, "
+            "set WANDB_MODE=offline to keep runs on disk",
+            file=sys.stderr,
+        )
+
+
+def _log(run_id: str, name: str, group: str, config: dict, curve: list[dict], summary: dict) -> None:
+    import wandb
+
+    secret = key("WANDB_API_KEY")
+    online = bool(secret) and os.environ.get("WANDB_MODE", "online") == "online"
+    settings = wandb.Settings(
+        mode="online" if online else "offline",
+        api_key=secret if online else None,
+        silent=True,
+        console="off",
+        disable_git=True,
+        disable_code=True,
+        save_code=False,
+        host="worker",
+        x_disable_stats=True,
+        x_disable_meta=True,
+        x_disable_machine_info=True,
+        x_save_requirements=False,
+        init_timeout=30,
+        finish_timeout=60,
+    )
+    run = wandb.init(
+        project=key("WANDB_PROJECT") or "text-to-sql",
+        dir=outputs(),  # the client adds wandb/ itself
+        id=run_id,
+        name=name,
+        group=group,
+        config=config,
+        reinit="create_new",  # beside a run that the user has open
+        resume="allow" if online else None,
+        settings=settings,
+    )
+    try:
+        for step, metrics in sorted(_by_step(curve).items()):
+            run.log(metrics, step=step)
+        run.summary.update({name: value for name, value in summary.items() if _is_number(value)})
+    finally:
+        run.finish()
+
+
+def _by_step(curve: list[dict]) -> dict[int, dict[str, float]]:
+    """One entry a step: a training loss and an evaluation of the same step belong together."""
+    steps: dict[int, dict[str, float]] = {}
+    for entry in curve:
+        metrics = {name: value for name, value in entry.items() if name != "step" and _is_number(value)}
+        steps.setdefault(int(entry["step"]), {}).update(metrics)
+    return steps
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

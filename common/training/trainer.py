@@ -1,0 +1,163 @@
+"""TRL's SFT trainer with this study's loss, evaluation and stops.
+
+The loss is a mean over the taught tokens of a whole optimiser step, so it does not depend on how rows are grouped.
+Evaluations and checkpoints come at steps fixed in advance; whether an evaluation is the best so far, and whether it
+ends the training, follows from the log alone, so that a training that goes on decides as one that never stopped.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+from transformers import TrainerCallback
+from trl import SFTTrainer
+
+from common.data import Example
+from common.evaluation import mean_score
+from common.models import LoadedModel
+from common.training.adapt import save_weights
+from common.training.recipe import Recipe
+
+KEYS = {"loss": "eval_loss", "score": "eval_score"}  # select_by → the log's name
+
+
+class CompletionTrainer(SFTTrainer):
+    """SFTTrainer whose items are whole micro-batches and whose evaluation is this study's.
+
+    Logits are computed only at positions that some row of the micro-batch is taught. TRL skips the prompt's too, but on
+    CUDA alone; elsewhere it spends a third of a training step on them.
+    """
+
+    def __init__(self, *, loaded: LoadedModel, recipe: Recipe, answered: Sequence[Example], decoding: dict, **kwargs):
+        super().__init__(processing_class=loaded.tokenizer, **kwargs)
+        self._loaded, self._recipe, self._answered, self._decoding = loaded, recipe, answered, decoding
+        self._virtual_tokens = recipe.virtual_tokens if recipe.method.startswith("prompt") else 0
+        self.evaluation_seconds = 0.0
+        for parameter in self.model.parameters():
+            if parameter.requires_grad:  # TRL casts what is trained beside 4-bit weights to bfloat16
+                parameter.data = parameter.data.float()
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        if return_outputs or inputs["input_ids"].is_cuda:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        total, count = completion_loss(model, inputs, virtual_tokens=self._virtual_tokens)
+        return total / (count if num_items_in_batch is None else num_items_in_batch)
+
+    def evaluate(self, *args, **kwargs) -> dict[str, float]:
+        """Mean loss over all taught validation tokens, and the mean score of the answers to some of the rows."""
+        start = time.perf_counter()
+        model, was_training = self.model, self.model.training
+        model.eval()
+        total = count = 0.0
+        with torch.no_grad():
+            for batch in self.get_eval_dataloader():
+                with self.compute_loss_context_manager():
+                    part, taught = completion_loss(model, self._prepare_inputs(batch), self._virtual_tokens)
+                total, count = total + part.item(), count + taught.item()
+        metrics = {"eval_loss": total / count}
+        if self._answered:
+            with self.compute_loss_context_manager():
+                loaded = LoadedModel(model, self._loaded.tokenizer, self._loaded.id, self._loaded.revision)
+                metrics["eval_score"] = mean_score(loaded, self._answered, **self._decoding)
+        model.train(was_training)
+        self.evaluation_seconds += time.perf_counter() - start
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+def completion_loss(
+    model, inputs: dict[str, torch.Tensor], virtual_tokens: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(sum of the negative log-likelihoods of the taught tokens, their number) of one micro-batch.
+
+    virtual_tokens: how many positions the model puts before every row.
+    """
+    targets = inputs["labels"][:, 1:]
+    taught = (targets != -100).any(dim=0).nonzero().squeeze(1)
+    fields = {name: value for name, value in inputs.items() if name != "labels"}
+    logits = model(**fields, logits_to_keep=taught + virtual_tokens, use_cache=False).logits
+    targets = targets[:, taught].flatten()
+    total = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets, reduction="sum")
+    return total, (targets != -100).sum()
+
+
+def evaluations(history: Sequence[dict], key: str) -> list[tuple[int, float]]:
+    """(step, badness) of the evaluations in a trainer's log: the loss, or the score with its sign turned."""
+    sign = -1 if key == "eval_score" else 1
+    return [(entry["step"], sign * entry[key]) for entry in history if key in entry]
+
+
+def best_step(history: Sequence[dict], key: str) -> int:
+    """The step of the best evaluation, the earliest of equals."""
+    return min(evaluations(history, key), key=lambda found: (found[1], found[0]))[0]
+
+
+class Stops(TrainerCallback):
+    """Evaluates and saves at fixed steps, keeps the best weights in `best`, and ends the training when `patience`
+    evaluations brought none better. The weights of the last step are not kept there: they are in the model."""
+
+    def __init__(self, recipe: Recipe, steps: int, best: Path):
+        self._recipe, self._best, self._last = recipe, best, steps
+        self._evaluate = {-(-steps * i // recipe.evaluations) for i in range(1, recipe.evaluations + 1)}
+        every = recipe.save_every
+        self._save = (set(range(every, steps, every)) if every else set()) | (self._evaluate - {steps})
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_evaluate = state.global_step in self._evaluate
+        control.should_save = state.global_step in self._save
+
+    def on_evaluate(self, args, state, control, model=None, **kwargs):
+        key = KEYS[self._recipe.select_by]
+        found = evaluations(state.log_history, key)
+        best = best_step(state.log_history, key)
+        since = sum(step > best for step, _ in found)
+        if self._recipe.patience and since >= self._recipe.patience:
+            control.should_training_stop = True
+            control.should_save = False  # a checkpoint from here would go on where the training has ended
+        elif best == state.global_step != self._last:
+            save_weights(model, self._best)
+
+
+class Clock(TrainerCallback):
+    """A progress bar on stderr with the time left, and the seconds of training and of evaluation over all sittings,
+    kept at each checkpoint."""
+
+    def __init__(self, folder: Path, steps: int):
+        self._path, self._steps = folder / "seconds.json", steps
+        self.training = self.evaluation = 0.0
+        self.trainer: CompletionTrainer | None = None
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.global_step and self._path.exists():
+            self.training, self.evaluation = json.loads(self._path.read_text())
+        self.trainer.evaluation_seconds = 0.0
+        self._mark = time.perf_counter()
+        self._bar = tqdm(total=self._steps, initial=state.global_step, desc="training", unit="step", file=sys.stderr)
+
+    def _take(self) -> None:
+        """Add what has passed since the last look, evaluation apart."""
+        now, evaluated = time.perf_counter(), self.trainer.evaluation_seconds
+        self.training += now - self._mark - evaluated
+        self.evaluation += evaluated
+        self._mark, self.trainer.evaluation_seconds = now, 0.0
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self._take()
+        self._bar.update()
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if logs and "loss" in logs:
+            self._bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
+
+    def on_save(self, args, state, control, **kwargs):
+        self._take()
+        self._path.write_text(json.dumps([self.training, self.evaluation]))
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self._take()
+        self._bar.close()

@@ -1,0 +1,370 @@
+"""A search by several processes on each kind of storage: killed, stopped and started again, and a real PostgreSQL.
+
+Run as a script, this file is such a process.
+"""
+
+import json
+import math
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import optuna
+import pytest
+
+from common.profiles import Stage
+from common.sweeps import Outcome, Sweep, search, searching
+from common.sweeps import attempts as attempts_module
+from common.sweeps.storage import Storage
+from common.training.recipe import Recipe
+
+SPACE = {"learning_rate": (1e-5, 1e-4, 1e-3), "optimizer": ("adam", "adamw"), "betas": ((0.9, 0.999), (0.95, 0.999))}
+PLAN = Sweep(
+    *("sft-lora", Recipe(), SPACE, (Stage(10, 5, 6), Stage(20, 5, 3), Stage(30, 5, 1)), "model", "float32", "embedded"),
+    seed=1,
+    first={"learning_rate": 1e-3},
+)
+IDS = [f"sft-lora-s1-0{i}" for i in range(6)] + [f"sft-lora-s2-0{i}" for i in range(3)]
+PASSWORD = "p@ss/word:1"
+
+
+# What a process does
+
+
+def objective(log: Path, *, seconds: float = 0.0, at: str = "", meets: int | None = None):
+    """Trains nothing for a while and notes each trial in `log`. In its first trial whose id ends with `at` the process
+    meets its fate: a signal."""
+
+    def train(sweep: Sweep, candidate) -> Outcome:
+        note = {"pid": os.getpid(), "id": candidate.id, "recipe": repr(candidate.recipe)}
+        with log.open("a") as file:
+            file.write(json.dumps(note) + "\n")
+        candidate.folder.mkdir(parents=True, exist_ok=True)
+        time.sleep(seconds)
+        if meets and candidate.id.endswith(at) and not (met := log.with_suffix(".met")).exists():
+            met.touch()
+            os.kill(os.getpid(), meets)
+        recipe, rows = candidate.recipe, candidate.rows
+        loss = abs(math.log10(recipe.learning_rate) + 4) + 0.25 * (recipe.optimizer == "adam") + recipe.betas[0]
+        return Outcome(loss + 1 / candidate.stage, rows.train_rows, rows.valid_rows, 7 * rows.train_rows, 0.5, "base")
+
+    return train
+
+
+def work(log: str, options: str) -> None:
+    """One worker, which begins when `together` of them are there: prints the table that it ends with."""
+    told = json.loads(options)
+    (Path(log).parent / f"ready-{os.getpid()}").touch()
+    while len(list(Path(log).parent.glob("ready-*"))) < told["together"]:
+        time.sleep(0.01)
+    del told["together"]
+    found = search(PLAN, objective=objective(Path(log), **told))
+    print(found.trials.to_json(orient="split", double_precision=15))
+
+
+# Where a worker may be killed: the function, and whether before or after it has done its work.
+DEATHS = [
+    *((attempts_module.Attempts, "claim", "before"), (attempts_module.Attempts, "claim", "after")),
+    (searching, "_check", "before"),
+    *((searching.tracking, "log_trial", "after"), (attempts_module.Attempts, "complete", "before")),
+    (Storage, "call set_trial_user_attr", "after"),
+    *((attempts_module.Attempts, "complete", "after"), (shutil, "rmtree", "after")),
+]
+TRIALS = (0, 3, 7)  # the first, one in the middle of stage 1, one of stage 2
+
+
+def die_in(owner, name: str, when: str, trial: int) -> None:
+    """From now on this process is killed around the call that belongs to the trial with this number."""
+    name, _, method = name.partition(" ")
+    real, calls = getattr(owner, name), [0]
+
+    def fatal(*args, **kwargs):
+        if method and method not in args:
+            return real(*args, **kwargs)
+        calls[0] += 1
+        if calls[0] > trial and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        found = real(*args, **kwargs)
+        if calls[0] > trial:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return found
+
+    setattr(owner, name, fatal)
+
+
+def forked(action) -> int:
+    """The signal that ended a child that did this, 0 for none."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            action()
+            code = 0
+        finally:
+            os._exit(code)
+    status = os.waitpid(pid, 0)[1]
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+
+
+def die_everywhere(folder: str) -> None:
+    """For each death and trial: a search that is killed there, and one that goes on. Prints their tables and logs."""
+    root, results = Path(folder), []
+    for number, (owner, name, when) in enumerate(DEATHS):
+        for trial in TRIALS:
+            place = root / f"{number}-{trial}"
+            place.mkdir()
+            os.environ["TEXT_TO_SQL_OUTPUTS"] = str(place)
+            os.environ["SWEEP_STORAGE"] = f"journal:{place / 'sweeps.journal'}"
+            log = place / "log"
+
+            def killed(owner=owner, name=name, when=when, trial=trial, log=log):
+                die_in(owner, name, when, trial)
+                search(PLAN, objective=objective(log))
+
+            def goes_on(place=place, log=log):
+                table = search(PLAN, objective=objective(log)).trials
+                (place / "table").write_text(table.to_json(orient="split", double_precision=15))
+
+            ended = forked(killed)
+            forked(goes_on)
+            left = [path.name for path in (place / "sweeps").rglob("*-s?-*")] if (place / "sweeps").exists() else []
+            results.append(
+                {
+                    "at": f"{when} {name}, trial {trial}",
+                    "signal": ended,
+                    "table": json.loads((place / "table").read_text()),
+                }
+                | {"log": notes(log), "left": left}
+            )
+    print(json.dumps(results))
+
+
+def notes(log: Path) -> list[dict]:
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+# The tests
+
+
+@contextmanager
+def postgres(folder: Path):
+    """The URL of a server of our own, gone afterwards."""
+    binaries = [*Path("/usr/lib/postgresql").glob("*/bin"), *([p.parent] if (p := which("initdb")) else [])]
+    if not binaries:
+        pytest.skip("no PostgreSQL server is installed (Debian: apt-get install postgresql); its path is not tested")
+    pytest.importorskip("psycopg", reason="psycopg is not installed; the PostgreSQL path is not tested")
+    as_user = []
+    if os.geteuid() == 0:  # the server refuses to run as root
+        try:
+            user = pwd.getpwnam("postgres")
+        except KeyError:
+            pytest.skip("root cannot run PostgreSQL and there is no user postgres; its path is not tested")
+        as_user = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+        os.chown(folder, user.pw_uid, user.pw_gid)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    data, secret = folder / "data", folder / "secret"
+    secret.write_text(PASSWORD)
+    secret.chmod(0o644)
+    initdb = [
+        str(binaries[0] / "initdb"),
+        "-D",
+        str(data),
+        "-U",
+        "sweeper",
+        "--auth=scram-sha-256",
+        f"--pwfile={secret}",
+    ]
+    subprocess.run([*as_user, *initdb, "--no-sync", "-E", "UTF8"], check=True, capture_output=True, cwd="/")
+    options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories= -c fsync=off".split()
+    server = subprocess.Popen(
+        [*as_user, str(binaries[0] / "postgres"), "-D", str(data), *options],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+    )
+    try:
+        for _ in range(100):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        yield f"postgresql://sweeper:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/postgres"
+    finally:
+        server.send_signal(signal.SIGINT)  # fast shutdown: connections are cut
+        server.wait(30)
+
+
+def which(name: str) -> Path | None:
+    return Path(found).resolve() if (found := shutil.which(name)) else None
+
+
+@pytest.fixture(scope="module")
+def server():
+    # Not under pytest's own folder, which only its owner may enter.
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    try:
+        with postgres(folder) as url:
+            yield url
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["sqlite", "journal", "postgresql"])
+def place(request, tmp_path, monkeypatch):
+    """A place of its own and a storage of each kind; short heartbeats."""
+    monkeypatch.setenv("TEXT_TO_SQL_OUTPUTS", str(tmp_path))
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setenv("SWEEP_HEARTBEAT", "0.2")
+    url = {"sqlite": f"sqlite:///{tmp_path / 'a.db'}", "journal": f"journal:{tmp_path / 'a.journal'}"}.get(
+        request.param
+    )
+    if url is None:
+        url = request.getfixturevalue("server")
+        with_own_tables(url)
+    monkeypatch.setenv("SWEEP_STORAGE", url)
+    return tmp_path
+
+
+def with_own_tables(url: str) -> None:
+    """An empty database: each test starts where nobody has made a table."""
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA public CASCADE")
+        connection.execute("CREATE SCHEMA public")
+
+
+def start(log: Path, together: int = 1, **options) -> subprocess.Popen:
+    command = [sys.executable, __file__, "work", str(log), json.dumps(options | {"together": together})]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def table_of(worker: subprocess.Popen) -> dict:
+    out, error = worker.communicate(timeout=60)
+    assert worker.returncode == 0, error[-2000:]
+    return json.loads(out)
+
+
+def states() -> Counter:
+    """How many attempts the storage holds, by what became of them."""
+    store = Storage()
+    study = store.call("get_study_id_from_name", PLAN.id)
+    return Counter(trial.state.name for trial in store.call("get_all_trials", study))
+
+
+def test_workers_share_the_trials_and_take_up_that_of_a_killed_one(place):
+    log = place / "log"
+    # All at once, on a storage that none has seen; one is killed in the middle of its first trial.
+    dies, one, two = (start(log, 3, seconds=0.1, meets=meets) for meets in (signal.SIGKILL, None, None))
+    first, second = table_of(one), table_of(two)
+    dies.communicate()
+    assert dies.returncode == -signal.SIGKILL
+    assert first == second, "all agree on the result"
+    rows = [dict(zip(first["columns"], row, strict=True)) for row in first["data"]]
+    assert [row["trial"] for row in rows] == IDS
+    assert len({json.dumps([row[name] for name in SPACE]) for row in rows[:6]}) == 6, "no two draw the same candidate"
+    assert [row["promoted"] for row in rows].count(True) == 4
+    trained = notes(log)
+    assert {one.pid, two.pid} <= {note["pid"] for note in trained}
+    killed = [note["id"] for note in trained if note["pid"] == dies.pid]
+    assert Counter(note["id"] for note in trained) == Counter(IDS) + Counter(killed), "once, but that one"
+    assert len({note["recipe"] for note in trained if note["id"] in killed}) == len(killed), "and with the same values"
+    assert states()["COMPLETE"] == 9 and states()["RUNNING"] == 0
+    assert not list((place / "sweeps").rglob("*"))
+
+
+def test_a_worker_that_was_stuck_finds_its_trial_taken_and_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("TEXT_TO_SQL_OUTPUTS", str(tmp_path))
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setenv("SWEEP_HEARTBEAT", "0.2")
+    monkeypatch.setenv("SWEEP_STORAGE", f"sqlite:///{tmp_path / 'a.db'}")
+    log = tmp_path / "log"
+    stuck = start(log, at="s1-02", meets=signal.SIGSTOP)
+    while not (tmp_path / "log.met").exists():
+        time.sleep(0.02)
+    other = table_of(start(log))  # it waits six heartbeats for a sign of life of the one that still has its process
+    stuck.send_signal(signal.SIGCONT)
+    assert table_of(stuck) == other and [row[1] for row in other["data"]] == IDS
+    assert Counter(note["id"] for note in notes(log)) == Counter(IDS) + Counter({"sft-lora-s1-02": 1})
+    assert states() == {"COMPLETE": 9, "FAIL": 1}
+
+
+def test_a_search_killed_anywhere_ends_as_one_that_never_was(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setenv("SWEEP_STORAGE", f"journal:{tmp_path / 'whole.journal'}")
+    monkeypatch.setenv("TEXT_TO_SQL_OUTPUTS", str(tmp_path))
+    whole = search(PLAN, objective=objective(tmp_path / "log")).trials.to_json(orient="split", double_precision=15)
+    recipes = {note["id"]: note["recipe"] for note in notes(tmp_path / "log")}
+    # A process of its own forks: a fork of this one would inherit half of the threads of other tests.
+    done = subprocess.run(
+        [sys.executable, __file__, "die", str(tmp_path)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    results = json.loads(done.stdout)
+    assert len(results) == len(DEATHS) * len(TRIALS)
+    for result in results:
+        assert result["signal"] == signal.SIGKILL, result["at"]
+        assert result["table"] == json.loads(whole), result["at"]
+        assert {note["id"]: note["recipe"] for note in result["log"]} == recipes, result["at"]
+        assert len(result["log"]) <= 10, "only the one that was killed may be trained again"
+        assert result["left"] == [], result["at"]
+
+
+def test_a_url_without_a_driver_and_a_wrong_password(server, monkeypatch):
+    from common.settings import UserError
+
+    assert "psycopg" in type(Storage(server)._storage.engine.dialect).__name__.lower()
+    with pytest.raises(UserError, match="postgresql://127.0.0.1:.*password authentication failed") as error:
+        Storage(server.replace(quote(PASSWORD, safe=""), "wr0ng"))
+    assert "wr0ng" not in str(error.value) and "sweeper:" not in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_server_that_stops_in_mid_search_is_one_line_and_nothing_is_lost(tmp_path, monkeypatch):
+    from common.settings import UserError
+    from common.sweeps import storage
+
+    monkeypatch.setenv("TEXT_TO_SQL_OUTPUTS", str(tmp_path))
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setattr(storage, "PATIENCE", 0.5)
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    log = tmp_path / "log"
+    plain = objective(log)
+    try:
+        with postgres(folder) as url, pytest.raises(UserError, match="cannot be used.*goes on where it was") as error:
+            search(PLAN, objective=stopping(plain, folder), storage=url)
+        assert quote(PASSWORD, safe="") not in str(error.value) and PASSWORD not in str(error.value)
+        assert (tmp_path / "sweeps" / PLAN.id / "sft-lora-s1-01").is_dir()
+    finally:
+        shutil.rmtree(folder)
+
+
+def stopping(plain, folder: Path):
+    def train(sweep, candidate):
+        outcome = plain(sweep, candidate)
+        if candidate.id.endswith("s1-01"):
+            pid = int((folder / "data" / "postmaster.pid").read_text().splitlines()[0])
+            os.kill(pid, signal.SIGINT)
+            time.sleep(0.5)
+        return outcome
+
+    return train
+
+
+if __name__ == "__main__":
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    {"work": work, "die": die_everywhere}[sys.argv[1]](*sys.argv[2:])
