@@ -218,7 +218,8 @@ def _stages(found: Found | None, trained: Trained | None) -> list[dict]:
 def _cost(report: Report, trained: Trained | None, found: Found | None = None) -> dict:
     cost = {"train_seconds": 0.0, "train_rows_per_second": 0.0, "train_tokens_per_second": 0.0, "peak_memory_bytes": 0}
     if found:
-        cost |= {"search_seconds": float(found.trials["seconds"].sum()), "search_tokens": int(found.trials["tokens"].sum())}
+        sums = found.trials[["seconds", "tokens"]].sum()
+        cost |= {"search_seconds": float(sums["seconds"]), "search_tokens": int(sums["tokens"])}
     if trained:
         cost |= {
             "train_seconds": trained.seconds,

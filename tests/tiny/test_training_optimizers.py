@@ -106,9 +106,9 @@ def test_the_trainer_takes_the_optimiser_that_was_asked_for(name, seen, rows, ti
 def test_adapters_decay_as_weights_do(seen, rows, tiny, short, tmp_path):
     train_sft(tiny(), rows[0][:2], rows[1], short.with_values({**TEN, "weight_decay": 0.2}), folder=tmp_path)
     _, _, made, names = seen[0]
-    assert {names[id(p)] for group in made.param_groups for p in group["params"] if group["weight_decay"] == 0.2} == set(
-        names.values()
-    )
+    assert {
+        names[id(p)] for group in made.param_groups for p in group["params"] if group["weight_decay"] == 0.2
+    } == set(names.values())
 
 
 def test_decay_draws_weights_to_zero_and_leaves_norms(rows, tiny, short, tmp_path):
@@ -152,7 +152,7 @@ def test_optimisers_of_cuda_are_the_bitsandbytes_ones(name, monkeypatch):
     assert type(made) is getattr(bitsandbytes.optim, kind.__name__)
     assert kind.__name__.lower() == name.replace("_", "")
     assert made.is_paged == name.startswith("paged")
-    assert (made.args.optim_bits if hasattr(made.args, "optim_bits") else 8) == (8 if name.endswith("8bit") else 32)
+    assert made.args.optim_bits == (8 if name.endswith("8bit") else 32)
     group = made.param_groups[0]
     assert (group["lr"], group["betas"], group["eps"], group["weight_decay"]) == (3e-3, (0.8, 0.99), 1e-8, 0.1)
 

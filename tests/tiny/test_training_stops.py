@@ -1,7 +1,5 @@
 """Early stopping and the best checkpoint: evaluations by a script, kept weights compared with those of that step."""
 
-import math
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,8 +45,10 @@ def scripted(monkeypatch):
 
 def trained_tensors(run, saved):
     """Saved tensors under the names that they had in training."""
-    return {name.replace("lora_A", "lora_A.default").replace("lora_B", "lora_B.default"): tensor
-            for name, tensor in saved(run.weights).items()}
+    return {
+        name.replace("lora_A", "lora_A.default").replace("lora_B", "lora_B.default"): tensor
+        for name, tensor in saved(run.weights).items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_the_best_weights_are_kept_and_patience_ends_the_training(
     script = dict(zip((2, 4, 6, 8), losses, strict=True))
     run, weights = scripted(script, rows, tiny(), recipe, tmp_path)
     assert (run.step, run.eval_loss) == (best, script[best])
-    assert max(weights) == last and list(run.curve["loss"].dropna().index) == list(run.curve["loss"].dropna().index)
+    assert max(weights) == last
     assert list(run.curve["eval_loss"].dropna()) == list(losses[: last // 2])
     assert list(run.curve["step"].unique()) == list(range(1, last + 1))
     assert run.rows == 8 * last
@@ -210,8 +210,4 @@ def test_mean_score_by_hand(tiny, monkeypatch):
     texts[1] = "SELECT count(*) FROM t"
     assert mean_score(tiny(), examples, max_new_tokens=7) == pytest.approx(1.0)
     monkeypatch.setattr(evaluation, "complete", lambda *_, **__: [Completion("SELECT 1", 3)])
-    assert mean_score(tiny(), [replace(examples[2])], max_new_tokens=7) == 0.0
-
-
-def test_a_score_of_no_number_cannot_be():
-    assert math.isfinite(best_step([{"step": 2, "eval_score": 0.0}], "eval_score"))
+    assert mean_score(tiny(), examples[2:], max_new_tokens=7) == 0.0

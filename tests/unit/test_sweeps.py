@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import os
+import random
 import subprocess
 import sys
 import time
@@ -239,7 +240,7 @@ def test_the_best_are_those_with_the_lowest_finite_loss_the_earlier_of_equals():
 
 def test_rank_correlation_worked_out_by_hand():
     # Ranks 1 2 3 4 against 2 1 4 3: four differences of 1, so 1 - 6 * 4 / (4 * 15) = 0.6.
-    before, after = slots(0.1, 0.2, 0.3, 0.4, 9.0), slots(5.0, 4.0, 7.0, 6.0)
+    before, after = slots(0.1, 0.2, 0.3, 0.4, 9.0), slots(5.0, 4.0, 700.0, 60.0)
     assert rank_correlation([before, after]) == (pytest.approx(0.6, abs=1e-12), 4)
     # Stage 2 has its own ordinals; candidates are matched by their values.
     mixed = slots(4.0, 6.0, 7.0, 5.0, values=(1, 3, 2, 0))
@@ -293,6 +294,13 @@ def test_a_search_promotes_the_best_and_trains_them_on_their_own_stage(made):
     ]
     assert found.rank_correlation == pytest.approx(1.0) and found.rank_correlation_n == 3
     assert found.notes == []
+
+
+def test_the_winner_is_the_last_searched_stages_not_the_firsts(made):
+    found = search(made.sweep, objective=lambda s, c: outcome(c, loss=loss_of(c.recipe, 1) * (-1) ** c.stage))
+    two = found.trials[found.trials.stage == 2]
+    assert found.recipe.learning_rate == two.learning_rate[two.loss.idxmin()]
+    assert found.rank_correlation == pytest.approx(-1.0)
 
 
 def test_a_finished_search_is_read_not_run(made):
@@ -355,12 +363,14 @@ def test_a_trial_is_told_the_weights_that_the_sweep_started_from(made):
 
 
 def test_candidates_are_ranked_by_loss_and_by_nothing_else(made):
-    def flattering(sweep, candidate):  # scores, time and the curve all say the opposite
+    def distracting(sweep, candidate):  # whatever else is reported has an order of its own
         loss = loss_of(candidate.recipe, candidate.stage)
-        return outcome(candidate, score=loss, seconds=1 / loss, curve=[{"step": 1, "loss": -loss, "eval_loss": -loss}])
+        score = random.Random(repr(candidate.recipe)).random()
+        curve = [{"step": 1, "loss": -loss, "eval_loss": -loss}]
+        return outcome(candidate, score=score, seconds=score, curve=curve)
 
     plain = search(made.sweep, objective=made.objective)
-    found = search(made.sweep, objective=flattering, storage=f"journal:{made.folder / 'other'}")
+    found = search(made.sweep, objective=distracting, storage=f"journal:{made.folder / 'other'}")
     assert list(found.trials.promoted) == list(plain.trials.promoted)
     assert found.recipe == plain.recipe and found.trials.loss.equals(plain.trials.loss)
 
@@ -663,6 +673,31 @@ def test_a_storage_that_cannot_be_used_is_one_line_without_the_password(made, mo
         search(made.sweep, objective=made.objective)
     assert "hunter2" not in line_of(error) and not made.trained
     assert (made.folder / "text.txt").read_text().startswith("neither"), "what is not ours is left as it was"
+
+
+def test_a_password_in_a_drivers_own_words_is_taken_out():
+    store = object.__new__(Storage)
+    store._parsed, store.where = storage._parse("postgresql://u:hunter2@host/db"), "postgresql://host/db"
+    try:
+        raise optuna.exceptions.StorageInternalError("failed") from Exception(
+            "no entry for u with hunter2\nDETAIL: hunter2"
+        )
+    except optuna.exceptions.StorageInternalError as error:
+        said = str(store._down(error))
+    assert "(no entry for u with <password>)" in said and "hunter2" not in said
+
+
+def test_two_who_make_the_tables_at_once_do_not_stumble(made, monkeypatch):
+    real, calls = storage.RDBStorage, []
+
+    def beaten(url, **options):
+        calls.append(url)
+        if len(calls) < 3:
+            raise sqlalchemy.exc.OperationalError("CREATE TABLE studies", {}, Exception("table studies already exists"))
+        return real(url, **options)
+
+    monkeypatch.setattr(storage, "RDBStorage", beaten)
+    assert Storage(f"sqlite:///{made.folder / 'new.db'}").call("get_all_studies") == [] and len(calls) == 3
 
 
 def failing(store: Storage, method: str, times: float) -> None:
