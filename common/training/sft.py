@@ -101,11 +101,13 @@ def train_sft(
             decoding = {"max_new_tokens": max_new_tokens, "databases": databases}
             facts = _train(model, loaded, rows, valid_rows, valid[: recipe.score_rows], plan, recipe, folder, decoding)
             if facts["step"] != facts["last_step"]:  # else the last weights are the best
-                shutil.rmtree(weights, ignore_errors=True)
-                (folder / "best").rename(weights)
+                # A copy, so that a kill before the line below finds the best weights where it looks for them.
+                shutil.copytree(folder / "best", weights, dirs_exist_ok=True)
             else:
                 save_weights(model, weights)
-            finished.write_text(json.dumps(facts))
+            partial = folder / "trained.json.partial"
+            partial.write_text(json.dumps(facts))
+            partial.replace(finished)
             for left in (*folder.glob("checkpoint-*"), folder / "best"):
                 shutil.rmtree(left, ignore_errors=True)
     # What was saved is what is scored, in the sitting that trained as in any later one.

@@ -30,7 +30,7 @@ SHORT = Recipe(
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
-    """The tiny model's products are too small to share, and a thread that waits for a busy core costs ten times more."""
+    """The tiny model's products are too small to share: a thread that waits for a busy core costs ten times more."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

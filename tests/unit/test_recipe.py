@@ -145,6 +145,8 @@ def test_affordable_evaluations(train_rows, epochs, valid_rows, score_rows, expe
 
 
 def test_a_recipe_can_be_written_without_torch():
-    code = "import sys, common.training.recipe; print(*sorted({'torch', 'transformers', 'trl', 'peft'} & {*sys.modules}))"
+    code = (
+        "import sys, common.training.recipe; print(*sorted({'torch', 'transformers', 'trl', 'peft'} & {*sys.modules}))"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []

@@ -1,0 +1,162 @@
+"""A training's folder belongs to one training; what cannot be trained ends in one line and leaves nothing behind."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from common.settings import UserError
+from common.training import sft
+from common.training.recipe import Recipe
+from common.training.sft import train_sft
+from common.training.trainer import Clock
+
+
+@pytest.fixture
+def one(short):
+    """The shortest training there is: two steps."""
+    return short.with_values({"epochs": 1, "evaluations": 1, "effective_batch_size": 16})
+
+
+def refusal(*args, **kwargs) -> str:
+    with pytest.raises(UserError) as raised:
+        train_sft(*args, **kwargs)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("finished", [True, False], ids=["finished", "stopped"])
+def test_a_folder_of_another_training_is_refused_in_one_line_and_stays_as_it_is(
+    finished, rows, tiny, one, tmp_path, monkeypatch
+):
+    train, valid = rows
+    with monkeypatch.context() as patch:
+        if not finished:
+            patch.setattr(Clock, "on_step_end", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                train_sft(tiny(), train, valid, one, folder=tmp_path)
+        else:
+            train_sft(tiny(), train, valid, one, folder=tmp_path)
+    assert (tmp_path / "trained.json").exists() == finished
+    before = contents(tmp_path)
+    others = {
+        "model": [
+            (replace(tiny(), id="another"), train, valid, one),
+            (replace(tiny(), revision="2"), train, valid, one),
+        ],
+        "recipe": [
+            (tiny(), train, valid, one.with_values(values))
+            for values in ({"learning_rate": 2.1e-2}, {"seed": 1}, {"lora_targets": ["q_proj"]}, {"method": "full"})
+        ],
+        "rows": [
+            (tiny(), train[:-1], valid, one),
+            (tiny(), train[::-1], valid, one),
+            (tiny(), [replace(train[0], sql="SELECT 1;"), *train[1:]], valid, one),
+            (tiny(), train, valid[:-1], one),
+        ],
+    }
+    for name, cases in others.items():
+        for case in cases:
+            assert refusal(*case, folder=tmp_path) == (
+                f"{tmp_path} holds a training with another {name}; "
+                "give another folder, or delete that one to train anew"
+            )
+    assert contents(tmp_path) == before
+
+
+def test_what_names_a_training_says_no_more_than_it_needs(rows, tiny, one, tmp_path):
+    train_sft(tiny(), *rows, one, folder=tmp_path)
+    found = json.loads((tmp_path / "training.json").read_text())
+    assert found.keys() == {"model", "recipe", "rows"}
+    assert found["model"] == f"{tiny().id} {tiny().revision}"
+    assert len(found["recipe"]) == len(found["rows"]) == 64
+    # A row's text that the model never reads does not matter.
+    renamed = [replace(example, id=f"other-{example.id}", domain="none") for example in rows[0]]
+    assert train_sft(tiny(), renamed, rows[1], one, folder=tmp_path).train_rows == 32
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", '{"model": 1}'])
+def test_a_folder_whose_name_tag_is_broken_is_refused(text, rows, tiny, one, tmp_path):
+    (tmp_path / "training.json").write_text(text)
+    assert refusal(tiny(), *rows, one, folder=tmp_path).startswith(f"{tmp_path} holds a training with another model; ")
+
+
+def test_a_finished_folder_holds_the_weights_and_the_facts_and_nothing_else(trained):
+    for method in ("full", "lora", "prompt-random"):
+        folder = trained(method).weights.parent
+        names = {path.name for path in folder.iterdir()} - {"README.md"}  # the trainer's own model card
+        assert names == {"trained.json", "training.json", "seconds.json", "weights"}
+        facts = json.loads((folder / "trained.json").read_text())
+        assert facts["last_step"] == facts["step"] == 8
+        assert facts["curve"] == [
+            {key: value for key, value in row.items() if value == value}
+            for row in trained(method).curve.to_dict(orient="records")
+        ]
+
+
+def test_rows_that_leak_are_refused_before_anything_is_written(rows, tiny, one, tmp_path):
+    folder = tmp_path / "new"
+    copied = replace(rows[0][5], id="validation-of-its-own")
+    for held_out in (rows[0][3:5], [*rows[1], copied]):
+        assert "held-out rows are also in the training rows" in refusal(tiny(), rows[0], held_out, one, folder=folder)
+    assert not folder.exists()
+
+
+def test_rows_that_are_all_too_long_are_refused(rows, tiny, tokens, one, tmp_path):
+    folder = tmp_path / "new"
+    line = "no row fits in max_length 10 tokens; raise it"
+    assert refusal(tiny(), *rows, one.with_values({"max_length": 10}), folder=folder) == line
+    lengths = [[len(row["input_ids"]) for row in tokens(part)] for part in rows]
+    shortest = min(range(32), key=lambda i: lengths[0][i])
+    longest = max(range(8), key=lambda i: lengths[1][i])
+    limit = one.with_values({"max_length": lengths[0][shortest]})
+    assert lengths[1][longest] > lengths[0][shortest]
+    # Training rows that fit are not enough.
+    assert "no row fits in max_length" in refusal(tiny(), rows[0], [rows[1][longest]], limit, folder=folder)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])  # virtual tokens of any length are normed before they are used
+def test_a_loss_that_is_no_number_ends_in_one_line(method, rows, tiny, one, tmp_path):
+    wild = one.with_values({"method": method, "learning_rate": 1e30, "warmup_ratio": 0.0})
+    assert refusal(tiny(), *rows, wild, folder=tmp_path) == "the training loss is not a number; lower the learning rate"
+    assert not (tmp_path / "trained.json").exists() and not (tmp_path / "weights").exists()
+
+
+def test_a_loss_that_is_no_number_for_one_evaluation_is_seen(rows, tiny, one, tmp_path, monkeypatch):
+    real = sft.CompletionTrainer.evaluate
+
+    def evaluate(self, *args, **kwargs):
+        monkeypatch.setattr(
+            "common.training.trainer.completion_loss", lambda *_: (torch.tensor(float("nan")), torch.tensor(1))
+        )
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(sft.CompletionTrainer, "evaluate", evaluate)
+    assert "not a number" in refusal(tiny(), *rows, one, folder=tmp_path)
+
+
+def test_a_batch_that_does_not_divide_is_refused():
+    with pytest.raises(UserError, match="^an effective batch of 6 cannot be made of device batches of 4; give a mult"):
+        Recipe(effective_batch_size=6, per_device_train_batch_size=4)
+
+
+def test_a_place_that_cannot_be_written_is_refused_in_one_line(rows, tiny, one, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert str(tmp_path / "file") in refusal(tiny(), *rows, one, folder=tmp_path / "file")
+    assert (tmp_path / "file").read_text() == ""
+
+
+def test_a_checkpoint_cut_short_is_taken_off_and_the_newest_whole_one_taken(tmp_path):
+    for step, text in ((4, "{}"), (10, "{}"), (9, "{}"), (12, '{"log_his'), (20, None)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if text is not None:
+            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(text)
+    assert sft._last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-4", "checkpoint-9"]
+    assert sft._last_checkpoint(tmp_path / "checkpoint-4") is None
