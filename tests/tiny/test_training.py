@@ -148,7 +148,8 @@ def test_the_validation_loss_is_the_one_worked_out_row_by_row(method, rows, tiny
     run = trained(method)
     prefix = prefix_of(run.weights, saved)
     model = tiny().model if method.startswith("prompt") else run.loaded.model
-    assert run.eval_loss == pytest.approx(loss_by_hand(model, tokens(rows[1]), prefix), abs=1e-5)
+    close = 1e-3 if method == "qlora" else 1e-5  # bitsandbytes evaluates 4-bit weights in bfloat16 where a CPU has it
+    assert run.eval_loss == pytest.approx(loss_by_hand(model, tokens(rows[1]), prefix), abs=close)
 
 
 @pytest.mark.parametrize("method", METHODS)
