@@ -18,8 +18,7 @@ from typing import Any
 
 from common.results import commit, scorer_digest
 from common.results.benches import FOLDER, met
-from common.results.ledger import replace_text
-from common.settings import results, writable, writing
+from common.settings import replace_text, results, writable, writing
 
 
 @dataclass(frozen=True)

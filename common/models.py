@@ -84,6 +84,11 @@ def load_model(model_id: str, *, precision: str = "float32", quantisation: str =
         raise UserError(f"{model_id} has no chat template; take an instruction-tuned model")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    for module in model.modules():
+        # Else bitsandbytes repacks the weights in place at the first answer on a CPU with AVX512-BF16: scales are
+        # rounded, and no gradient passes any more.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     model.eval()
     revision = revision or getattr(model.config, "_commit_hash", None) or ""
     return LoadedModel(model, tokenizer, model_id, revision, quantisation)

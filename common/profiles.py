@@ -49,7 +49,7 @@ PROFILES = {
     profile.name: profile
     for profile in (
         Profile("smoke", TINY_MODEL, "embedded", _SMOKE, 16, 24, "float32", 4, 16, 768, 4),
-        Profile("cpu", EMBEDDED_MODEL, "embedded", _CPU, 160, 96, "float32", 2, 32, 512, 16),
+        Profile("cpu", EMBEDDED_MODEL, "embedded", _CPU, 160, 96, "float32", 2, 32, 512, 8),
         Profile("t4", "Qwen/Qwen3-0.6B", "gretel", _PUBLISHED, 5851, 512, "float16", 2, 32, 1024, 128),
         Profile("h100", "Qwen/Qwen3-0.6B", "gretel", _PUBLISHED, 5851, 512, "bfloat16", 16, 128, 1024, 128),
     )

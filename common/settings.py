@@ -116,6 +116,16 @@ def redact(text: str) -> str:
     return text
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Write a file as a whole or not at all, without any key in it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(redact(text), encoding="utf-8", newline="\n")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def run_cli(main: Callable[[], int | None]) -> None:
     """Run a command's main: a UserError ends in one line and exit code 2, an interrupt in exit code 130."""
     try:

@@ -30,8 +30,7 @@ from common.notebooks import (
 from common.profiles import resolve
 from common.results import folder, read_records, readme, save_comparison
 from common.results.comparison import plain
-from common.results.ledger import replace_text
-from common.settings import UserError, outputs, run_cli, writable, writing
+from common.settings import UserError, outputs, replace_text, run_cli, writable, writing
 
 # What is stripped before a commit; the static tests verify with the same words.
 NBSTRIPOUT = ("--keep-output", "--keep-count", "--keep-id", "--extra-keys")

@@ -16,8 +16,8 @@ import pandas
 from common.data import digest_of
 from common.profiles import PROFILES
 from common.results.comparison import pipes
-from common.results.ledger import commit, folder, notebook_digest, replace_text, scorer_digest
-from common.settings import ROOT, UserError, results, writable, writing
+from common.results.ledger import commit, folder, notebook_digest, scorer_digest
+from common.settings import ROOT, UserError, replace_text, results, writable, writing
 
 FOLDER = "audit"
 KEYS = ("source", "profile", "notebook", "seed", "parameters", "code", "environment", "data", "tables")

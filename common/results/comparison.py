@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas
 
-from common.results.ledger import folder, read_predictions, read_record, read_records, replace_text
-from common.settings import UserError, writable, writing
+from common.results.ledger import folder, read_predictions, read_record, read_records
+from common.settings import UserError, replace_text, writable, writing
 from common.statistics import holm, is_right, paired_difference, paired_rows
 
 BASELINE = "baseline"

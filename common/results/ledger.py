@@ -7,7 +7,6 @@ folders within a profile's (`results/<profile>/audit`) hold other things and are
 
 import hashlib
 import json
-import os
 import re
 import subprocess
 from collections.abc import Iterable
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.data import digest_of
 from common.profiles import PROFILES
-from common.settings import ROOT, UserError, redact, results, writable, writing
+from common.settings import ROOT, UserError, replace_text, results, writable, writing
 
 if TYPE_CHECKING:
     import pandas
@@ -80,16 +79,6 @@ def missing_keys(record: dict) -> list[str]:
     missing = [key for key in KEYS if key not in record]
     nested = ((key, name) for key, names in KEYS.items() for name in names if key in record)
     return missing + [f"{key}.{name}" for key, name in nested if name not in record[key]]
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a file as a whole or not at all, without any key in it."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(redact(text), encoding="utf-8", newline="\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_record(profile: str, method: str) -> dict:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from common.results import audits, benches, comparison, ledger
-from common.settings import ROOT, UserError, results, writing
+from common.settings import ROOT, UserError, replace_text, results, writing
 
 _BLOCK = re.compile(
     r"(<!-- results:(?:(?P<name>[\w-]+):)?begin -->\n)(.*?)(<!-- results:(?(name)(?P=name):)end -->)", re.DOTALL
@@ -71,6 +71,6 @@ def update(*, check: bool = False) -> int:
         return 1
     else:
         with writing(path):
-            ledger.replace_text(path, wanted)
+            replace_text(path, wanted)
         print("README.md: results written from the records")
     return 0

@@ -93,9 +93,9 @@ def affordable_evaluations(recipe: Recipe, train_rows: int, valid_rows: int) -> 
     """How many evaluations cost at most a tenth of the training, and at least the one at its end.
 
     By arithmetic, so that the plan is the same everywhere: a forward pass is a third of a training step's work, and a
-    row that is answered costs about as much as a row that is trained.
+    row that is answered, token by token, costs as much as two that are trained.
     """
-    return max(1, int(0.1 * train_rows * recipe.epochs / (valid_rows / 3 + recipe.score_rows)))
+    return max(1, int(0.1 * train_rows * recipe.epochs / (valid_rows / 3 + 2 * recipe.score_rows)))
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -23,7 +23,7 @@ from trl import SFTConfig
 
 from common.data import Example, check_no_leak
 from common.models import LoadedModel, parameter_counts
-from common.settings import UserError, writable, writing
+from common.settings import UserError, replace_text, writable, writing
 from common.training.adapt import adapt, evaluated, load_weights, save_weights
 from common.training.memory import keep_freed, peak_bytes, reset_peak
 from common.training.optimizers import optimizer_class
@@ -105,9 +105,7 @@ def train_sft(
                 shutil.copytree(folder / "best", weights, dirs_exist_ok=True)
             else:
                 save_weights(model, weights)
-            partial = folder / "trained.json.partial"
-            partial.write_text(json.dumps(facts))
-            partial.replace(finished)
+            replace_text(finished, json.dumps(facts))
             for left in (*folder.glob("checkpoint-*"), folder / "best"):
                 shutil.rmtree(left, ignore_errors=True)
     # What was saved is what is scored, in the sitting that trained as in any later one.
@@ -142,7 +140,7 @@ def _belongs(folder: Path, loaded: LoadedModel, recipe: Recipe, rows: list[dict]
     path = folder / "training.json"
     if not path.exists():
         with writing(path):
-            path.write_text(json.dumps(facts))
+            replace_text(path, json.dumps(facts))
         return
     try:
         found = json.loads(path.read_text())
@@ -173,12 +171,12 @@ def _train(model, loaded, rows, valid_rows, answered, plan, recipe: Recipe, fold
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_grad_norm,
         max_length=None,  # `tokenise` has seen to it
-        gradient_checkpointing=recipe.gradient_checkpointing,
+        activation_checkpointing=recipe.gradient_checkpointing,
         use_cpu=not on_gpu,
         eval_strategy="no",  # Stops says when
         save_strategy="no",
         save_total_limit=2,
-        logging_steps=1 if steps <= 200 else 10,
+        logging_steps=1,  # of several steps the mean would depend on where a stopped training went on
         logging_nan_inf_filter=False,  # a loss that is no number has to be seen
         report_to="none",
         disable_tqdm=True,

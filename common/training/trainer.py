@@ -19,6 +19,7 @@ from trl import SFTTrainer
 from common.data import Example
 from common.evaluation import mean_score
 from common.models import LoadedModel
+from common.settings import replace_text
 from common.training.adapt import save_weights
 from common.training.recipe import Recipe
 
@@ -156,7 +157,7 @@ class Clock(TrainerCallback):
 
     def on_save(self, args, state, control, **kwargs):
         self._take()
-        self._path.write_text(json.dumps([self.training, self.evaluation]))
+        replace_text(self._path, json.dumps([self.training, self.evaluation]))
 
     def on_train_end(self, args, state, control, **kwargs):
         self._take()

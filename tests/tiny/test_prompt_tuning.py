@@ -159,11 +159,6 @@ def test_one_row_is_answered_as_by_hand(prompted, prompts):
     assert [(answer.text, answer.new_tokens) for answer in answers] == by_hand(prompted, prompts)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="BUG: peft drops position ids and puts the virtual tokens before the padding, so that in a batch a row's "
-    "tokens stand as many positions too far from them as it is padded by; they belong behind the padding",
-)
 def test_a_batch_answers_as_one_row_at_a_time(prompted, prompts):
     answers = complete(prompted[0], prompts, max_new_tokens=10)
     assert [(answer.text, answer.new_tokens) for answer in answers] == by_hand(prompted, prompts)

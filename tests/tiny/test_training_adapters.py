@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from bitsandbytes.functional import has_avx512bf16
 from peft import PeftModel
 
 from common.generation import complete
@@ -134,14 +133,6 @@ def base_state(model):
     return {n.replace(".base_layer", ""): t for n, t in model.get_base_model().state_dict().items() if "lora" not in n}
 
 
-BITSANDBYTES = (
-    "BUG: on a CPU with AVX512-BF16, bitsandbytes repacks 4-bit weights in place at the first evaluation: their scales "
-    "are rounded to bfloat16, and no gradient passes until a state_dict() has them unpacked, rounded once more. Set "
-    "support_avx512bf16_for_cpu = False on every module in load_model"
-)
-
-
-@pytest.mark.xfail(has_avx512bf16(), strict=True, reason=BITSANDBYTES)
 def test_evaluations_leave_the_4_bit_weights_as_they_are(rows, tiny, short, tmp_path):
     recipe = short.with_values({"method": "qlora", "epochs": 1})
     before = {name: tensor.clone() for name, tensor in tiny(recipe).model.state_dict().items()}
@@ -151,7 +142,6 @@ def test_evaluations_leave_the_4_bit_weights_as_they_are(rows, tiny, short, tmp_
     assert all(torch.equal(now[name], before[name]) for name in before)
 
 
-@pytest.mark.xfail(has_avx512bf16(), strict=True, reason=BITSANDBYTES)
 def test_gradients_pass_4_bit_weights_after_an_evaluation(tiny, short, prompts):
     recipe, ids = short.with_values({"method": "qlora"}), torch.tensor([prompts[0]])
     model = adapt(tiny(recipe), recipe)

@@ -90,29 +90,11 @@ def test_the_trainings_that_are_killed_choose_and_stop_early(told):
     assert best_and_last["whole full"] == (6, 8) and best_and_last["whole lora"] == (3, 6)
 
 
-JSON = (
-    "BUG: a kill in the middle of writing {} leaves a file that no later sitting can read; write it beside and rename"
-)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "last sitting",
-        "result",
-        pytest.param("seconds", marks=pytest.mark.xfail(strict=True, reason=JSON.format("seconds.json"))),
-        pytest.param("identity", marks=pytest.mark.xfail(strict=True, reason=JSON.format("training.json"))),
-    ],
-)
+@pytest.mark.parametrize("name", ["last sitting", "result", "seconds", "identity"])
 def test_killed_while_a_small_file_is_written(told, name):
     check(told, name, "whole lora")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="BUG: above 200 steps the loss is logged every 10; a sitting that begins at an evaluation's checkpoint in "
-    "between logs the mean over fewer, so the curve differs; logging_steps=1 mends it",
-)
 def test_the_curve_of_a_long_training_is_the_same_too(told):
     check(told, "long", "whole long")
 

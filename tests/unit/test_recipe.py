@@ -129,14 +129,14 @@ def test_only_qlora_asks_for_quantised_weights():
 @pytest.mark.parametrize(
     ("train_rows", "epochs", "valid_rows", "score_rows", "expected"),
     [
-        # A tenth of the rows trained, over a third of each validation row and all of each answered one.
-        (6000, 1, 120, 20, 10),  # 600 / (40 + 20)
-        (6000, 2, 120, 20, 20),
-        (5999, 1, 120, 20, 9),  # 599.9 / 60: ten would cost 600
+        # A tenth of the rows trained, over a third of each validation row and twice each answered one.
+        (8000, 1, 120, 20, 10),  # 800 / (40 + 40)
+        (8000, 2, 120, 20, 20),
+        (7999, 1, 120, 20, 9),  # 799.9 / 80: ten would cost 800
         (1000, 1, 30, 0, 10),  # 100 / 10
-        (1000, 1, 30, 10, 5),  # 100 / 20
-        (100, 1, 300, 50, 1),  # 10 / 150: the one at the end is always there
-        (599, 1, 90, 30, 1),  # 59.9 / 60
+        (1000, 1, 30, 10, 3),  # 100 / 30
+        (100, 1, 300, 50, 1),  # 10 / 200: the one at the end is always there
+        (599, 1, 90, 30, 1),  # 59.9 / 90
     ],
 )
 def test_affordable_evaluations(train_rows, epochs, valid_rows, score_rows, expected):
