@@ -72,6 +72,13 @@ def test_a_module_is_short_and_imports_only_from_those_before_it(path):
         assert ast.get_docstring(ast.parse(source)), "the first lines say what it covers and what it does not"
 
 
+@pytest.mark.parametrize("folder", ["tests", "bench"])
+def test_files_of_tests_and_benches_are_short_too(folder):
+    lines = {path.relative_to(ROOT): len(path.read_text().splitlines()) for path in ROOT.glob(f"{folder}/**/*.py")}
+    assert lines
+    assert not {path.as_posix(): n for path, n in lines.items() if n > MOST_LINES}, "split it by what it tests"
+
+
 def test_data_scoring_and_the_ledger_do_without_torch():
     code = (
         "import sys, common.scoring, common.data, common.results\n"

@@ -3,7 +3,6 @@
 The embedded model's conversion takes half a minute: where outputs/ has it from an earlier run, that one is read here.
 """
 
-import errno
 import hashlib
 import importlib.metadata
 import json
@@ -14,7 +13,6 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 import torch
-import transformers
 
 from common import models
 from common.data import Example, load_examples
@@ -224,51 +222,6 @@ def test_offline_without_an_earlier_download(monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(UserError, match="cannot get 'nobody/nothing' from the Hugging Face hub .* PROFILE=cpu"):
         load_model("nobody/nothing")
-
-
-# Whole or not there at all
-
-
-@pytest.mark.parametrize(
-    ("fault", "seen", "said"),
-    [
-        (KeyboardInterrupt(), KeyboardInterrupt, None),
-        (OSError(errno.ENOSPC, "No space left on device"), UserError, "cannot write .*: No space left on device; free"),
-        (ZeroDivisionError("ours"), ZeroDivisionError, "ours"),
-    ],
-)
-def test_an_interrupted_model_leaves_nothing_behind(tmp_path, monkeypatch, fault, seen, said):
-    def interrupted(_self, folder):
-        Path(folder).mkdir(parents=True)
-        Path(folder, "model.safetensors").write_bytes(b"half")
-        raise fault
-
-    monkeypatch.setenv("TEXT_TO_SQL_OUTPUTS", str(tmp_path))
-    with monkeypatch.context() as patch:
-        patch.setattr(transformers.Qwen3ForCausalLM, "save_pretrained", interrupted)
-        with pytest.raises(seen, match=said):
-            load_model(TINY_MODEL)
-    assert list((tmp_path / "models").iterdir()) == []
-    assert load_model(TINY_MODEL).model is not None  # and the next call makes it
-
-
-def test_another_process_may_be_faster(tmp_path, monkeypatch):
-    monkeypatch.setenv("TEXT_TO_SQL_OUTPUTS", str(tmp_path))
-
-    def make(folder):
-        for place, text in ((folder, "ours"), (tmp_path / "models" / "name", "theirs")):
-            place.mkdir(parents=True)
-            (place / "file").write_text(text)
-
-    folder = models._made_once("name", make)
-    assert (folder / "file").read_text() == "theirs"
-    assert [path.name for path in folder.parent.iterdir()] == ["name"]
-
-
-def test_weights_digest_names_the_weights(tmp_path):
-    weights = tmp_path / "adapter_model.safetensors"
-    weights.write_bytes(b"weights")
-    assert models.weights_digest(tmp_path) == hashlib.sha256(b"weights").hexdigest()[:16]
 
 
 # The embedded model

@@ -1,10 +1,6 @@
-"""A search by several processes on each kind of storage: killed, stopped and started again, and a real PostgreSQL.
-
-Run as a script, this file is such a process.
-"""
+"""A search by several processes on each kind of storage: killed, stopped and started again, and a real PostgreSQL."""
 
 import json
-import math
 import os
 import pwd
 import shutil
@@ -19,142 +15,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-import optuna
 import pytest
 
-from common.profiles import Stage
-from common.sweeps import Outcome, Sweep, search, searching
-from common.sweeps import attempts as attempts_module
+from common.sweeps import search
 from common.sweeps.storage import Storage
-from common.training.recipe import Recipe
+from tests.unit import sweep_process
+from tests.unit.sweep_process import DEATHS, PLAN, SPACE, TRIALS, notes, objective
 
-SPACE = {"learning_rate": (1e-5, 1e-4, 1e-3), "optimizer": ("adam", "adamw"), "betas": ((0.9, 0.999), (0.95, 0.999))}
-PLAN = Sweep(
-    *("sft-lora", Recipe(), SPACE, (Stage(10, 5, 6), Stage(20, 5, 3), Stage(30, 5, 1)), "model", "float32", "embedded"),
-    seed=1,
-    first={"learning_rate": 1e-3},
-)
 IDS = [f"sft-lora-s1-0{i}" for i in range(6)] + [f"sft-lora-s2-0{i}" for i in range(3)]
 PASSWORD = "p@ss/word:1"
-
-
-# What a process does
-
-
-def objective(log: Path, *, seconds: float = 0.0, at: str = "", meets: int | None = None):
-    """Trains nothing for a while and notes each trial in `log`. In its first trial whose id ends with `at` the process
-    meets its fate: a signal."""
-
-    def train(sweep: Sweep, candidate) -> Outcome:
-        note = {"pid": os.getpid(), "id": candidate.id, "recipe": repr(candidate.recipe)}
-        with log.open("a") as file:
-            file.write(json.dumps(note) + "\n")
-        candidate.folder.mkdir(parents=True, exist_ok=True)
-        time.sleep(seconds)
-        if meets and candidate.id.endswith(at) and not (met := log.with_suffix(".met")).exists():
-            met.touch()
-            os.kill(os.getpid(), meets)
-        recipe, rows = candidate.recipe, candidate.rows
-        loss = abs(math.log10(recipe.learning_rate) + 4) + 0.25 * (recipe.optimizer == "adam") + recipe.betas[0]
-        return Outcome(loss + 1 / candidate.stage, rows.train_rows, rows.valid_rows, 7 * rows.train_rows, 0.5, "base")
-
-    return train
-
-
-def work(log: str, options: str) -> None:
-    """One worker, which begins when `together` of them are there: prints the table that it ends with."""
-    told = json.loads(options)
-    (Path(log).parent / f"ready-{os.getpid()}").touch()
-    while len(list(Path(log).parent.glob("ready-*"))) < told["together"]:
-        time.sleep(0.01)
-    del told["together"]
-    found = search(PLAN, objective=objective(Path(log), **told))
-    print(found.trials.to_json(orient="split", double_precision=15))
-
-
-# Where a worker may be killed: the function, and whether before or after it has done its work.
-DEATHS = [
-    *((attempts_module.Attempts, "claim", "before"), (attempts_module.Attempts, "claim", "after")),
-    (searching, "_check", "before"),
-    *((searching.tracking, "log_trial", "after"), (attempts_module.Attempts, "complete", "before")),
-    (Storage, "call set_trial_user_attr", "after"),
-    *((attempts_module.Attempts, "complete", "after"), (shutil, "rmtree", "after")),
-]
-TRIALS = (3, 7)  # one in the middle of stage 1, one of stage 2
-
-
-def die_in(owner, name: str, when: str, trial: int) -> None:
-    """From now on this process is killed around the call that belongs to the trial with this number."""
-    name, _, method = name.partition(" ")
-    real, calls = getattr(owner, name), [0]
-
-    def fatal(*args, **kwargs):
-        if method and method not in args:
-            return real(*args, **kwargs)
-        calls[0] += 1
-        if calls[0] > trial and when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
-        found = real(*args, **kwargs)
-        if calls[0] > trial:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return found
-
-    setattr(owner, name, fatal)
-
-
-def forked(action) -> int:
-    """The signal that ended a child that did this, 0 for none."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            action()
-            code = 0
-        finally:
-            os._exit(code)
-    status = os.waitpid(pid, 0)[1]
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
-    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-
-
-def die_everywhere(folder: str) -> None:
-    """For each death and trial: a search that is killed there, and one that goes on. Prints their tables and logs."""
-    root, results = Path(folder), []
-    for number, (owner, name, when) in enumerate(DEATHS):
-        for trial in TRIALS:
-            place = root / f"{number}-{trial}"
-            place.mkdir()
-            os.environ["TEXT_TO_SQL_OUTPUTS"] = str(place)
-            os.environ["SWEEP_STORAGE"] = f"journal:{place / 'sweeps.journal'}"
-            log = place / "log"
-
-            def killed(owner=owner, name=name, when=when, trial=trial, log=log):
-                die_in(owner, name, when, trial)
-                search(PLAN, objective=objective(log))
-
-            def goes_on(place=place, log=log):
-                table = search(PLAN, objective=objective(log)).trials
-                (place / "table").write_text(table.to_json(orient="split", double_precision=15))
-
-            ended = forked(killed)
-            forked(goes_on)
-            left = [path.name for path in (place / "sweeps").rglob("*-s?-*")] if (place / "sweeps").exists() else []
-            results.append(
-                {
-                    "at": f"{when} {name}, trial {trial}",
-                    "signal": ended,
-                    "table": json.loads((place / "table").read_text()),
-                }
-                | {"log": notes(log), "left": left}
-            )
-    print(json.dumps(results))
-
-
-def notes(log: Path) -> list[dict]:
-    return [json.loads(line) for line in log.read_text().splitlines()]
-
-
-# The tests
 
 
 @contextmanager
@@ -249,7 +118,7 @@ def with_own_tables(url: str) -> None:
 
 
 def start(log: Path, together: int = 1, **options) -> subprocess.Popen:
-    command = [sys.executable, __file__, "work", str(log), json.dumps(options | {"together": together})]
+    command = [sys.executable, sweep_process.__file__, "work", str(log), json.dumps(options | {"together": together})]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -311,7 +180,11 @@ def test_a_search_killed_anywhere_ends_as_one_that_never_was(tmp_path, monkeypat
     recipes = {note["id"]: note["recipe"] for note in notes(tmp_path / "log")}
     # A process of its own forks: a fork of this one would inherit half of the threads of other tests.
     done = subprocess.run(
-        [sys.executable, __file__, "die", str(tmp_path)], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, sweep_process.__file__, "die", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     results = json.loads(done.stdout)
@@ -363,8 +236,3 @@ def stopping(plain, folder: Path):
         return outcome
 
     return train
-
-
-if __name__ == "__main__":
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    {"work": work, "die": die_everywhere}[sys.argv[1]](*sys.argv[2:])

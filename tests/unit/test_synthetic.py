@@ -1,11 +1,10 @@
-"""The embedded data set: what it promises, checked from outside, with SQL run by code of this file."""
+"""The embedded data set: what it promises, checked from outside, with SQL run by code of the tests."""
 
 import hashlib
 import importlib.util
 import json
 import os
 import re
-import sqlite3
 import subprocess
 import sys
 import time
@@ -16,10 +15,8 @@ import pytest
 
 from common.synthetic import COMPLEXITIES, SPLITS, TASK_TYPES, generate
 from common.synthetic.budget import MOST_TOKENS, most_tokens
-from common.synthetic.check import Draft, holds
-from common.synthetic.content import domains
 from common.synthetic.mix import QUERIES, SHARES
-from common.synthetic.scene import KINDS
+from tests.unit.lookups import answer, moved, nearest, run, same
 
 COLUMNS = ["id", "domain", "domain_description", "sql_complexity", "sql_complexity_description", "sql_task_type"]
 COLUMNS += ["sql_task_type_description", "sql_prompt", "sql_context", "sql", "sql_explanation"]
@@ -51,49 +48,6 @@ def rows(made) -> dict[str, list[dict]]:
 @pytest.fixture(scope="module")
 def everything(rows) -> list[dict]:
     return [row for split in SPLITS for row in rows[split]]
-
-
-def answer(context: str, sql: str) -> list[tuple]:
-    """The rows of a query in a fresh database that it cannot change."""
-    connection = sqlite3.connect(":memory:")
-    try:
-        connection.executescript(context)
-        connection.execute("PRAGMA query_only = 1")
-        return connection.execute(sql).fetchall()
-    finally:
-        connection.close()
-
-
-def run(context: str, sql: str) -> dict:
-    """What a statement does in a fresh database: its rows, and what the database holds before and afterwards."""
-    connection = sqlite3.connect(":memory:")
-    try:
-        connection.executescript(context)
-        before = dump(connection)
-        cursor = connection.execute(sql)
-        return {"rows": cursor.fetchall(), "before": before, "after": dump(connection)}
-    finally:
-        connection.close()
-
-
-def dump(connection: sqlite3.Connection) -> dict:
-    objects = connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY name").fetchall()
-    tables = [name for kind, name, _ in objects if kind == "table"]
-    return {
-        "objects": objects,
-        "rows": {t: sorted(map(repr, connection.execute(f"SELECT * FROM {t}"))) for t in tables},
-    }
-
-
-def same(context: str, reference: str, prediction: str) -> bool:
-    """Whether a prediction does what the reference does; in order only where the reference sorts its result."""
-    try:
-        wanted, got = run(context, reference), run(context, prediction)
-    except sqlite3.Error:
-        return False
-    ordered = "ORDER BY" in re.sub(r"\([^()]*\)", "", re.sub(r"\([^()]*\)", "", reference))
-    key = list if ordered else lambda found: sorted(map(repr, found))
-    return wanted["after"] == got["after"] and key(wanted["rows"]) == key(got["rows"])
 
 
 def digest(found: list[dict]) -> str:
@@ -133,12 +87,6 @@ def test_the_seed_changes_the_rows_and_nothing_else(rows):
     assert not {row["sql_context"] for row in other} & {row["sql_context"] for row in rows["train"][:50]}
     taken = {row["sql_prompt"] for row in rows["test"]}
     assert not {row["sql_prompt"] for row in other} & taken
-
-
-@pytest.mark.parametrize(("split", "n"), [("dev", 1), ("", 1), ("train", -1)])
-def test_unknown_split_or_size_is_refused(split, n):
-    with pytest.raises(ValueError):
-        generate(split, n)
 
 
 def test_every_process_makes_the_same_rows(rows):
@@ -188,22 +136,6 @@ def test_unseen_domains_and_their_tables_occur_nowhere_else(rows):
         assert not tables[split] & tables["test_unseen"]
 
 
-def test_domains_have_three_schemas_and_sound_columns():
-    assert len(domains()) >= 30
-    names = Counter(t for domain in domains() for t in domain.tables)
-    assert names.most_common(1)[0][1] == 1
-    for domain in domains():
-        assert len(domain.schemas) >= 3
-        for table in domain.tables.values():
-            nouns = [noun for column in table.columns for noun in column.nouns]
-            assert len(nouns) == len(set(nouns)), f"{table.name}: one noun for two columns"
-            for column in table.columns:
-                assert column.kind in {"name", "ref", *KINDS["number"], *KINDS["any"]}
-                assert len(set(column.values)) == len(column.values)
-                assert column.kind != "name" or len(column.values) >= 8
-                assert column.kind != "ref" or column.target in domain.tables
-
-
 def test_the_mix_is_as_the_table_says(everything):
     assert set(SHARES) == set(COMPLEXITIES) == {query.complexity for query in QUERIES}
     assert {query.task_type for query in QUERIES} == set(TASK_TYPES)
@@ -249,34 +181,6 @@ def test_a_plain_filter_keeps_some_rows_and_drops_some(everything):
     assert checked > 1000
 
 
-def test_the_check_sees_what_is_wrong():
-    context = "CREATE TABLE t (n TEXT, x INT); INSERT INTO t VALUES ('a', 1), ('b', 2), ('c', 2);"
-    everything, kept = "SELECT n FROM t", "SELECT n FROM t WHERE x > 1;"
-    good = [
-        Draft((), kept, (everything,)),
-        Draft((), "SELECT n FROM t ORDER BY n LIMIT 1;", keys="SELECT n FROM t"),
-        Draft((), "DELETE FROM t WHERE x > 1;", target="t"),
-        Draft((), "UPDATE t SET x = 5 WHERE n = 'a';", target="t"),
-        Draft((), "INSERT INTO t VALUES ('d', 4);", target="t"),
-        Draft((), "CREATE VIEW v AS SELECT n FROM t;"),
-    ]
-    bad = [
-        Draft((), "SELECT n FROM t WHERE x > 0;", (everything,)),  # keeps all
-        Draft((), "SELECT n FROM t WHERE x > 2;", (everything,)),  # keeps none
-        Draft((), "SELECT nothing FROM t;"),
-        Draft((), "SELECT MAX(x) FROM t WHERE x > 9;"),  # NULL only
-        Draft((), "SELECT n FROM t ORDER BY x DESC LIMIT 1;", keys="SELECT x FROM t"),  # a tie
-        Draft((), "SELECT AVG(x) FROM t WHERE x < 2;", enough="SELECT COUNT(*) FROM t WHERE x < 2"),  # of one row
-        Draft((), "DELETE FROM t;", target="t"),
-        Draft((), "DELETE FROM t WHERE x > 9;", target="t"),
-        Draft((), "UPDATE t SET x = 5;", target="t"),
-        Draft((), "CREATE VIEW v AS SELECT n FROM t WHERE x > 0;", (everything,), probe="SELECT n FROM t WHERE x > 0"),
-    ]
-    assert [holds(draft, context) for draft in good] == [True] * len(good)
-    assert [holds(draft, context) for draft in bad] == [False] * len(bad)
-    assert holds(good[0], context)  # and nothing was left behind
-
-
 def test_token_estimate_needs_no_tokenizer(everything):
     assert most_tokens("SELECT a FROM t;") == 5
     assert most_tokens("SELECT a FROM t WHERE x > 12.5;") == 13
@@ -310,47 +214,6 @@ def test_tokens_fit_a_small_model(rows):
         whole = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
         print(f"\n{split}: {sum(whole) / len(whole):.1f} tokens a row, reference at most {max(lengths)}")
         assert sum(whole) / len(whole) <= 170
-
-
-def nearest(train: list[dict], test: list[dict]) -> list[dict]:
-    """For each test row the training row with the most similar question (Jaccard similarity of their words)."""
-    known = [(words(row["sql_prompt"]), row) for row in train]
-    found = []
-    for row in test:
-        own = words(row["sql_prompt"])
-        found.append(max(known, key=lambda pair: len(pair[0] & own) / len(pair[0] | own))[1])
-    return found
-
-
-def words(text: str) -> frozenset[str]:
-    return frozenset(re.findall(r"\w+", text.lower()))
-
-
-def moved(row: dict, target: dict) -> str:
-    """The SQL of `row` with its table and column names replaced by those in the same places of the target's schema."""
-    here, there = names(row["sql_context"]), names(target["sql_context"])
-    places = {name: place for place, name in reversed(here.items())}
-    return re.sub(r"'[^']*'|\w+", lambda word: there.get(places.get(word[0]), word[0]), row["sql"])
-
-
-def names(context: str) -> dict[tuple[int, int], str]:
-    """Names in a schema by place: (table, 0) for a table and (table, n) for its n-th column."""
-    found = {}
-    for number, (table, columns) in enumerate(re.findall(r"CREATE TABLE (\w+) \(([^)]*)\)", context)):
-        found[number, 0] = table
-        found |= {(number, n): column.split()[0] for n, column in enumerate(columns.split(", "), 1)}
-    return found
-
-
-def test_moving_names_finds_the_place_in_the_other_schema():
-    row = {"sql_context": "CREATE TABLE a (x INT, y TEXT);", "sql": "SELECT y FROM a WHERE x = 1 AND y = 'a';"}
-    target = {"sql_context": "CREATE TABLE b (v INT, w TEXT);"}
-    assert moved(row, target) == "SELECT w FROM b WHERE v = 1 AND w = 'a';"
-    context = "CREATE TABLE a (x INT); INSERT INTO a VALUES (1), (2);"
-    assert same(context, "SELECT x FROM a;", "SELECT x FROM a ORDER BY x DESC")
-    assert not same(context, "SELECT x FROM a ORDER BY x;", "SELECT x FROM a ORDER BY x DESC")
-    assert not same(context, "DELETE FROM a WHERE x = 1;", "DELETE FROM a WHERE x = 2;")
-    assert not same(context, "SELECT x FROM a;", "SELECT y FROM a;")
 
 
 def test_a_lookup_of_its_own_questions_does(rows):

@@ -1,10 +1,9 @@
-"""The sandbox: frames, processes that die and are replaced, forks and threads, nothing left behind, layers in force."""
+"""The sandbox's processes: results in order, those that die are replaced, forks and threads, nothing is left."""
 
 import gc
 import os
 import resource
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -13,19 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from common.sandbox import Job, Pool, SandboxError, frames
-from common.sandbox.database import LIMITS, Database
-from common.sandbox.guard import Guard
+from common.sandbox import Job, Pool, SandboxError
 from common.sandbox.pool import _batches
 from common.sandbox.process import ROOT, Worker
-from common.sandbox.statements import Failure, check, split
+from tests.unit.cases import LONG_STEP
 
 TASK = "common.scoring.judge"
 SCHEMA = "CREATE TABLE t (a INT); INSERT INTO t VALUES (1), (2), (3);"
 # Many short steps, some hundredths of a second, within the step budget.
 WORK = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 20000) SELECT count(*) FROM c"
-# Takes some 15 seconds where nothing ends it.
-LONG_STEP = "SELECT printf('%.*c', 2000000000, 'x')"
 PATIENCE = 30.0  # seconds; one suffices on a machine that does nothing else
 
 
@@ -55,133 +50,6 @@ def ends_soon(pid: int, seconds: float = PATIENCE) -> bool:
 def pool():
     with Pool(TASK, workers=1) as pool:
         yield pool
-
-
-# --- frames and statements ------------------------------------------------------------------------------------------
-
-
-def test_frames_carry_any_text_and_bytes():
-    message = ["\0", "\ud800 \udcff", "é\n\"'", {"k": None}, 2**63]
-    data = frames.pack(message, b"\0\xff") + frames.pack("next")
-    position = 0
-
-    def read(size: int) -> bytes:
-        nonlocal position
-        position += size
-        return data[position - size : position]
-
-    assert frames.read(read) == (message, b"\0\xff")
-    assert frames.read(read) == ("next", b"")
-    assert frames.read(read) is None
-    assert frames.read(lambda size: data[: min(size, 5)]) is None  # cut off
-
-
-@pytest.mark.parametrize(
-    ("sql", "count"),
-    [
-        ("", 0),
-        (" ; -- x\n; /* ; */ ;", 0),
-        ("SELECT 1", 1),
-        ("SELECT 1;", 1),
-        (";SELECT 1;;", 1),
-        ("SELECT ';', \";\", `;`, [;] -- ;\n /* ; */", 1),
-        ("SELECT 'it''s;'; SELECT 2", 2),
-        ("SELECT 1; SELECT 2 -- ;", 2),
-        ("CREATE TRIGGER g AFTER DELETE ON t BEGIN SELECT 1; SELECT 2; END; SELECT 3", 2),
-        ("create temp trigger if not exists g after delete on t begin select 1; end", 1),
-        ("CREATE TABLE trigger_log (a); SELECT 1", 2),
-        ("SELECT 'open; SELECT 2", 1),
-        ("SELECT 1 /* open; SELECT 2", 1),
-    ],
-)
-def test_split(sql, count):
-    assert len(split(sql)) == count
-
-
-def test_splitting_hostile_text_takes_no_time():
-    started = time.process_time()
-    for piece in ("'", '"', "`", "[", "/*", "--", ";", "a;", "create trigger ;", "''", "-", "/"):
-        split(piece * (20_000 // len(piece)))
-    assert time.process_time() - started < 1
-
-
-@pytest.mark.parametrize(
-    ("sql", "outcome"), [("a\0b", "syntax_error"), ("\ud800", "syntax_error"), ("é" * 10_001, "too_large")]
-)
-def test_check(sql, outcome):
-    with pytest.raises(Failure) as error:
-        check(sql)
-    assert error.value.outcome == outcome
-    check("é" * 10_000)
-
-
-def test_a_guard_forgets_the_last_statement():
-    guard = Guard()
-    guard.begin("read")
-    for _ in range(199):
-        assert not guard.tick()
-    assert guard.tick() and guard.over_budget
-    first = guard.random().random()
-    guard.begin("read")
-    assert not guard.tick() and not guard.over_budget and not guard.used_random
-    assert guard.random().random() == first
-
-
-@pytest.mark.parametrize(
-    ("mode", "action", "first", "allowed"),
-    [
-        ("schema", "ATTACH", ":memory:", False),
-        ("schema", "TRANSACTION", "BEGIN", True),
-        ("schema", "PRAGMA", "foreign_keys", True),
-        ("schema", "PRAGMA", "hard_heap_limit", False),
-        ("published", "ATTACH", "/tmp/x", False),
-        ("published", "ATTACH", None, False),  # an expression
-        ("published", "ATTACH", ":memory:", True),
-        ("published", "PRAGMA", "HARD_HEAP_LIMIT", False),
-        ("published", "PRAGMA", "table_info", True),
-        ("write", "ATTACH", ":memory:", False),
-        ("write", "TRANSACTION", "BEGIN", False),
-        ("write", "PRAGMA", "table_info", False),
-        ("write", "DELETE", "t", True),
-        ("read", "DELETE", "t", False),
-        ("read", "UPDATE", "sqlite_master", True),  # json_each asks so and never does
-        ("inspect", "PRAGMA", "table_info", True),
-        ("inspect", "ATTACH", ":memory:", False),
-        ("inspect", "DELETE", "t", False),
-    ],
-)
-def test_what_each_mode_allows(mode, action, first, allowed):
-    guard = Guard()
-    guard.begin(mode)
-    code = guard.authorize(getattr(sqlite3, f"SQLITE_{action}"), first, None, "main", None)
-    assert (code == sqlite3.SQLITE_OK) == allowed
-
-
-def test_an_unknown_action_is_refused_in_strict_modes():
-    for mode in ("read", "write", "schema", "inspect"):
-        guard = Guard()
-        guard.begin(mode)
-        assert guard.authorize(999, None, None, None, None) == sqlite3.SQLITE_DENY
-
-
-def test_a_private_copy_has_limits_and_is_private():
-    database = Database(schema=SCHEMA)
-    with database.copy() as first, database.copy() as second:
-        for opened in (first, second):
-            assert {limit: opened.connection.getlimit(limit) for limit in LIMITS} == LIMITS
-            opened.guard.begin("inspect")
-            pages = opened.connection.execute("PRAGMA page_count").fetchone()[0]
-            assert opened.connection.execute("PRAGMA max_page_count").fetchone()[0] == pages + 2048
-        reader = database.reader.connection
-        assert {limit: reader.getlimit(limit) for limit in LIMITS} == LIMITS
-        first.guard.begin("write")
-        first.connection.execute("DELETE FROM t")
-        second.guard.begin("read")
-        assert second.connection.execute("SELECT count(*) FROM t").fetchone() == (3,)
-    database.close()
-
-
-# --- processes ------------------------------------------------------------------------------------------------------
 
 
 def test_results_come_in_order_over_jobs_and_workers():
@@ -369,31 +237,6 @@ def test_closing_from_another_thread_ends_a_run():
     assert pool.pids() == []
 
 
-# --- the layers -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc, which only Linux has")
-def test_a_worker_is_locked_down(monkeypatch):
-    monkeypatch.setenv("GROQ_API_KEY", "a-key-that-must-not-travel")
-    worker = Worker(TASK)
-    try:
-        proc = Path(f"/proc/{worker.process.pid}")
-        limits = {line[:25].strip(): line[25:].split()[:2] for line in proc.joinpath("limits").read_text().splitlines()}
-        assert worker.missing == []
-        assert limits["Max address space"] == [str(2**30)] * 2
-        assert limits["Max file size"] == ["0", "0"]
-        assert limits["Max core file size"] == ["0", "0"]
-        assert limits["Max open files"][0] == "0"
-        assert proc.joinpath("cwd").readlink() == Path("/")
-        names = {entry.split(b"=")[0] for entry in proc.joinpath("environ").read_bytes().split(b"\0") if entry}
-        assert names <= {b"TZ", b"LD_LIBRARY_PATH", b"LC_CTYPE"}
-        links = {path.readlink().as_posix().split(":")[0] for path in proc.joinpath("fd").iterdir()}
-        assert links == {"pipe", "/dev/null"}
-        assert os.getsid(worker.process.pid) == worker.process.pid  # Ctrl-C passes it by
-    finally:
-        worker.stop()
-
-
 def test_a_layer_that_the_platform_lacks_is_told_once(pool, monkeypatch, caplog):
     start = Pool._start
 
@@ -409,88 +252,3 @@ def test_a_layer_that_the_platform_lacks_is_told_once(pool, monkeypatch, caplog)
     assert pool.missing == ["parent death signal", "RLIMIT_AS"]
     said = "the sandbox runs without what this platform lacks: parent death signal, RLIMIT_AS"
     assert [record.message for record in caplog.records] == [said]
-
-
-TASK_THAT_TRIES = """
-import os, signal, time
-
-def hold(key, content): pass
-def drop(key): pass
-
-def run(shared, items, file, say):
-    for item, action in enumerate(items):
-        say(item, "trying")
-        try:
-            if action == "write":
-                open(shared["path"], "w").write("x")
-            elif action == "read":
-                open("/etc/passwd").read()
-            elif action == "memory":
-                bytearray(2 * 2**30)
-            elif action == "spin":
-                while True: pass
-            elif action == "crash":
-                os.kill(os.getpid(), signal.SIGSEGV)
-            elif action == "print":
-                print("noise", flush=True)
-            result = "done"
-        except BaseException as error:
-            result = type(error).__name__
-        say(item, None, {"result": result})
-"""
-
-
-def test_what_escapes_from_sql_would_still_find(tmp_path, monkeypatch):
-    (tmp_path / "escaping_task.py").write_text(TASK_THAT_TRIES)
-    monkeypatch.syspath_prepend(tmp_path)
-    target = tmp_path / "written"
-    with Pool("escaping_task", workers=1) as pool:
-        actions = ["write", "read", "memory", "print", "spin", "crash", "print"]
-        results = pool.run([Job({"path": str(target)}, actions)])[0]
-    assert not target.exists()
-    expected = [{"result": "OSError"}, {"result": "OSError"}, {"result": "MemoryError"}, {"result": "done"}]
-    assert results == [*expected, {"killed": "trying"}, {"killed": "trying"}, {"result": "done"}]
-
-
-TASK_WITH_AN_EXTRA = """
-def hold(key, content): pass
-def drop(key): pass
-
-def run(shared, items, file, say):
-    for item, action in enumerate(items):
-        say(item, "main")
-        while action == "spin in main":
-            pass
-        say(item, None, {"main": "done"})
-        if say(item, "extra"):
-            while action == "spin in extra":
-                pass
-            say(item, None, {"extra": "done"})
-"""
-
-
-def test_an_item_is_done_without_the_optional_stage_that_it_dies_in(tmp_path, monkeypatch):
-    (tmp_path / "extra_task.py").write_text(TASK_WITH_AN_EXTRA)
-    monkeypatch.syspath_prepend(tmp_path)
-    counted = []
-    with Pool("extra_task", workers=1) as pool:
-        items = ["", "spin in extra", "spin in main", ""]
-        results = pool.run([Job({}, items, optional=("extra",))], done=counted.append)[0]
-    whole = {"main": "done", "extra": "done"}
-    assert results == [whole, {"main": "done", "killed": "extra"}, {"killed": "main"}, whole]
-    assert sum(counted) == 4
-
-
-def test_a_long_piece_that_goes_on_is_not_taken_for_silent(tmp_path, monkeypatch):
-    (tmp_path / "slow_task.py").write_text(
-        "import time\ndef hold(key, content): pass\ndef drop(key): pass\n"
-        "def run(shared, items, file, say):\n"
-        "    for item in range(len(items)):\n"
-        "        say(item, 'waiting')\n"
-        "        time.sleep(0.25)\n"
-        "        say(item, None, {'done': item})\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    with Pool("slow_task", workers=1, wall_seconds=0.5) as pool:  # the piece takes three times as long
-        assert pool.run([Job({}, [0] * 6)])[0] == [{"done": item} for item in range(6)]
-        assert len(pool.pids()) == 1

@@ -1,0 +1,83 @@
+"""Records as a run would write them, and a place of their own."""
+
+import hashlib
+
+import pytest
+
+from common import results
+from common.statistics import metrics, outcomes, slices
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    monkeypatch.setenv("TEXT_TO_SQL_RESULTS", str(tmp_path / "results"))
+    return tmp_path / "results"
+
+
+def predictions(right: str) -> list[dict]:
+    """One row a letter: y matched, n did not, ? could not be scored."""
+    return [
+        {
+            "id": f"row-{i}",
+            "complexity": ("basic SQL", "CTEs")[i % 2],
+            "task_type": "data retrieval",
+            "completion": f"SELECT {i};",
+            "sql": f"SELECT {i}",
+            "new_tokens": 4,
+            "published_match": letter == "y",
+            "published_score": 1.0 if letter == "y" else 0.25,
+            "match": {"y": True, "n": False, "?": None}[letter],
+            "robust_match": None,
+            "rouge_l": 0.5,
+            "score": 1.0 if letter == "y" else 0.35,
+            "outcome": {"y": "match", "n": "mismatch", "?": "reference_error"}[letter],
+            "detail": "",
+            "both_empty": False,
+        }
+        for i, letter in enumerate(right)
+    ]
+
+
+def record(method: str, rows: list[dict], **changes) -> dict:
+    ids = "\n".join(row["id"] for row in rows)
+    made = {
+        "method": method,
+        "profile": "cpu",
+        "status": "complete",
+        "notebook": f"{method}/{method}.ipynb",
+        "seed": 42,
+        "parameters": {"learning_rate": 1.23456789e-5},
+        "code": {"commit": "", "dirty": True, "notebook_digest": "", "scorer_digest": "s1"},
+        "data": {
+            "source": "embedded",
+            "revision": "r",
+            "split": "test",
+            "n": len(rows),
+            "ids_hash": hashlib.sha256(ids.encode()).hexdigest()[:16],
+            "prompt_hash": "p1",
+        },
+        "model": {"id": "m/small", "revision": "", "adapter": "", "trainable_parameters": 0, "total_parameters": 9},
+        "scoring": {"databases": 0, "generator": "conservative", "seed": 0},
+        "decoding": {"max_new_tokens": 96, "do_sample": False},
+        "environment": {"python": "3.11", "packages": {}, "device": "CPU, 2 threads"},
+        "stages": [],
+        "metrics": metrics(rows),
+        "slices": slices(rows),
+        "outcomes": outcomes(rows),
+        "cost": {
+            "train_seconds": 0.0,
+            "eval_seconds": 2.0,
+            "train_rows_per_second": 0.0,
+            "train_tokens_per_second": 0.0,
+            "peak_memory_bytes": 0,
+        },
+        "curve": "",
+    }
+    for key, value in changes.items():
+        made[key] = {**made[key], **value} if isinstance(value, dict) else value
+    return made
+
+
+def write(method: str, right: str, **changes):
+    rows = predictions(right)
+    return results.write_record(record(method, rows, **changes), rows)
