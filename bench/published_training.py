@@ -34,7 +34,7 @@ def random_order(plan: Sequence[Sequence[Sequence[int]]], seed: int) -> list[int
 def make_trainer(loaded: LoadedModel, rows: Sequence[Sequence[int]], recipe: Recipe, folder: Path) -> Trainer:
     """A trainer over token ids in the order given. Of `recipe` it takes what both recipes share: method, LoRA's sizes,
     learning rate, both batch sizes."""
-    half = loaded.model.dtype if recipe.method != "full" else None
+    dtype = loaded.model.dtype
     if recipe.quantisation:
         peft.prepare_model_for_kbit_training(loaded.model, use_gradient_checkpointing=False)  # the Trainer turns it on
     args = TrainingArguments(
@@ -51,7 +51,7 @@ def make_trainer(loaded: LoadedModel, rows: Sequence[Sequence[int]], recipe: Rec
         disable_tqdm=True,
         use_cpu=loaded.model.device.type == "cpu",
         seed=recipe.seed,
-        **precision_arguments(half),
+        **precision_arguments(dtype),
     )
     trainer = Trainer(
         model=adapt(loaded, recipe),

@@ -96,7 +96,7 @@ def of_method(method: str, theirs: list[dict], ours: list[dict]) -> list[dict]:
         measurement(f"{method}-memory-ratio", against, "×", Ratio(peaks[1], peaks[0]), {"at_most": SMALLER}),
         measurement(
             f"{method}-look",
-            f"{name}, ours: the evaluation after an epoch, of the training's time",
+            f"{name}, ours: the validation loss after an epoch, of the training's time",
             "%",
             _spread(ours, lambda run: 100 * run["evaluation"]),
             {"at_most": LOOK},
@@ -140,7 +140,7 @@ def notes(run: dict) -> list[str]:
         "The published recipe: two rows a device batch in random order, padded to the longer, gradient checkpointing, "
         "logits at every position and the loss over prompt and completion, the Trainer's own AdamW. It is restated "
         "with transformers' Trainer and the model's own loss, since TRL's trainer as installed here fuses the output "
-        "head, which the study's version did not. Quantised and adapted weights are prepared as for ours.",
+        "head, which the study's version did not. Quantised weights are prepared by peft's own function for it.",
         f"Useful operations are what the loss over the completion needs: 6 a weight and token for full fine-tuning, 4 "
         f"a frozen and 6 an adapter's weight, the output head only where a token is predicted ({run['taught']:,} of "
         f"{run['tokens']:,} tokens); the same for both recipes. Layers computed again, padding, the prompt's logits, "

@@ -50,8 +50,13 @@ def score_table(reports: Mapping[str, Sequence[dict]]) -> pandas.DataFrame:
     return pandas.DataFrame(lines).set_index("method").fillna("")
 
 
-def slice_table(reports: Mapping[str, Sequence[dict]], by: str = "complexity") -> pandas.DataFrame:
-    """Robust match (strict where no databases were generated) by slice, one column a method, and the slice's n."""
+def slice_table(reports: Mapping[str, Sequence[dict]], by: str | Sequence[str] = "complexity") -> pandas.DataFrame:
+    """Robust match (strict where no databases were generated) by slice, one column a method, and the slice's n.
+
+    by: "complexity", "task_type", or both, one below the other.
+    """
+    if not isinstance(by, str):
+        return pandas.concat({name: slice_table(reports, name) for name in by})
     table = pandas.DataFrame(
         {
             name: {key: found["right"]["value"] for key, found in slices(rows)[by].items()}

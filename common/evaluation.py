@@ -4,6 +4,7 @@ An evaluation that was stopped goes on from the batches already answered and end
 batches are fixed in advance. Scoring always runs over all rows at the end: it costs milliseconds a row.
 """
 
+import hashlib
 import json
 import os
 import sys
@@ -16,7 +17,7 @@ from tqdm import tqdm
 
 from common.data import Example
 from common.generation import batch_plan, complete
-from common.models import LoadedModel
+from common.models import LoadedModel, base_digest
 from common.prompts import extract_sql, prompt_ids
 from common.scoring import Scorer
 from common.settings import UserError, writable, writing
@@ -41,14 +42,14 @@ def evaluate(
     batch_size: int,
     databases: int = 0,
 ) -> Report:
-    """Answer and score `examples`; answers are kept in `folder`/completions.jsonl, which must belong to this model,
-    these examples and this decoding alone. References that cannot be scored are named on stdout before any time is
+    """Answer and score `examples`; answers are kept in `folder`/completions.jsonl, and used again for the same weights,
+    prompts and decoding only. References that cannot be scored are named on stdout before any time is
     spent. Raises UserError where none can be scored, and where the disk refuses."""
     report_unscorable(examples)
     prompts = [prompt_ids(example, loaded.tokenizer) for example in examples]
     plan = batch_plan([len(prompt) for prompt in prompts], batch_size)
     path = writable(folder) / "completions.jsonl"
-    batches = _answered(path)
+    batches = _answered(path, _asked(loaded, prompts, max_new_tokens=max_new_tokens, batch_size=batch_size))
     with tqdm(total=len(examples), desc=f"answering ({folder.name})", unit="row", file=sys.stderr) as bar:
         for number, indexes in enumerate(plan):
             if number >= len(batches):
@@ -73,17 +74,23 @@ def evaluate(
     return Report(rows, sum(batch["seconds"] for batch in batches), sum(a["new_tokens"] for a in answers))
 
 
-def mean_score(loaded: LoadedModel, examples: Sequence[Example], *, max_new_tokens: int, databases: int = 0) -> float:
-    """Mean score of greedy answers to a few examples, in one batch: what a training looks at on its way.
+def mean_score(
+    loaded: LoadedModel, examples: Sequence[Example], *, max_new_tokens: int, batch_size: int, databases: int = 0
+) -> float:
+    """Mean score of greedy answers to a few examples: what a training looks at on its way.
 
-    Rows that cannot be scored are left out; 0.0 where none can.
+    Rows that cannot be scored are left out. Raises UserError where none can.
     """
     prompts = [prompt_ids(example, loaded.tokenizer) for example in examples]
-    answers = complete(loaded, prompts, max_new_tokens=max_new_tokens)
+    rows = []
+    for indexes in batch_plan([len(prompt) for prompt in prompts], batch_size):
+        answers = complete(loaded, [prompts[i] for i in indexes], max_new_tokens=max_new_tokens)
+        rows += [(examples[i], answer.text) for i, answer in zip(indexes, answers, strict=True)]
     with Scorer(workers=1, databases=databases) as scorer:
-        verdicts = scorer.score_batch([(e, a.text) for e, a in zip(examples, answers, strict=True)])
-    scores = [verdict.score for verdict in verdicts if verdict.match is not None]
-    return sum(scores) / len(scores) if scores else 0.0
+        scores = [verdict.score for verdict in scorer.score_batch(rows) if verdict.match is not None]
+    if not scores:
+        raise UserError("no validation row that is answered in training can be scored; set score_rows to 0")
+    return sum(scores) / len(scores)
 
 
 def report_unscorable(examples: Sequence[Example]) -> None:
@@ -112,10 +119,18 @@ def prediction_row(example: Example, answer: dict, verdict) -> dict:
     }
 
 
-def _answered(path: Path) -> list[dict]:
-    """The whole batches that are on disk; a line cut short by a kill is taken off the file."""
+def _asked(loaded: LoadedModel, prompts: Sequence[list[int]], **decoding: int) -> str:
+    """Names the weights, the prompts and the decoding that answers belong to; the first line of their file."""
+    about = json.dumps([base_digest(loaded.model), prompts, decoding], sort_keys=True)
+    return json.dumps({"asked": hashlib.sha256(about.encode()).hexdigest()}) + "\n"
+
+
+def _answered(path: Path, asked: str) -> list[dict]:
+    """The whole batches that are on disk; a line cut short by a kill is taken off the file, and answers to anything
+    else than was `asked` are left behind."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    whole = text[: text.rfind("\n") + 1]
+    whole = text[: text.rfind("\n") + 1] if text.startswith(asked) else asked
     if whole != text:
-        path.write_text(whole, encoding="utf-8")
-    return [json.loads(line) for line in whole.splitlines()]
+        with writing(path):
+            path.write_text(whole, encoding="utf-8")
+    return [json.loads(line) for line in whole.removeprefix(asked).splitlines()]

@@ -129,6 +129,18 @@ def parameter_counts(model: PreTrainedModel) -> tuple[int, int]:
     return sum(n for trainable, n in counts if trainable), sum(n for _, n in counts)
 
 
+def base_digest(model: torch.nn.Module) -> str:
+    """First 16 hex digits of the SHA-256 over names and values of all parameters and buffers, in the model's order.
+
+    Of 4-bit weights that includes the packed values and all that bitsandbytes needs to unpack them.
+    """
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
 def weights_digest(folder: Path) -> str:
     """First 16 hex digits of the SHA-256 of the saved weights: names what an evaluation used."""
     digest = hashlib.sha256()

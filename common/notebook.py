@@ -31,6 +31,7 @@ from common.scoring.scorer import EVALUATION_SEED, GENERATORS
 from common.settings import ROOT, UserError, outputs, writable
 from common.statistics import metrics, outcomes, slices
 from common.sweeps.found import Found
+from common.sweeps.tracking import log_run
 from common.training.sft import Trained
 
 PACKAGES = ("torch", "transformers", "peft", "trl", "bitsandbytes", "datasets", "accelerate", "rapidfuzz", "numpy")
@@ -84,6 +85,7 @@ class Run:
                 "dirty": dirty,
                 "notebook_digest": results.notebook_digest(ROOT / self.notebook),
                 "scorer_digest": results.scorer_digest(),
+                "code_digest": code_digest(),
             },
             "data": {
                 "source": self.profile.data,
@@ -107,6 +109,7 @@ class Run:
             "decoding": {"max_new_tokens": self.profile.max_new_tokens, "do_sample": False},
             "environment": environment(),
             "stages": _stages(found, trained),
+            "search": found.to_record() if found else {},
             "metrics": metrics(report.rows),
             "slices": slices(report.rows),
             "outcomes": outcomes(report.rows),
@@ -116,8 +119,23 @@ class Run:
         }
         curve, trials = (trained.curve if trained else None), (found.trials if found else None)
         path = results.write_record(record, report.rows, curve, trials)
+        if trained:
+            _track(record, trained, group=found.id if found else method)
         print(f"record: {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")
         return path
+
+
+def _track(record: dict, trained: Trained, *, group: str) -> None:
+    """The training as a run in Weights & Biases, beside the trials of its search."""
+    method = record["method"]
+    log_run(
+        f"{method}-{record['profile']}-{record['model']['weights_digest']}",
+        name=method,
+        group=group,
+        config=record["parameters"],
+        curve=trained.curve.to_dict("records"),
+        summary={name: found["value"] for name, found in record["metrics"].items()},
+    )
 
 
 def start_run(
@@ -167,7 +185,7 @@ def code_digest() -> str:
     """Digest of the code that answers depend on: what an earlier sitting kept is used only by the same code."""
     names = ("profiles", "data", "prompts", "models", "generation", "evaluation")
     package = ROOT / "common"
-    folders = (*package.glob("synthetic/**/*.[pt]*"), *package.glob("training/*.py"))
+    folders = [path for name in ("synthetic/**/*.[pt]*", "training/*.py", "sweeps/*.py") for path in package.glob(name)]
     return digest_of([*(package / f"{name}.py" for name in names), *folders])
 
 
@@ -200,11 +218,11 @@ def cost_table(report: Report, trained: Trained | None = None, found: Found | No
 
 
 def _stages(found: Found | None, trained: Trained | None) -> list[dict]:
-    """The search's stages, and the training as the last one (the third also where nothing was searched)."""
+    """The search's stages, and the training as the last one, by the protocol the third where nothing was searched."""
     if not trained:
         return []
     last = {
-        "stage": 3,
+        "stage": len(found.stages) + 1 if found else 3,
         "train_rows": trained.train_rows,
         "valid_rows": trained.valid_rows,
         "dropped_rows": trained.dropped_rows,

@@ -24,7 +24,8 @@ class Found:
     tokens, seconds, loss (infinite where the training diverged), promoted. recipe: the best candidate's of the last
     searched stage. stages: for the record. rank_correlation: Spearman's, between the losses of the candidates that
     stage 1 promoted and their losses in stage 2, over rank_correlation_n of them; None below three or where either is
-    constant. edges: warnings of best values at the end of their grid. notes: what else a reader should know.
+    constant. edges: warnings of best values at the end of their grid. notes: what else a reader should know. id: the
+    sweep's. base_digest: names the weights that every trial started from.
     """
 
     trials: pandas.DataFrame
@@ -34,6 +35,13 @@ class Found:
     rank_correlation_n: int
     edges: list[str]
     notes: list[str]
+    id: str
+    base_digest: str
+
+    def to_record(self) -> dict:
+        """What a record says of the search beside its stages."""
+        names = ("id", "base_digest", "rank_correlation", "rank_correlation_n", "edges", "notes")
+        return {name: getattr(self, name) for name in names}
 
 
 def best(slots: dict[int, Slot], count: int) -> list[Slot]:
@@ -70,6 +78,8 @@ def found(sweep: Sweep, by_stage: Sequence[dict[int, Slot]]) -> Found:
         rank_correlation_n=n,
         edges=edges(sweep, winner.values),
         notes=notes,
+        id=sweep.id,
+        base_digest=best(by_stage[-1], 1)[0].outcome.base_digest,
     )
 
 

@@ -1,16 +1,16 @@
 """What trains a candidate of a search: the base model loaded anew, the stage's rows, one evaluation at the end."""
 
 import gc
-import hashlib
 import math
 
 import torch
 
 from common.data import load_examples
-from common.models import load_model
+from common.models import base_digest, load_model
 from common.settings import UserError
 from common.sweeps.sweep import Candidate, Outcome, Sweep
 from common.training.sft import train_sft
+from common.training.trainer import Diverged
 
 
 def check_data(sweep: Sweep) -> None:
@@ -51,12 +51,8 @@ def _train(sweep: Sweep, candidate: Candidate) -> Outcome:
     valid = load_examples(sweep.data, "validation", limit=rows.valid_rows, seed=sweep.seed)
     try:
         trained = train_sft(loaded, train, valid, recipe, folder=candidate.folder)
-    except UserError as error:
-        if "not a number" not in str(error):
-            raise
+    except Diverged:
         return Outcome(math.inf, rows.train_rows, rows.valid_rows, 0, 0.0, digest)
-    if trained.train_rows + trained.dropped_rows != rows.train_rows:
-        raise RuntimeError(f"{trained.train_rows} rows were trained of a stage's {rows.train_rows}")
     curve = [
         {name: value for name, value in entry.items() if not math.isnan(value)}
         for entry in trained.curve.to_dict("records")
@@ -66,20 +62,8 @@ def _train(sweep: Sweep, candidate: Candidate) -> Outcome:
         train_rows=trained.train_rows,
         valid_rows=trained.valid_rows,
         tokens=trained.tokens,
-        seconds=trained.seconds,
+        seconds=trained.seconds + trained.evaluation_seconds,
         base_digest=digest,
         curve=curve,
         dropped_rows=trained.dropped_rows,
     )
-
-
-def base_digest(model: torch.nn.Module) -> str:
-    """First 16 hex digits of the SHA-256 over names and values of all parameters and buffers, in the model's order.
-
-    Of 4-bit weights that includes the packed values and all that bitsandbytes needs to unpack them.
-    """
-    digest = hashlib.sha256()
-    for name, value in model.state_dict().items():
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()[:16]

@@ -113,7 +113,8 @@ class Outcome:
 
     loss: what candidates are ranked by, the validation loss over completion tokens, lower is better. train_rows and
     valid_rows: rows trained and validated on; `dropped_rows` more were too long. tokens: trained on, padding excluded.
-    base_digest: hash of the weights that the trial started from. curve: step, loss, eval_loss, … as dicts.
+    seconds: of training and evaluation. base_digest: hash of the weights that the trial started from. curve: step,
+    loss, eval_loss, … as dicts.
     """
 
     loss: float
@@ -152,5 +153,4 @@ def _code_digest() -> str:
 
 @cache
 def _data_revision(source: str) -> str:
-    # Gretel's commit would have to be asked for; `gretel@COMMIT` names it.
-    return "" if source.partition("@")[0] == "gretel" else revision(source)
+    return revision(source)

@@ -20,18 +20,23 @@ from common.training.recipe import Recipe
 def adapt(loaded: LoadedModel, recipe: Recipe) -> PreTrainedModel | PeftModel:
     """`loaded.model` made ready for the recipe's method, in place. Trained weights are float32, whatever the base is.
 
-    Raises UserError where the base weights are not loaded as the method needs them.
+    Raises UserError as `check_quantisation`.
     """
-    if loaded.quantisation != recipe.quantisation:
-        raise UserError(
-            f"method '{recipe.method}' trains on weights loaded with quantisation '{recipe.quantisation}', these have "
-            f"'{loaded.quantisation}'; call load_model(..., quantisation=recipe.quantisation)"
-        )
+    check_quantisation(loaded, recipe)
     if recipe.method == "full":
         model = loaded.model.float()  # master weights: an update far smaller than a half-precision step is kept
         model.requires_grad_(True)
         return model
     return get_peft_model(loaded.model, _peft_config(loaded, recipe))
+
+
+def check_quantisation(loaded: LoadedModel, recipe: Recipe) -> None:
+    """Raises UserError where the base weights are not loaded as the method needs them."""
+    if loaded.quantisation != recipe.quantisation:
+        raise UserError(
+            f"method '{recipe.method}' trains on weights loaded with quantisation '{recipe.quantisation}', these have "
+            f"'{loaded.quantisation}'; call load_model(..., quantisation=recipe.quantisation)"
+        )
 
 
 def _peft_config(loaded: LoadedModel, recipe: Recipe) -> LoraConfig | PromptTuningConfig:
@@ -99,5 +104,11 @@ def merge_adapter(loaded: LoadedModel, folder: Path) -> LoadedModel:
         raise UserError(
             f"{folder.name} holds no LoRA adapter, or the base weights are quantised: nothing can be merged"
         )
-    model = PeftModel.from_pretrained(loaded.model, folder).merge_and_unload().eval()
+    try:
+        model = PeftModel.from_pretrained(loaded.model, folder)
+    except (RuntimeError, ValueError):  # sizes that differ, modules that are not there
+        raise UserError(
+            f"{folder.name} holds an adapter of another model than {loaded.id}; load the one it was trained on"
+        ) from None
+    model = model.merge_and_unload().eval()
     return LoadedModel(model, loaded.tokenizer, loaded.id, loaded.revision, loaded.quantisation)

@@ -10,7 +10,9 @@ import torch
 
 
 def reset_peak() -> None:
-    """Start counting anew. Linux and CUDA can; elsewhere the mark stays the process's highest so far."""
+    """Start counting anew, from what is in use. Linux and CUDA can; elsewhere the mark stays the highest so far."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # what `keep_freed` kept of an earlier training is not this one's
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with suppress(OSError):

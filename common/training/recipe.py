@@ -71,6 +71,12 @@ class Recipe:
             raise UserError("a rank and a number of virtual tokens are at least 1, a dropout is from 0 to below 1")
         if not 0 <= self.warmup_ratio < 1 or not all(0 <= beta < 1 for beta in self.betas) or self.weight_decay < 0:
             raise UserError("a warm-up ratio and both betas are from 0 to below 1, a weight decay is not negative")
+        if min(self.patience, self.score_rows, self.save_every) < 0 or min(self.max_length, self.lora_alpha) < 1:
+            raise UserError(
+                "patience, score_rows and save_every are not negative, max_length and lora_alpha are at least 1"
+            )
+        if not self.max_grad_norm > 0:
+            raise UserError("max_grad_norm is above 0; give a large one for no clipping")
         if self.select_by == "score" and not self.score_rows:
             raise UserError("select_by='score' needs validation rows to answer; set score_rows")
         if self.packed and self.method.startswith("prompt"):
@@ -89,13 +95,14 @@ class Recipe:
         return dataclasses.replace(self, **{name: _frozen(value) for name, value in values.items()})
 
 
-def affordable_evaluations(recipe: Recipe, train_rows: int, valid_rows: int) -> int:
+def affordable_evaluations(recipe: Recipe, train_rows: int, valid_rows: int, *, max_new_tokens: int = 96) -> int:
     """How many evaluations cost at most a tenth of the training, and at least the one at its end.
 
     By arithmetic, so that the plan is the same everywhere: a forward pass is a third of a training step's work, and a
-    row that is answered, token by token, costs as much as two that are trained.
+    step of decoding, for however few rows, takes about as long as a third of a row's training.
     """
-    return max(1, int(0.1 * train_rows * recipe.epochs / (valid_rows / 3 + 2 * recipe.score_rows)))
+    decoding = max_new_tokens / 3 if recipe.score_rows else 0
+    return max(1, int(0.1 * train_rows * recipe.epochs / (valid_rows / 3 + decoding)))
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -22,14 +22,14 @@ from transformers import PrinterCallback
 from trl import SFTConfig
 
 from common.data import Example, check_no_leak
-from common.models import LoadedModel, parameter_counts
+from common.models import LoadedModel, base_digest, parameter_counts
 from common.settings import UserError, replace_text, writable, writing
-from common.training.adapt import adapt, evaluated, load_weights, save_weights
+from common.training.adapt import adapt, check_quantisation, evaluated, load_weights, save_weights
 from common.training.memory import keep_freed, peak_bytes, reset_peak
 from common.training.optimizers import optimizer_class
 from common.training.recipe import Recipe
 from common.training.rows import group_by_length, packed, padded, step_plan, tokenise
-from common.training.trainer import KEYS, Clock, CompletionTrainer, Stops, best_step
+from common.training.trainer import KEYS, Clock, CompletionTrainer, Diverged, Stops, best_step
 
 
 @dataclass(frozen=True)
@@ -67,15 +67,21 @@ def train_sft(
     *,
     folder: Path,
     max_new_tokens: int = 96,
+    batch_size: int = 32,
     databases: int = 0,
 ) -> Trained:
-    """Fine-tune `loaded` in place; checkpoints go to `folder`, and a call with the same folder goes on from there.
+    """Fine-tune `loaded` in place; checkpoints go to `folder`, and a call with the same folder and a model loaded anew
+    goes on from there.
 
-    The first `recipe.score_rows` of `valid` are answered and scored at each evaluation, with `max_new_tokens` and on
-    `databases` generated ones. Raises UserError for rows that leak, rows that are all too long, a folder of another
-    training, a loss that is no number, and a full disk.
+    The first `recipe.score_rows` of `valid` are answered and scored at each evaluation, with `max_new_tokens`, in
+    batches of `batch_size`, on `databases` generated ones. Raises UserError for rows that leak, rows that are all too
+    long, a folder of another training, a model that was trained already, and a full disk; Diverged for a loss that is
+    no number.
     """
     check_no_leak(train, valid)
+    check_quantisation(loaded, recipe)
+    optimizer_class(recipe)  # raises for one that this machine does not have
+    precision_arguments(loaded.model.dtype)
     transformers.set_seed(recipe.seed)
     rows = tokenise(train, loaded, max_length=recipe.max_length)
     valid_rows = tokenise(valid, loaded, max_length=recipe.max_length)
@@ -98,16 +104,22 @@ def train_sft(
     finished, weights = folder / "trained.json", folder / "weights"
     if not finished.exists():
         with writing(folder):
-            decoding = {"max_new_tokens": max_new_tokens, "databases": databases}
-            facts = _train(model, loaded, rows, valid_rows, valid[: recipe.score_rows], plan, recipe, folder, decoding)
+            decoding = {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "databases": databases}
+            answered = valid[: recipe.score_rows]
+            try:
+                facts = _train(model, loaded, dtype, rows, valid_rows, answered, plan, recipe, folder, decoding)
+            except Diverged:
+                _remove_checkpoints(folder)  # nothing of it is of use, and it must not stand in another recipe's way
+                for name in ("training.json", "seconds.json"):
+                    (folder / name).unlink(missing_ok=True)
+                raise
             if facts["step"] != facts["last_step"]:  # else the last weights are the best
                 # A copy, so that a kill before the line below finds the best weights where it looks for them.
                 shutil.copytree(folder / "best", weights, dirs_exist_ok=True)
             else:
                 save_weights(model, weights)
             replace_text(finished, json.dumps(facts))
-            for left in (*folder.glob("checkpoint-*"), folder / "best"):
-                shutil.rmtree(left, ignore_errors=True)
+    _remove_checkpoints(folder)
     # What was saved is what is scored, in the sitting that trained as in any later one.
     facts = json.loads(finished.read_text())
     model = evaluated(load_weights(model, weights), recipe, dtype)
@@ -134,6 +146,7 @@ def _belongs(folder: Path, loaded: LoadedModel, recipe: Recipe, rows: list[dict]
     """Refuse a folder in which something else was trained; note what is trained where it is new."""
     facts = {
         "model": f"{loaded.id} {loaded.revision}".strip(),
+        "start": base_digest(loaded.model),
         "recipe": hashlib.sha256(repr(dataclasses.asdict(recipe)).encode()).hexdigest(),
         "rows": hashlib.sha256(json.dumps([rows, valid_rows]).encode()).hexdigest(),
     }
@@ -146,16 +159,23 @@ def _belongs(folder: Path, loaded: LoadedModel, recipe: Recipe, rows: list[dict]
         found = json.loads(path.read_text())
     except ValueError:
         found = {}
-    if other := [name for name, fact in facts.items() if found.get(name) != fact]:
+    other = [name for name, fact in facts.items() if found.get(name) != fact]
+    if other == ["start"]:
+        raise UserError(
+            f"{folder} holds a training that started from other weights; load the model anew (this one may be trained "
+            "already), or give another folder"
+        )
+    if other:
         raise UserError(
             f"{folder} holds a training with another {other[0]}; give another folder, or delete that one to train anew"
         )
 
 
-def _train(model, loaded, rows, valid_rows, answered, plan, recipe: Recipe, folder: Path, decoding: dict) -> dict:
+def _train(
+    model, loaded, dtype, rows, valid_rows, answered, plan, recipe: Recipe, folder: Path, decoding: dict
+) -> dict:
     steps = len(plan)
     on_gpu = torch.cuda.is_available()
-    half = loaded.model.dtype if recipe.method != "full" else None
     args = SFTConfig(
         output_dir=str(folder),
         num_train_epochs=1,  # the plan holds all epochs
@@ -182,7 +202,7 @@ def _train(model, loaded, rows, valid_rows, answered, plan, recipe: Recipe, fold
         disable_tqdm=True,
         seed=recipe.seed,
         dataset_kwargs={"skip_prepare_dataset": True},
-        **precision_arguments(half),
+        **precision_arguments(dtype),
     )
     clock = Clock(folder, steps)
     pad = loaded.tokenizer.pad_token_id
@@ -209,8 +229,6 @@ def _train(model, loaded, rows, valid_rows, answered, plan, recipe: Recipe, fold
         for entry in history
         if "loss" in entry or "eval_loss" in entry
     ]
-    if not all(math.isfinite(value) for entry in curve for value in entry.values()):
-        raise UserError("the training loss is not a number; lower the learning rate")
     step = best_step(history, key)
     kept = next(entry for entry in history if "eval_loss" in entry and entry["step"] == step)
     return {
@@ -221,19 +239,22 @@ def _train(model, loaded, rows, valid_rows, answered, plan, recipe: Recipe, fold
         "eval_score": kept.get("eval_score"),
         "seconds": clock.training,
         "evaluation_seconds": clock.evaluation,
-        "peak_memory_bytes": peak_bytes(),
+        "peak_memory_bytes": max(clock.peak, peak_bytes()),
     }
 
 
-def precision_arguments(half: torch.dtype | None) -> dict:
-    """The trainer's precision from the hardware and the base weights' dtype (None: float32 master weights).
+def precision_arguments(dtype: torch.dtype) -> dict:
+    """The trainer's precision from the dtype in which the profile loads base weights; master weights are float32.
 
-    Float32 on a CPU; on a GPU bf16 with TF32 from compute capability 8 on, fp16 with loss scaling before it.
+    The profile has it from the hardware: float32 on a CPU, float16 with loss scaling on a T4, bfloat16 with TF32 from
+    compute capability 8 on. Raises UserError for bfloat16 on an older GPU.
     """
-    if not torch.cuda.is_available():
+    if not torch.cuda.is_available() or dtype == torch.float32:
         return {"bf16": False, "fp16": False}
-    if half == torch.float16 or torch.cuda.get_device_capability()[0] < 8:
+    if dtype == torch.float16:
         return {"bf16": False, "fp16": True}
+    if torch.cuda.get_device_capability()[0] < 8:
+        raise UserError("this GPU has no bfloat16; take the profile t4, which trains in float16")
     return {"bf16": True, "fp16": False, "tf32": True}
 
 
@@ -253,6 +274,11 @@ def _collate(item: dict, pad: int, pack: bool) -> dict[str, torch.Tensor]:
         {"input_ids": ids, "labels": labels} for ids, labels in zip(item["input_ids"], item["labels"], strict=True)
     ]
     return packed(batch) if pack else padded(batch, pad)
+
+
+def _remove_checkpoints(folder: Path) -> None:
+    for left in (*folder.glob("checkpoint-*"), folder / "best"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _last_checkpoint(folder: Path) -> str | None:

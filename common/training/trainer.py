@@ -6,6 +6,7 @@ ends the training, follows from the log alone, so that a training that goes on d
 """
 
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -19,9 +20,15 @@ from trl import SFTTrainer
 from common.data import Example
 from common.evaluation import mean_score
 from common.models import LoadedModel
-from common.settings import replace_text
+from common.settings import UserError, replace_text
 from common.training.adapt import save_weights
+from common.training.memory import peak_bytes
 from common.training.recipe import Recipe
+
+
+class Diverged(UserError):
+    """A training whose loss is not a number."""
+
 
 KEYS = {"loss": "eval_loss", "score": "eval_score"}  # select_by → the log's name
 
@@ -125,40 +132,43 @@ class Stops(TrainerCallback):
 
 
 class Clock(TrainerCallback):
-    """A progress bar on stderr with the time left, and the seconds of training and of evaluation over all sittings,
-    kept at each checkpoint."""
+    """A progress bar on stderr with the time left; the seconds of training and of evaluation and the peak of memory
+    over all sittings, kept at each checkpoint. Writing a checkpoint is in neither. Raises Diverged."""
 
     def __init__(self, folder: Path, steps: int):
         self._path, self._steps = folder / "seconds.json", steps
-        self.training = self.evaluation = 0.0
+        self.training, self.evaluation, self.peak = 0.0, 0.0, 0
         self.trainer: CompletionTrainer | None = None
 
     def on_train_begin(self, args, state, control, **kwargs):
         if state.global_step and self._path.exists():
-            self.training, self.evaluation = json.loads(self._path.read_text())
+            self.training, self.evaluation, self.peak = json.loads(self._path.read_text())
         self.trainer.evaluation_seconds = 0.0
         self._mark = time.perf_counter()
         self._bar = tqdm(total=self._steps, initial=state.global_step, desc="training", unit="step", file=sys.stderr)
 
-    def _take(self) -> None:
+    def _take(self, *, trained: bool) -> None:
         """Add what has passed since the last look, evaluation apart."""
         now, evaluated = time.perf_counter(), self.trainer.evaluation_seconds
-        self.training += now - self._mark - evaluated
+        self.training += (now - self._mark - evaluated) * trained
         self.evaluation += evaluated
         self._mark, self.trainer.evaluation_seconds = now, 0.0
 
     def on_step_end(self, args, state, control, **kwargs):
-        self._take()
+        self._take(trained=True)
         self._bar.update()
 
     def on_log(self, args, state, control, logs=None, **kwargs):
+        if not all(math.isfinite(logs[key]) for key in ("loss", "eval_loss") if key in (logs or {})):
+            raise Diverged("the training loss is not a number; lower the learning rate")
         if logs and "loss" in logs:
             self._bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
 
     def on_save(self, args, state, control, **kwargs):
-        self._take()
-        replace_text(self._path, json.dumps([self.training, self.evaluation]))
+        self._take(trained=False)
+        self.peak = max(self.peak, peak_bytes())
+        replace_text(self._path, json.dumps([self.training, self.evaluation, self.peak]))
 
     def on_train_end(self, args, state, control, **kwargs):
-        self._take()
+        self._take(trained=False)
         self._bar.close()

@@ -81,9 +81,35 @@ def test_stopped_and_gone_on_equals_not_stopped(loaded, test_rows, tmp_path, mon
     again = evaluate(loaded, test_rows, folder=tmp_path / "stopped", **SIZES)
     assert len(calls) == 4  # ten rows in batches of four are three: two kept, one stopped, one made
     assert again.rows == whole.rows
-    assert len(kept.read_text().splitlines()) == 3
+    assert len(kept.read_text().splitlines()) == 1 + 3  # what was asked, and three batches
     done = evaluate(loaded, test_rows, folder=tmp_path / "stopped", **SIZES)
     assert (len(calls), done) == (4, again)
+
+
+def test_answers_to_anything_else_are_not_used_again(loaded, test_rows, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(evaluation, "complete", lambda *args, **kwargs: calls.append(args) or complete(*args, **kwargs))
+
+    def answered(loaded, rows, **sizes) -> int:
+        """How many batches were asked for."""
+        before = len(calls)
+        report = evaluate(loaded, rows, folder=tmp_path, **SIZES | sizes)
+        assert [row["id"] for row in report.rows] == [example.id for example in rows]
+        return len(calls) - before
+
+    assert [answered(loaded, test_rows), answered(loaded, test_rows)] == [3, 0]
+    renamed = [replace(example, id=f"other-{example.id}") for example in test_rows]
+    assert answered(loaded, renamed) == 0  # the prompts are the same
+    assert answered(loaded, test_rows[1:]) == 3
+    assert answered(loaded, test_rows[1:], max_new_tokens=11) == 3
+    assert answered(loaded, test_rows[1:], max_new_tokens=11, batch_size=8) == 2
+    other = load_model(TINY_MODEL)
+    with torch.no_grad():
+        other.model.model.norm.weight[0] += 0.5
+    assert answered(other, test_rows[1:], max_new_tokens=11, batch_size=8) == 2
+    assert answered(replace(other), test_rows[1:], max_new_tokens=11, batch_size=8) == 0
+    (tmp_path / "completions.jsonl").write_text('{"seconds": 1.0, "answers": []}\n')  # as older code wrote it
+    assert answered(other, test_rows[1:], max_new_tokens=11, batch_size=8) == 2
 
 
 def test_rows_are_the_ledgers(loaded, test_rows, tmp_path):

@@ -8,11 +8,10 @@ import torch
 from transformers.trainer_callback import CallbackHandler
 
 from common.data import load_examples
-from common.models import load_model
+from common.models import base_digest, load_model
 from common.profiles import TINY_MODEL, Stage
 from common.settings import UserError
 from common.sweeps import Sweep, objective, search
-from common.sweeps.objective import base_digest
 from common.training.adapt import adapt
 from common.training.recipe import Recipe
 from common.training.rows import tokenise

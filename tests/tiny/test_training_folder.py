@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from common.models import base_digest
 from common.settings import UserError
 from common.training import sft
 from common.training.recipe import Recipe
 from common.training.sft import train_sft
-from common.training.trainer import Clock
+from common.training.trainer import Clock, Diverged
 
 
 @pytest.fixture
@@ -72,8 +73,9 @@ def test_a_folder_of_another_training_is_refused_in_one_line_and_stays_as_it_is(
 def test_what_names_a_training_says_no_more_than_it_needs(rows, tiny, one, tmp_path):
     train_sft(tiny(), *rows, one, folder=tmp_path)
     found = json.loads((tmp_path / "training.json").read_text())
-    assert found.keys() == {"model", "recipe", "rows"}
+    assert found.keys() == {"model", "start", "recipe", "rows"}
     assert found["model"] == f"{tiny().id} {tiny().revision}"
+    assert found["start"] == base_digest(tiny().model)
     assert len(found["recipe"]) == len(found["rows"]) == 64
     # A row's text that the model never reads does not matter.
     renamed = [replace(example, id=f"other-{example.id}", domain="none") for example in rows[0]]
@@ -126,6 +128,62 @@ def test_a_loss_that_is_no_number_ends_in_one_line(method, rows, tiny, one, tmp_
     wild = one.with_values({"method": method, "learning_rate": 1e30, "warmup_ratio": 0.0})
     assert refusal(tiny(), *rows, wild, folder=tmp_path) == "the training loss is not a number; lower the learning rate"
     assert not (tmp_path / "trained.json").exists() and not (tmp_path / "weights").exists()
+    # Its folder is free again, and what is not the training's stays there.
+    (tmp_path / "mine.txt").write_text("kept")
+    assert "not a number" in refusal(tiny(), *rows, wild, folder=tmp_path)
+    assert not {path.name for path in tmp_path.iterdir()} - {"mine.txt", "README.md"}
+    assert train_sft(tiny(), *rows, one.with_values({"method": method}), folder=tmp_path).rows == 32
+
+
+def test_a_divergence_ends_the_training_at_once(rows, tiny, one, tmp_path, monkeypatch):
+    ends = []
+    real = Clock.on_step_end
+    monkeypatch.setattr(Clock, "on_step_end", lambda *args, **kwargs: ends.append(1) or real(*args, **kwargs))
+    wild = one.with_values({"learning_rate": 1e30, "warmup_ratio": 0.0, "epochs": 8})
+    with pytest.raises(Diverged):
+        train_sft(tiny(), *rows, wild, folder=tmp_path)
+    assert len(ends) <= 3  # of 16
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_model_that_was_trained_already_is_not_trained_further(method, rows, tiny, one, tmp_path):
+    """A cell that is executed twice: the second time the base weights are no more what they were."""
+    recipe, loaded = one.with_values({"method": method}), tiny()
+    done = train_sft(loaded, *rows, recipe, folder=tmp_path)
+    line = f"{tmp_path} holds a training that started from other weights; load the model anew (this one may be trained "
+    for again in (loaded, done.loaded):
+        assert refusal(again, *rows, recipe, folder=tmp_path).startswith(line)
+    assert train_sft(tiny(), *rows, recipe, folder=tmp_path).curve.equals(done.curve)
+
+
+def test_what_the_machine_cannot_do_is_refused_before_the_folder_is_claimed(rows, tiny, one, tmp_path, monkeypatch):
+    folder = tmp_path / "new"
+    assert "needs a CUDA device" in refusal(tiny(), *rows, one.with_values({"optimizer": "adamw_8bit"}), folder=folder)
+    assert "load_model(" in refusal(tiny(), *rows, one.with_values({"method": "qlora"}), folder=folder)
+    half = tiny()
+    half.model.to(torch.bfloat16)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda: (7, 5))
+    assert "no bfloat16; take the profile t4" in refusal(half, *rows, one, folder=folder)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "capability", "chosen"),
+    [
+        (torch.float32, None, set()),
+        (torch.bfloat16, None, set()),
+        (torch.float32, (9, 0), set()),
+        (torch.float16, (7, 5), {"fp16"}),
+        (torch.float16, (9, 0), {"fp16"}),
+        (torch.bfloat16, (8, 0), {"bf16", "tf32"}),
+    ],
+    ids=str,
+)
+def test_precision_follows_the_weights_and_the_hardware(dtype, capability, chosen, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: capability is not None)
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda: capability)
+    assert {name for name, on in sft.precision_arguments(dtype).items() if on} == chosen
 
 
 def test_a_loss_that_is_no_number_for_one_evaluation_is_seen(rows, tiny, one, tmp_path, monkeypatch):

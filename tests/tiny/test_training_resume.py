@@ -30,6 +30,8 @@ LORA = {
     "save_every": 2,
 }
 FULL = LORA | {"method": "full", "learning_rate": 2e-2, "optimizer": "adamw", "patience": 2}
+SCORED = LORA | {"select_by": "score", "score_rows": 2, "patience": 0}
+QLORA, PROMPT = SCORED | {"method": "qlora"}, SCORED | {"method": "prompt-random", "virtual_tokens": 5}
 LONG = FULL | {"effective_batch_size": 1, "per_device_train_batch_size": 1, "epochs": 17, "learning_rate": 1e-3}
 
 
@@ -56,9 +58,12 @@ STORIES = {
     "result": Story(LORA, ("half trained.json",), (0, 4)),
     "seconds": Story(LORA, ("half seconds.json",), (0, 2)),
     "identity": Story(LORA, ("half training.json",), (0,)),
+    "qlora": Story(QLORA, ("half 3", "step 7"), (0, 2, 6)),
+    "prompt": Story(PROMPT, ("saved 3", "half 6", "step 7"), (0, 3, 4, 6)),
     "long": Story(LONG | {"save_every": 0}, ("step 69",), (0, 68), rows=12),
 }
-WHOLE = {"whole full": FULL, "whole lora": LORA, "whole long": LONG | {"save_every": 0}}
+WHOLE = {"whole full": FULL, "whole lora": LORA, "whole qlora": QLORA, "whole prompt": PROMPT}
+WHOLE["whole long"] = LONG | {"save_every": 0}
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +84,7 @@ def check(told, name: str, whole: str):
     assert found["seconds"][0] > found["earlier"][0] and found["seconds"][1] >= found["earlier"][1]
 
 
-@pytest.mark.parametrize("name", ["full", "lora"])
+@pytest.mark.parametrize("name", ["full", "lora", "qlora", "prompt"])
 def test_killed_at_any_moment_and_gone_on_equals_not_stopped(told, name):
     check(told, name, f"whole {name}")
 
@@ -181,7 +186,9 @@ def _sitting(folder: Path, recipe: dict, count: int, moment: str, begun: Path) -
     torch.set_num_threads(1)
     _moments(moment, folder, begun)
     rows = load_examples("embedded", "train", limit=count), load_examples("embedded", "validation", limit=4)
-    run = train_sft(load_model(TINY_MODEL), *rows, Recipe(**recipe), folder=folder)
+    told = Recipe(**recipe)
+    loaded = load_model(TINY_MODEL, quantisation=told.quantisation)
+    run = train_sft(loaded, *rows, told, folder=folder, max_new_tokens=8)
     result = {"step": run.step, "eval_loss": run.eval_loss, "curve": run.curve.to_csv(index=False)}
     result["last"] = int(run.curve["step"].max())
     (folder / "result").write_text(json.dumps([result, run.seconds, run.evaluation_seconds]))

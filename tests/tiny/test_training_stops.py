@@ -9,6 +9,8 @@ from common import evaluation
 from common.data import Example
 from common.evaluation import mean_score
 from common.generation import Completion
+from common.prompts import prompt_ids
+from common.settings import UserError
 from common.training import trainer
 from common.training.recipe import Recipe
 from common.training.sft import train_sft
@@ -179,8 +181,8 @@ def test_the_first_validation_rows_are_answered_by_the_model_as_it_is(rows, tiny
 
     monkeypatch.setattr(trainer, "mean_score", look)
     recipe = short.with_values({"score_rows": 3, "select_by": "score"})
-    run = train_sft(tiny(), *rows, recipe, folder=tmp_path, max_new_tokens=5, databases=2)
-    decoding = {"max_new_tokens": 5, "databases": 2}
+    run = train_sft(tiny(), *rows, recipe, folder=tmp_path, max_new_tokens=5, batch_size=2, databases=2)
+    decoding = {"max_new_tokens": 5, "batch_size": 2, "databases": 2}
     assert calls == [(False, tiny().id, rows[1][:3], decoding)] * 2
     assert run.eval_score == mean_score(run.loaded, rows[1][:3], **decoding)
     assert list(run.curve["eval_score"].dropna())[0] >= 0
@@ -193,21 +195,24 @@ def test_no_rows_to_score_cost_nothing(rows, tiny, short, tmp_path, monkeypatch)
 
 
 def test_mean_score_by_hand(tiny, monkeypatch):
-    """Right, wrong, and a reference that cannot be scored, which is left out: a mean over two."""
+    """Right, wrong, and a reference that cannot be scored, which is left out: a mean over two. In batches of two."""
     schema = "CREATE TABLE t (a INT); INSERT INTO t VALUES (1), (2);"
-    examples = [Example(str(i), "How many?", schema, "SELECT count(*) FROM t;") for i in range(2)]
+    examples = [Example("0", "How many then?", schema, "SELECT count(*) FROM t;")]
+    examples.append(Example("1", "How many, if any, are there in all?", schema, "SELECT count(*) FROM t;"))
     examples.append(Example("2", "How many?", schema, "SELECT nothing FROM nowhere;"))
+    loaded = tiny()
+    order = [prompt_ids(example, loaded.tokenizer) for example in examples]
     texts = ["SELECT count(a) FROM t;", "", "SELECT count(*) FROM t;"]
     asked = []
 
     def answer(loaded, prompts, *, max_new_tokens):
         asked.append((len(prompts), max_new_tokens))
-        return [Completion(text, 3) for text in texts]
+        return [Completion(texts[order.index(prompt)], 3) for prompt in prompts]
 
     monkeypatch.setattr(evaluation, "complete", answer)
-    assert mean_score(tiny(), examples, max_new_tokens=7) == pytest.approx(0.5)
-    assert asked == [(3, 7)]
+    assert mean_score(loaded, examples, max_new_tokens=7, batch_size=2) == pytest.approx(0.5)
+    assert asked == [(2, 7), (1, 7)]
     texts[1] = "SELECT count(*) FROM t"
-    assert mean_score(tiny(), examples, max_new_tokens=7) == pytest.approx(1.0)
-    monkeypatch.setattr(evaluation, "complete", lambda *_, **__: [Completion("SELECT 1", 3)])
-    assert mean_score(tiny(), examples[2:], max_new_tokens=7) == 0.0
+    assert mean_score(loaded, examples, max_new_tokens=7, batch_size=3) == pytest.approx(1.0)
+    with pytest.raises(UserError, match="^no validation row that is answered in training can be scored; set score_ro"):
+        mean_score(loaded, examples[2:], max_new_tokens=7, batch_size=3)

@@ -1,5 +1,6 @@
 """What a training run may be told, refused before anything is loaded; and what its evaluations may cost."""
 
+import math
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError
@@ -20,6 +21,7 @@ from common.training.recipe import (
 BATCH = "a batch holds at least 1 row; raise effective_batch_size or per_device_train_batch_size"
 LEARNING = "a training needs a learning rate above 0, at least 1 epoch and at least 1 evaluation"
 RANK = "a rank and a number of virtual tokens are at least 1, a dropout is from 0 to below 1"
+COUNTS = "patience, score_rows and save_every are not negative, max_length and lora_alpha are at least 1"
 SHARES = "a warm-up ratio and both betas are from 0 to below 1, a weight decay is not negative"
 PACKED = "prompt tuning puts its virtual tokens before every row, so rows cannot be packed"
 
@@ -66,6 +68,10 @@ def test_what_can_be_chosen_is_what_the_study_searches():
         ({"betas": (-0.1, 0.9)}, SHARES),
         ({"betas": (0.9, -0.1)}, SHARES),
         ({"weight_decay": -0.01}, SHARES),
+        *(({name: -1}, COUNTS) for name in ("patience", "score_rows", "save_every")),
+        *(({name: 0}, COUNTS) for name in ("max_length", "lora_alpha")),
+        ({"max_grad_norm": 0.0}, "max_grad_norm is above 0; give a large one for no clipping"),
+        ({"max_grad_norm": math.nan}, "max_grad_norm is above 0; give a large one for no clipping"),
         ({"select_by": "score"}, "select_by='score' needs validation rows to answer; set score_rows"),
         ({"packed": True, "method": "prompt-random"}, PACKED),
         ({"packed": True, "method": "prompt-text"}, PACKED),
@@ -127,21 +133,22 @@ def test_only_qlora_asks_for_quantised_weights():
 
 
 @pytest.mark.parametrize(
-    ("train_rows", "epochs", "valid_rows", "score_rows", "expected"),
+    ("train_rows", "epochs", "valid_rows", "score_rows", "max_new_tokens", "expected"),
     [
-        # A tenth of the rows trained, over a third of each validation row and twice each answered one.
-        (8000, 1, 120, 20, 10),  # 800 / (40 + 40)
-        (8000, 2, 120, 20, 20),
-        (7999, 1, 120, 20, 9),  # 799.9 / 80: ten would cost 800
-        (1000, 1, 30, 0, 10),  # 100 / 10
-        (1000, 1, 30, 10, 3),  # 100 / 30
-        (100, 1, 300, 50, 1),  # 10 / 200: the one at the end is always there
-        (599, 1, 90, 30, 1),  # 59.9 / 90
+        # A tenth of the rows trained, over a third of each validation row and of each step of decoding.
+        (8000, 1, 120, 20, 120, 10),  # 800 / (40 + 40)
+        (8000, 1, 120, 5, 120, 10),  # rows are answered together
+        (8000, 2, 120, 20, 120, 20),
+        (7999, 1, 120, 20, 120, 9),  # 799.9 / 80: ten would cost 800
+        (8000, 1, 120, 20, 60, 13),  # 800 / 60
+        (1000, 1, 30, 0, 300, 10),  # 100 / 10: nothing is answered
+        (100, 1, 300, 50, 150, 1),  # 10 / 150: the one at the end is always there
+        (599, 1, 90, 30, 90, 1),  # 59.9 / 60
     ],
 )
-def test_affordable_evaluations(train_rows, epochs, valid_rows, score_rows, expected):
+def test_affordable_evaluations(train_rows, epochs, valid_rows, score_rows, max_new_tokens, expected):
     recipe = Recipe(epochs=epochs, score_rows=score_rows)
-    assert affordable_evaluations(recipe, train_rows, valid_rows) == expected
+    assert affordable_evaluations(recipe, train_rows, valid_rows, max_new_tokens=max_new_tokens) == expected
 
 
 def test_a_recipe_can_be_written_without_torch():

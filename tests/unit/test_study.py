@@ -24,7 +24,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setattr("common.notebooks.ROOT", tmp_path)
     monkeypatch.setenv("TEXT_TO_SQL_OUTPUTS", str(tmp_path / "outputs"))
     monkeypatch.setenv("TEXT_TO_SQL_RESULTS", str(tmp_path / "results"))
-    quiet = ("TOKENIZERS_PARALLELISM", "PYTHONHASHSEED", "TQDM_MININTERVAL", "OMP_WAIT_POLICY")
+    quiet = ("TOKENIZERS_PARALLELISM", "PYTHONHASHSEED", "TQDM_MININTERVAL", "GOMP_SPINCOUNT")
     for name in ("JUPYTER_PATH", "PYTHONPATH", *quiet):
         monkeypatch.setenv(name, os.environ.get(name, ""))  # `execute` sets them; put back afterwards
     return tmp_path

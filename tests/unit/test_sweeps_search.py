@@ -227,14 +227,18 @@ def test_unequal_tokens_within_a_stage_are_noted(made):
 
 def test_an_id_names_all_that_a_result_depends_on(made, monkeypatch):
     plan = made.sweep
+    monkeypatch.setattr(sweep, "_data_revision", lambda source: f"revision of {source}")
     assert plan.id == replace(plan).id and plan.id.startswith("sft-lora-")
     others = [
         *({"recipe": Recipe(epochs=2)}, {"stages": STAGES[:2]}, {"model_id": "other"}, {"precision": "bfloat16"}),
         *({"space": SPACE | {"lora_rank": (4, 8)}}, {"seed": 2}, {"first": {}}, {"data": "gretel"}),
     ]
     ids = {replace(plan, **changes).id for changes in others}
+    ids |= {plan.id}
     monkeypatch.setattr(sweep, "_code_digest", lambda: "other code")
-    assert len(ids | {plan.id, made.sweep.id}) == len(others) + 1
+    ids |= {plan.id}
+    monkeypatch.setattr(sweep, "_data_revision", lambda source: "of the day after")
+    assert len(ids | {plan.id}) == len(others) + 3
 
 
 def test_a_sweep_survives_being_told_to_another_machine(made):

@@ -34,7 +34,7 @@ def test_the_grids_hold_the_published_values_and_reach_further():
     assert set(SPACES) == set(METHODS)
     t4 = PROFILES["t4"]
     assert space("full", t4)["effective_batch_size"] == (16, 32, 64, 128, 256, 512)
-    assert {1e-6, 1e-5, 5e-5, 1e-4, 1e-3} <= set(space("full", t4)["learning_rate"])
+    assert {1e-6, 5e-6, 1e-5, 5e-5, 1e-4, 1e-3} <= set(space("full", t4)["learning_rate"])
     for method in ("lora", "qlora"):  # published: pinned to 1e-5
         assert (min(SPACES[method]["learning_rate"]), max(SPACES[method]["learning_rate"])) == (1e-5, 3e-3)
     for method in ("prompt-random", "prompt-text"):  # published: 1e-8
