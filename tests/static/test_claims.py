@@ -12,13 +12,16 @@ from common.settings import ROOT
 from common.statistics import paired_difference, paired_rows
 
 
-def rows(method):
-    name = f"HEAD:results/cpu/{method}.predictions.jsonl"
-    found = subprocess.run(["git", "show", name], cwd=ROOT, capture_output=True)
+def git(*command: str) -> bytes:
+    found = subprocess.run(["git", *command], cwd=ROOT, capture_output=True)
     if found.returncode and not (ROOT / ".git").exists():
         pytest.skip("no git here, so nothing says what was committed")
     assert found.returncode == 0, found.stderr.decode()
-    return [json.loads(line) for line in found.stdout.split(b"\n")[:-1]]
+    return found.stdout
+
+
+def rows(method):
+    return [json.loads(line) for line in git("show", f"HEAD:results/cpu/{method}.predictions.jsonl").splitlines()]
 
 
 @pytest.mark.parametrize("method", ["example-lora", "sft-full", "sft-lora", "sft-qlora", "sft-prompt-random"])
@@ -38,3 +41,15 @@ def test_the_best_method_learns_and_leaves_room():
 @pytest.mark.parametrize("method", ["baseline", "baseline-nf4", "example-lora", "sft-full"])
 def test_every_row_of_the_embedded_data_can_be_scored(method):
     assert all(row["match"] is not None for row in rows(method))
+
+
+def test_the_evaluations_of_a_training_cost_at_most_a_tenth_of_it():
+    names = git("ls-tree", "--name-only", "HEAD", "results/cpu/").decode().split()
+    records = [json.loads(git("show", f"HEAD:{name}")) for name in names if name.endswith(".json")]
+    shares = {
+        record["method"]: record["cost"]["validation_seconds"] / record["cost"]["train_seconds"]
+        for record in records
+        if record.get("cost", {}).get("train_seconds")
+    }
+    assert {"example-lora", "sft-full", "sft-lora", "sft-qlora", "sft-prompt-random"} <= shares.keys()
+    assert max(shares.values()) <= 0.1, shares
