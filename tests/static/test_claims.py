@@ -11,6 +11,9 @@ import pytest
 from common.settings import ROOT
 from common.statistics import paired_difference, paired_rows
 
+SEARCHED = ("sft-full", "sft-lora", "sft-qlora", "sft-prompt-random", "sft-prompt-text")
+METHODS = (*SEARCHED, "example-lora", "example-fullft")
+
 
 def git(*command: str) -> bytes:
     found = subprocess.run(["git", *command], cwd=ROOT, capture_output=True)
@@ -24,7 +27,7 @@ def rows(method):
     return [json.loads(line) for line in git("show", f"HEAD:results/cpu/{method}.predictions.jsonl").splitlines()]
 
 
-@pytest.mark.parametrize("method", ["example-lora", "sft-full", "sft-lora", "sft-qlora", "sft-prompt-random"])
+@pytest.mark.parametrize("method", METHODS)
 def test_a_trained_model_is_better_than_the_baseline(method):
     base, trained = paired_rows(rows("baseline"), rows(method))
     difference = paired_difference([row["match"] for row in base], [row["match"] for row in trained])
@@ -51,5 +54,5 @@ def test_the_evaluations_of_a_training_cost_at_most_a_tenth_of_it():
         for record in records
         if record.get("cost", {}).get("train_seconds")
     }
-    assert {"example-lora", "sft-full", "sft-lora", "sft-qlora", "sft-prompt-random"} <= shares.keys()
+    assert set(METHODS) <= shares.keys()
     assert max(shares.values()) <= 0.1, shares
