@@ -36,8 +36,9 @@ def test_a_trained_model_is_better_than_the_baseline(method):
     assert difference.value >= (0.1 if "prompt" in method else 0.25)
 
 
-def test_the_best_method_learns_and_leaves_room():
-    found = rows("sft-full")
+@pytest.mark.parametrize("method", ["example-lora", "sft-full"])
+def test_a_good_method_learns_and_leaves_room(method):
+    found = rows(method)
     assert 0.45 <= sum(row["match"] for row in found) / len(found) <= 0.80
 
 
