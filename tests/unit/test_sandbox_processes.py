@@ -212,6 +212,7 @@ def test_a_worker_dies_with_its_parent_even_while_it_works():
 
 
 def test_an_interrupt_ends_the_run_and_the_worker(pool):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     pool.run([job("SELECT 1")])
     pid = pool.pids()[0]
     told = []
@@ -221,8 +222,11 @@ def test_an_interrupt_ends_the_run_and_the_worker(pool):
             os.kill(os.getpid(), signal.SIGINT)
         told.append(number)
 
-    with pytest.raises(KeyboardInterrupt):
-        pool.run([job(*(f"{WORK} -- {i}" for i in range(2000)), reference="SELECT 20000")], done=interrupt_once)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            pool.run([job(*(f"{WORK} -- {i}" for i in range(2000)), reference="SELECT 20000")], done=interrupt_once)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert sum(told) < 2000
     assert ends_soon(pid) and pool.pids() == []
     assert outcomes(pool.run([job("SELECT 1")])[0]) == ["match"]
