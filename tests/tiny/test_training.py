@@ -12,7 +12,7 @@ from common.models import parameter_counts
 from common.prompts import prompt_ids, render
 from common.training import sft
 from common.training.adapt import adapt
-from common.training.recipe import METHODS
+from common.training.recipe import METHODS, Recipe
 from common.training.rows import completion_losses, step_plan, tokenise
 from common.training.sft import train_sft
 from common.training.trainer import Clock, CompletionTrainer
@@ -261,3 +261,10 @@ def test_completion_losses_rank_a_learned_answer_first(rows, trained, tokens, lo
     assert list(table["completion"]) == [rows[0][0].sql, "zebra zebra"]
     assert table["loss"][0] == pytest.approx(loss_by_hand(run.loaded.model, tokens(rows[0][:1])), abs=6e-4)
     assert table["loss"][0] < table["loss"][1] - 1
+
+
+def test_all_weights_are_trained_in_float32_whatever_they_were_loaded_in(tiny):
+    loaded = tiny()
+    loaded.model.to(torch.bfloat16)
+    model = adapt(loaded, Recipe(method="full"))
+    assert {(parameter.dtype, parameter.requires_grad) for parameter in model.parameters()} == {(torch.float32, True)}
