@@ -43,8 +43,8 @@ def evaluate(
     databases: int = 0,
 ) -> Report:
     """Answer and score `examples`; answers are kept in `folder`/completions.jsonl, and used again for the same weights,
-    prompts and decoding only. References that cannot be scored are named on stdout before any time is
-    spent. Raises UserError where none can be scored, and where the disk refuses."""
+    prompts and decoding only. References that cannot be scored are named on stdout before any time is spent. Raises
+    UserError where none can be scored, and where the disk refuses."""
     report_unscorable(examples)
     prompts = [prompt_ids(example, loaded.tokenizer) for example in examples]
     plan = batch_plan([len(prompt) for prompt in prompts], batch_size)

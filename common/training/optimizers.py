@@ -26,8 +26,7 @@ def optimizer_class(recipe: Recipe) -> tuple[type[torch.optim.Optimizer], dict[s
     """Class and arguments for the trainer, which sets the weight decay itself (none on norms and biases).
 
     Decay is decoupled in AdamW and an L2 term in the others, as torch defines them; bitsandbytes decouples it in both
-    its Adam and its AdamW, which are one. Raises UserError without CUDA for
-    an optimiser that needs it.
+    its Adam and its AdamW, which are one. Raises UserError without CUDA for an optimiser that needs it.
     """
     shared = {"lr": recipe.learning_rate, "betas": recipe.betas, "eps": 1e-8}
     if recipe.optimizer in CUDA_OPTIMIZERS:
