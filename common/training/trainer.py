@@ -22,6 +22,7 @@ from common.evaluation import mean_score
 from common.models import LoadedModel
 from common.settings import UserError, replace_text
 from common.training.adapt import save_weights
+from common.training.loss import completion_loss
 from common.training.memory import peak_bytes
 from common.training.recipe import Recipe
 
@@ -76,22 +77,6 @@ class CompletionTrainer(SFTTrainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
-
-
-def completion_loss(
-    model, inputs: dict[str, torch.Tensor], virtual_tokens: int = 0
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(sum of the negative log-likelihoods of the taught tokens, their number) of one micro-batch.
-
-    virtual_tokens: how many positions the model puts before every row.
-    """
-    targets = inputs["labels"][:, 1:]
-    taught = (targets != -100).any(dim=0).nonzero().squeeze(1)
-    fields = {name: value for name, value in inputs.items() if name != "labels"}
-    logits = model(**fields, logits_to_keep=taught + virtual_tokens, use_cache=False).logits
-    targets = targets[:, taught].flatten()
-    total = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets, reduction="sum")
-    return total, (targets != -100).sum()
 
 
 def evaluations(history: Sequence[dict], key: str) -> list[tuple[int, float]]:

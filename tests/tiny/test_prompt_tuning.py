@@ -9,10 +9,10 @@ import torch
 from common.generation import complete
 from common.prompts import prompt_ids
 from common.training.adapt import adapt
+from common.training.loss import completion_loss
 from common.training.recipe import INIT_TEXT, Recipe
 from common.training.rows import padded
 from common.training.sft import train_sft
-from common.training.trainer import completion_loss
 
 METHODS = ("prompt-random", "prompt-text")
 

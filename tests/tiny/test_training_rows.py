@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from common.training.loss import completion_loss
 from common.training.rows import IGNORED, packed, padded
-from common.training.trainer import completion_loss
 
 ONE = {"input_ids": [5, 6, 7, 8], "labels": [IGNORED, IGNORED, 7, 8]}
 TWO = {"input_ids": [9, 10], "labels": [IGNORED, 10]}
