@@ -1,7 +1,7 @@
-"""Evaluate a model: greedy answers to every example, scored in the sandbox, kept batch by batch.
+"""Evaluate a model: greedy answers to every example, scored in the sandbox, kept part by part.
 
-An evaluation that was stopped goes on from the batches already answered and ends with the same rows, since the
-batches are fixed in advance. Scoring always runs over all rows at the end: it costs milliseconds a row.
+An evaluation that was stopped goes on from the parts already answered and ends with the same rows, since the parts are
+fixed in advance. Scoring always runs over all rows at the end: it costs milliseconds a row.
 """
 
 import hashlib
@@ -21,6 +21,8 @@ from common.models import LoadedModel, base_digest
 from common.prompts import extract_sql, prompt_ids
 from common.scoring import Scorer
 from common.settings import UserError, writable, writing
+
+PART = 4  # batches that are answered between two writes to disk: fewer leave the batch half empty too often
 
 
 @dataclass(frozen=True)
@@ -47,31 +49,36 @@ def evaluate(
     UserError where none can be scored, and where the disk refuses."""
     report_unscorable(examples)
     prompts = [prompt_ids(example, loaded.tokenizer) for example in examples]
-    plan = batch_plan([len(prompt) for prompt in prompts], batch_size)
+    plan = batch_plan([len(prompt) for prompt in prompts], PART * batch_size)
     path = writable(folder) / "completions.jsonl"
-    batches = _answered(path, _asked(loaded, prompts, max_new_tokens=max_new_tokens, batch_size=batch_size))
+    parts = _answered(path, _asked(loaded, prompts, max_new_tokens=max_new_tokens, batch_size=batch_size, part=PART))
     with tqdm(total=len(examples), desc=f"answering ({folder.name})", unit="row", file=sys.stderr) as bar:
-        for number, indexes in enumerate(plan):
-            if number >= len(batches):
-                start = time.perf_counter()
-                answers = complete(loaded, [prompts[i] for i in indexes], max_new_tokens=max_new_tokens)
-                batch = {"seconds": time.perf_counter() - start, "answers": [asdict(answer) for answer in answers]}
-                batches.append(batch)
-                with writing(path), path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(batch) + "\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-            bar.update(len(indexes))
+        bar.update(sum(len(part["answers"]) for part in parts))
+        for indexes in plan[len(parts) :]:
+            start = time.perf_counter()
+            answers = complete(
+                loaded,
+                [prompts[i] for i in indexes],
+                max_new_tokens=max_new_tokens,
+                places=batch_size,
+                ended=lambda *_: bar.update(),
+            )
+            part = {"seconds": time.perf_counter() - start, "answers": [asdict(answer) for answer in answers]}
+            parts.append(part)
+            with writing(path), path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(part) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
     answer_of = {
         i: answer
-        for indexes, batch in zip(plan, batches, strict=True)
-        for i, answer in zip(indexes, batch["answers"], strict=True)
+        for indexes, part in zip(plan, parts, strict=True)
+        for i, answer in zip(indexes, part["answers"], strict=True)
     }
     answers = [answer_of[i] for i in range(len(examples))]
     with Scorer(workers=os.cpu_count() or 1, databases=databases) as scorer:
         verdicts = scorer.score_batch([(e, a["text"]) for e, a in zip(examples, answers, strict=True)])
     rows = [prediction_row(e, a, v) for e, a, v in zip(examples, answers, verdicts, strict=True)]
-    return Report(rows, sum(batch["seconds"] for batch in batches), sum(a["new_tokens"] for a in answers))
+    return Report(rows, sum(part["seconds"] for part in parts), sum(a["new_tokens"] for a in answers))
 
 
 def mean_score(
@@ -82,10 +89,8 @@ def mean_score(
     Rows that cannot be scored are left out. Raises UserError where none can.
     """
     prompts = [prompt_ids(example, loaded.tokenizer) for example in examples]
-    rows = []
-    for indexes in batch_plan([len(prompt) for prompt in prompts], batch_size):
-        answers = complete(loaded, [prompts[i] for i in indexes], max_new_tokens=max_new_tokens)
-        rows += [(examples[i], answer.text) for i, answer in zip(indexes, answers, strict=True)]
+    answers = complete(loaded, prompts, max_new_tokens=max_new_tokens, places=batch_size)
+    rows = [(example, answer.text) for example, answer in zip(examples, answers, strict=True)]
     with Scorer(workers=1, databases=databases) as scorer:
         scores = [verdict.score for verdict in scorer.score_batch(rows) if verdict.match is not None]
     if not scores:
@@ -126,7 +131,7 @@ def _asked(loaded: LoadedModel, prompts: Sequence[list[int]], **decoding: int) -
 
 
 def _answered(path: Path, asked: str) -> list[dict]:
-    """The whole batches that are on disk; a line cut short by a kill is taken off the file, and answers to anything
+    """The whole parts that are on disk; a line cut short by a kill is taken off the file, and answers to anything
     else than was `asked` are left behind."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     whole = text[: text.rfind("\n") + 1] if text.startswith(asked) else asked

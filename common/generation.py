@@ -1,17 +1,22 @@
-"""Greedy batched decoding: rows of like length share a batch, padded on the left.
+"""Answers to prompts: one way in, greedy or sampled, in order, as many rows at a time as a batch has places.
 
-The batch plan depends on the prompts and the batch size only, so an evaluation that was stopped and goes on
-answers each row in the same company and with the same result. Not covered yet: sampling, continuous batching.
+A row's answer does not depend on the rows beside it, but for rounding where two tokens are nearly as likely; what is
+sampled depends on the seed and the row's number alone. How the batch is kept full is `common.decoding`'s affair.
 """
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from peft import PeftModel
-from transformers import GenerationConfig
+from tqdm import tqdm
+from transformers import DynamicCache, PreTrainedModel
 
+from common.decoding import decode, shared_start
+from common.layout import laid_out
 from common.models import LoadedModel
+from common.settings import UserError
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,32 @@ class Completion:
     new_tokens: int
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """Draw tokens instead of taking the likeliest: from the smallest set of them that together have `top_p` of the
+    chances at `temperature` (Holtzman et al. 2020, arXiv:1904.09751). Raises UserError for values out of range."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 42
+
+    def __post_init__(self):
+        if not 0 < self.temperature < float("inf") or not 0 < self.top_p <= 1:
+            raise UserError(
+                "a temperature is above 0 and top_p from above 0 to 1; leave sampling out for greedy answers"
+            )
+
+    def chances(self, logits: torch.Tensor) -> torch.Tensor:
+        """(rows, vocabulary) of chances that sum to 1, 0 where a token cannot be drawn."""
+        chances = (logits / self.temperature).softmax(dim=-1)
+        if self.top_p == 1:
+            return chances
+        ranked, tokens = chances.sort(dim=-1, descending=True)
+        ranked[ranked.cumsum(dim=-1) - ranked >= self.top_p] = 0
+        kept = torch.zeros_like(chances).scatter(-1, tokens, ranked)
+        return kept / kept.sum(dim=-1, keepdim=True)
+
+
 def batch_plan(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
     """Row indexes by batch, longest rows first, so that what runs out of memory does at once."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
@@ -29,47 +60,93 @@ def batch_plan(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
 
 
 @torch.inference_mode()
-def complete(loaded: LoadedModel, prompts: Sequence[list[int]], *, max_new_tokens: int) -> list[Completion]:
-    """Greedy answers to one batch of prompts (token ids), in the prompts' order."""
-    model, tokenizer = loaded.model, loaded.tokenizer
-    ends = _end_tokens(loaded)
-    pad = tokenizer.pad_token_id
-    config = GenerationConfig(
-        do_sample=False, max_new_tokens=max_new_tokens, pad_token_id=pad, eos_token_id=sorted(ends), use_cache=True
-    )
+def complete(
+    loaded: LoadedModel,
+    prompts: Sequence[list[int]],
+    *,
+    max_new_tokens: int,
+    places: int = 32,
+    sampling: Sampling | None = None,
+    progress: str = "",
+    ended: Callable[[int, Completion], None] | None = None,
+) -> list[Completion]:
+    """Answers to prompts (token ids), in the prompts' order; greedy ones without `sampling`.
+
+    places: how many rows are answered at a time. progress: the name of a bar on stderr, "" for none. ended: called with
+    each row's number and answer as soon as it has ended. Raises UserError for an empty prompt and for sizes below 1.
+    """
+    if max_new_tokens < 1 or places < 1 or not all(prompts):
+        raise UserError("an answer needs a prompt, max_new_tokens of at least 1 and at least 1 place")
+    if not prompts:
+        return []
+    model, tokenizer, ends = loaded.model, loaded.tokenizer, _end_tokens(loaded)
+    answers: dict[int, Completion] = {}
     was_training = model.training
     model.eval()
-    if isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning:
-        answers = model.get_base_model().generate(**_behind_virtual_tokens(model, prompts), generation_config=config)
-    else:
-        ids, mask = _left_padded(prompts, pad, model.device)
-        answers = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)[:, ids.shape[1] :]
-    model.train(was_training)
-    return [_completion(answer, ends, tokenizer) for answer in answers.tolist()]
+    try:
+        with (
+            laid_out(model),
+            tqdm(total=len(prompts), desc=progress, unit="row", file=sys.stderr, disable=not progress) as bar,
+        ):
+            count = shared_start(prompts)
+            rows = decode(
+                _decoder(model),
+                [prompt[count:] for prompt in prompts],
+                _prefix(model, prompts[0][:count]),
+                choose=_sampler(sampling) if sampling else _likeliest,
+                ends=ends,
+                max_new_tokens=max_new_tokens,
+                places=places,
+            )
+            for number, tokens in rows:
+                answers[number] = _completion(tokens, ends, tokenizer)
+                bar.update()
+                if ended:
+                    ended(number, answers[number])
+    finally:
+        model.train(was_training)
+    return [answers[number] for number in range(len(prompts))]
 
 
-def _left_padded(prompts: Sequence[list[int]], pad: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and attention mask, (rows, longest)."""
-    width = max(map(len, prompts))
-    ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
-    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
-    return ids, mask
+def _likeliest(logits: torch.Tensor, numbers: list[int]) -> list[int]:
+    return logits.argmax(dim=-1).tolist()
 
 
-def _behind_virtual_tokens(model: PeftModel, prompts: Sequence[list[int]]) -> dict[str, torch.Tensor]:
-    """Embeddings and mask of prompts with the model's virtual tokens before each, padded before both.
+def _sampler(sampling: Sampling) -> Callable[[torch.Tensor, list[int]], list[int]]:
+    """Draws with a generator for each row, so that a row's draws do not depend on its company."""
+    generators: dict[int, torch.Generator] = {}
 
-    peft itself puts the virtual tokens before the padding: the shorter a row, the farther it stands from them.
-    """
-    embed, count = model.get_base_model().get_input_embeddings(), model.active_peft_config.num_virtual_tokens
-    # Any token holds the places of the virtual ones until their vectors are put there.
-    ids, mask = _left_padded([[0] * count + prompt for prompt in prompts], 0, model.device)
-    embedded = embed(ids)
-    virtual = model.get_prompt(batch_size=1)[0].to(embedded.dtype)
-    for row, prompt in zip(embedded, prompts, strict=True):
-        at = len(row) - len(prompt)
-        row[at - count : at] = virtual
-    return {"inputs_embeds": embedded, "attention_mask": mask}
+    def draw(logits: torch.Tensor, numbers: list[int]) -> list[int]:
+        chances = sampling.chances(logits)
+        for number in set(numbers) - generators.keys():
+            generators[number] = torch.Generator(logits.device).manual_seed(sampling.seed * 1_000_003 + number)
+        return [
+            torch.multinomial(row, 1, generator=generators[number]).item()
+            for row, number in zip(chances, numbers, strict=True)
+        ]
+
+    return draw
+
+
+def _is_prompt_tuned(model: PreTrainedModel | PeftModel) -> bool:
+    return isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning
+
+
+def _decoder(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    """The model that reads tokens; one with virtual tokens does so behind `_prefix`."""
+    return model.get_base_model() if _is_prompt_tuned(model) else model
+
+
+def _prefix(model: PreTrainedModel | PeftModel, tokens: Sequence[int]) -> DynamicCache | None:
+    """Keys and values of what stands before every prompt: the model's virtual tokens, if any, then `tokens`."""
+    decoder = _decoder(model)
+    vectors = decoder.get_input_embeddings()(torch.tensor([tokens], dtype=torch.long, device=model.device))
+    if _is_prompt_tuned(model):
+        # peft itself puts the virtual tokens before the padding: the shorter a row, the farther it stands from them.
+        vectors = torch.cat([model.get_prompt(batch_size=1).to(vectors.dtype), vectors], dim=1)
+    if not vectors.shape[1]:
+        return None
+    return decoder(inputs_embeds=vectors, use_cache=True, logits_to_keep=1).past_key_values
 
 
 def _end_tokens(loaded: LoadedModel) -> set[int]:
@@ -79,6 +156,5 @@ def _end_tokens(loaded: LoadedModel) -> set[int]:
 
 
 def _completion(answer: list[int], ends: set[int], tokenizer) -> Completion:
-    end = next((i for i, token in enumerate(answer) if token in ends), None)
-    kept = answer if end is None else answer[:end]
-    return Completion(tokenizer.decode(kept, skip_special_tokens=True), len(answer) if end is None else end + 1)
+    kept = answer[:-1] if answer[-1] in ends else answer
+    return Completion(tokenizer.decode(kept, skip_special_tokens=True), len(answer))

@@ -14,7 +14,7 @@ from common.profiles import TINY_MODEL
 from common.prompts import prompt_ids
 from common.settings import UserError
 
-SIZES = {"max_new_tokens": 12, "batch_size": 4}
+SIZES = {"max_new_tokens": 12, "batch_size": 1}  # parts of four rows
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +30,6 @@ def test_rows():
 def test_batch_plan_covers_each_row_once_longest_first():
     plan = batch_plan([5, 9, 9, 1, 7], 2)
     assert plan == [[1, 2], [4, 0], [3]]
-
-
-def test_a_batch_answers_as_one_row_at_a_time(loaded, test_rows):
-    prompts = [prompt_ids(example, loaded.tokenizer) for example in test_rows]
-    together = complete(loaded, prompts, max_new_tokens=12)
-    alone = [complete(loaded, [prompt], max_new_tokens=12)[0] for prompt in prompts]
-    assert together == alone
 
 
 def test_greedy_answers_are_the_arg_max_of_the_logits(loaded, test_rows):
@@ -79,9 +72,9 @@ def test_stopped_and_gone_on_equals_not_stopped(loaded, test_rows, tmp_path, mon
     kept = tmp_path / "stopped" / "completions.jsonl"
     kept.write_text(kept.read_text() + '{"seconds": 1.0, "answ')  # as a kill in the middle of a write leaves it
     again = evaluate(loaded, test_rows, folder=tmp_path / "stopped", **SIZES)
-    assert len(calls) == 4  # ten rows in batches of four are three: two kept, one stopped, one made
+    assert len(calls) == 4  # ten rows in parts of four are three: two kept, one stopped, one made
     assert again.rows == whole.rows
-    assert len(kept.read_text().splitlines()) == 1 + 3  # what was asked, and three batches
+    assert len(kept.read_text().splitlines()) == 1 + 3  # what was asked, and three parts
     done = evaluate(loaded, test_rows, folder=tmp_path / "stopped", **SIZES)
     assert (len(calls), done) == (4, again)
 
@@ -91,7 +84,7 @@ def test_answers_to_anything_else_are_not_used_again(loaded, test_rows, tmp_path
     monkeypatch.setattr(evaluation, "complete", lambda *args, **kwargs: calls.append(args) or complete(*args, **kwargs))
 
     def answered(loaded, rows, **sizes) -> int:
-        """How many batches were asked for."""
+        """How many parts were asked for."""
         before = len(calls)
         report = evaluate(loaded, rows, folder=tmp_path, **SIZES | sizes)
         assert [row["id"] for row in report.rows] == [example.id for example in rows]
@@ -102,14 +95,14 @@ def test_answers_to_anything_else_are_not_used_again(loaded, test_rows, tmp_path
     assert answered(loaded, renamed) == 0  # the prompts are the same
     assert answered(loaded, test_rows[1:]) == 3
     assert answered(loaded, test_rows[1:], max_new_tokens=11) == 3
-    assert answered(loaded, test_rows[1:], max_new_tokens=11, batch_size=8) == 2
+    assert answered(loaded, test_rows[1:], max_new_tokens=11, batch_size=2) == 2
     other = load_model(TINY_MODEL)
     with torch.no_grad():
         other.model.model.norm.weight[0] += 0.5
-    assert answered(other, test_rows[1:], max_new_tokens=11, batch_size=8) == 2
-    assert answered(replace(other), test_rows[1:], max_new_tokens=11, batch_size=8) == 0
+    assert answered(other, test_rows[1:], max_new_tokens=11, batch_size=2) == 2
+    assert answered(replace(other), test_rows[1:], max_new_tokens=11, batch_size=2) == 0
     (tmp_path / "completions.jsonl").write_text('{"seconds": 1.0, "answers": []}\n')  # as older code wrote it
-    assert answered(other, test_rows[1:], max_new_tokens=11, batch_size=8) == 2
+    assert answered(other, test_rows[1:], max_new_tokens=11, batch_size=2) == 2
 
 
 def test_rows_are_the_ledgers(loaded, test_rows, tmp_path):

@@ -195,7 +195,7 @@ def test_no_rows_to_score_cost_nothing(rows, tiny, short, tmp_path, monkeypatch)
 
 
 def test_mean_score_by_hand(tiny, monkeypatch):
-    """Right, wrong, and a reference that cannot be scored, which is left out: a mean over two. In batches of two."""
+    """Right, wrong, and a reference that cannot be scored, which is left out: a mean over two."""
     schema = "CREATE TABLE t (a INT); INSERT INTO t VALUES (1), (2);"
     examples = [Example("0", "How many then?", schema, "SELECT count(*) FROM t;")]
     examples.append(Example("1", "How many, if any, are there in all?", schema, "SELECT count(*) FROM t;"))
@@ -205,13 +205,13 @@ def test_mean_score_by_hand(tiny, monkeypatch):
     texts = ["SELECT count(a) FROM t;", "", "SELECT count(*) FROM t;"]
     asked = []
 
-    def answer(loaded, prompts, *, max_new_tokens):
-        asked.append((len(prompts), max_new_tokens))
+    def answer(loaded, prompts, *, max_new_tokens, places):
+        asked.append((len(prompts), max_new_tokens, places))
         return [Completion(texts[order.index(prompt)], 3) for prompt in prompts]
 
     monkeypatch.setattr(evaluation, "complete", answer)
     assert mean_score(loaded, examples, max_new_tokens=7, batch_size=2) == pytest.approx(0.5)
-    assert asked == [(2, 7), (1, 7)]
+    assert asked == [(3, 7, 2)]
     texts[1] = "SELECT count(*) FROM t"
     assert mean_score(loaded, examples, max_new_tokens=7, batch_size=3) == pytest.approx(1.0)
     with pytest.raises(UserError, match="^no validation row that is answered in training can be scored; set score_ro"):

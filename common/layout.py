@@ -1,0 +1,48 @@
+"""Linear layers on a CPU, multiplied in the layout that oneDNN's products want, for as long as weights do not change.
+
+PyTorch hands a plain weight to the product, which rearranges it at every call; a decoding step has few rows, so that
+costs as much as the product. Covers float32 weights, and 4-bit ones that compute in float32, unpacked once; all other
+layers, GPUs, and a PyTorch without these products are left as they are.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+
+
+@contextmanager
+def laid_out(model: torch.nn.Module) -> Iterator[None]:
+    """Within it, the linear layers of `model` use copies of their weights; changed weights and gradients are not seen.
+
+    A product differs from the plain one by rounding only.
+    """
+    changed = []
+    try:
+        for module in model.modules():
+            if (weight := _plain_weight(module)) is not None:
+                module.forward = partial(_multiply, torch.ops.mkldnn._reorder_linear_weight(weight), module.bias)
+                changed.append(module)
+        yield
+    finally:
+        for module in changed:
+            del module.forward
+
+
+def _multiply(weight: torch.Tensor, bias: torch.Tensor | None, inputs: torch.Tensor) -> torch.Tensor:
+    return torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
+
+
+def _plain_weight(module: torch.nn.Module) -> torch.Tensor | None:
+    """The weight as float32, (out, in), where it can be laid out anew."""
+    if not isinstance(module, torch.nn.Linear) or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return None
+    weight = module.weight.detach()
+    if weight.device.type != "cpu":
+        return None
+    if getattr(module, "compute_dtype", None) == torch.float32 and getattr(module.weight, "quant_state", None):
+        from bitsandbytes.functional import dequantize_4bit
+
+        weight = dequantize_4bit(weight, module.weight.quant_state)
+    return weight if weight.dtype == torch.float32 and weight.dim() == 2 else None
