@@ -79,7 +79,7 @@ def complete(
         raise UserError("an answer needs a prompt, max_new_tokens of at least 1 and at least 1 place")
     if not prompts:
         return []
-    model, tokenizer, ends = loaded.model, loaded.tokenizer, _end_tokens(loaded)
+    model, tokenizer, ends = loaded.model, loaded.tokenizer, end_tokens(loaded)
     answers: dict[int, Completion] = {}
     was_training = model.training
     model.eval()
@@ -99,7 +99,7 @@ def complete(
                 places=places,
             )
             for number, tokens in rows:
-                answers[number] = _completion(tokens, ends, tokenizer)
+                answers[number] = completion(tokens, ends, tokenizer)
                 bar.update()
                 if ended:
                     ended(number, answers[number])
@@ -149,12 +149,14 @@ def _prefix(model: PreTrainedModel | PeftModel, tokens: Sequence[int]) -> Dynami
     return decoder(inputs_embeds=vectors, use_cache=True, logits_to_keep=1).past_key_values
 
 
-def _end_tokens(loaded: LoadedModel) -> set[int]:
+def end_tokens(loaded: LoadedModel) -> set[int]:
+    """The tokens that end an answer."""
     ends = loaded.model.generation_config.eos_token_id
     ends = set(ends) if isinstance(ends, list) else {ends}
     return (ends | {loaded.tokenizer.eos_token_id}) - {None}
 
 
-def _completion(answer: list[int], ends: set[int], tokenizer) -> Completion:
-    kept = answer[:-1] if answer[-1] in ends else answer
-    return Completion(tokenizer.decode(kept, skip_special_tokens=True), len(answer))
+def completion(tokens: list[int], ends: set[int], tokenizer) -> Completion:
+    """The answer that generated tokens are, of which the last may be an end token."""
+    kept = tokens[:-1] if tokens[-1] in ends else tokens
+    return Completion(tokenizer.decode(kept, skip_special_tokens=True), len(tokens))

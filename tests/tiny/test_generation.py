@@ -143,7 +143,7 @@ def test_the_model_is_left_as_it_was(talkative, prompts, monkeypatch):
     model = talkative.model.train()
     complete(talkative, prompts[:2], max_new_tokens=2)
     assert model.training and not any("forward" in vars(module) for module in model.modules())
-    monkeypatch.setattr(generation, "_completion", lambda *_: 1 / 0)
+    monkeypatch.setattr(generation, "completion", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         complete(talkative, prompts[:2], max_new_tokens=2)
     assert model.training and not any("forward" in vars(module) for module in model.modules())

@@ -1,0 +1,168 @@
+"""How fast answers are generated: the published loop against `common.generation`, in one run, on the same rows.
+
+Both answer greedily with the same model; they take turns, so that a machine that slows down slows both. The first rows
+are answered once more one at a time: where an answer differs from the batch's, the gap between the logits of the two
+tokens at which they part is told. Loading and scoring are in no rate.
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from bench import published_generation
+from bench.measure import Ratio, Spread, measurement, record, show, timed, write
+from bench.training_flops import wait
+from common.data import load_examples
+from common.generation import Completion, complete
+from common.models import LoadedModel, load_model
+from common.profiles import EMBEDDED_MODEL, resolve
+from common.prompts import prompt_ids
+from common.settings import UserError, run_cli
+
+PACKAGES = ("torch", "transformers", "peft", "tokenizers")
+FASTER = {"cpu": 2.5, "cuda": 8}  # the targets, times
+
+
+def in_turns(
+    loaded: LoadedModel, prompts: Sequence[list[int]], *, max_new_tokens: int, places: int, repetitions: int
+) -> dict[str, list[tuple[float, list[Completion]]]]:
+    """Seconds and answers of each repetition, published and ours; who goes first changes."""
+
+    def published() -> list[Completion]:
+        return published_generation.complete(loaded, prompts, max_new_tokens=max_new_tokens)
+
+    def ours() -> list[Completion]:
+        return complete(loaded, prompts, max_new_tokens=max_new_tokens, places=places)
+
+    def answered(action) -> tuple[float, list[Completion]]:
+        def whole() -> list[Completion]:
+            answers = action()
+            wait(loaded.model.device)
+            return answers
+
+        return timed(whole)
+
+    recipes = [("published", published), ("ours", ours)]
+    complete(loaded, prompts[:4], max_new_tokens=2)  # warm-up
+    published_generation.complete(loaded, prompts[:4], max_new_tokens=2)
+    found = {"published": [], "ours": []}
+    for number in range(repetitions):
+        for name, action in recipes if number % 2 == 0 else recipes[::-1]:
+            found[name].append(answered(action))
+            print(f"{number + 1}/{repetitions} {name}: {found[name][-1][0]:.1f} s", flush=True)
+    return found
+
+
+@torch.inference_mode()
+def gap(loaded: LoadedModel, prompt: list[int], one: Completion, other: Completion) -> float:
+    """The difference between the logits of the two tokens at which two answers part, read in one pass."""
+    first, second = (_tokens(loaded, answer) for answer in (one, other))
+    at = len(os.path.commonprefix([first, second]))
+    logits = loaded.model(torch.tensor([prompt + first[:at]], device=loaded.model.device)).logits[0, -1]
+    ranked = logits.topk(2).values
+    return (ranked[0] - ranked[1]).item()
+
+
+def _tokens(loaded: LoadedModel, answer: Completion) -> list[int]:
+    return loaded.tokenizer(answer.text, add_special_tokens=False)["input_ids"]
+
+
+def differing(one: Sequence[Completion], other: Sequence[Completion]) -> list[int]:
+    """The numbers of the rows whose answers differ."""
+    return [i for i, (a, b) in enumerate(zip(one, other, strict=True)) if a != b]
+
+
+def lines(found: dict, alone: Sequence[Completion], gaps: Sequence[float], device: str) -> list[dict]:
+    """The record's measurements."""
+    rates, tokens = {}, {}
+    for name, runs in found.items():
+        rates[name] = Spread(tuple(len(answers) / seconds for seconds, answers in runs))
+        tokens[name] = Spread(tuple(sum(a.new_tokens for a in answers) / seconds for seconds, answers in runs))
+    ours = found["ours"][0][1]
+    rows = len(alone)
+    return [
+        measurement("rows-published", "published loop: rows", "rows/s", rates["published"]),
+        measurement("rows", "ours: rows", "rows/s", rates["ours"]),
+        measurement(
+            "speedup",
+            "– against the published loop",
+            "×",
+            Ratio(rates["ours"], rates["published"]),
+            {"at_least": FASTER[device]},
+        ),
+        measurement("tokens-published", "published loop: tokens of answers", "tokens/s", tokens["published"]),
+        measurement("tokens", "ours: tokens of answers", "tokens/s", tokens["ours"]),
+        measurement(
+            "differ-published",
+            f"answers that differ from the published loop's, of {len(ours)}",
+            "rows",
+            Spread((float(len(differing(ours, found["published"][0][1]))),)),
+        ),
+        measurement(
+            "differ-alone",
+            f"answers that differ from the row's alone, of {rows}",
+            "rows",
+            Spread((float(len(differing(ours[:rows], alone))),)),
+        ),
+        measurement(
+            "gap",
+            "– the largest gap between the logits of the two tokens at which such answers part",
+            "",
+            Spread((max(gaps),)) if gaps else None,
+        ),
+    ]
+
+
+def notes(loaded: LoadedModel, given: argparse.Namespace, prompts: Sequence[list[int]]) -> list[str]:
+    """What a reader must know beside the table."""
+    lengths = [len(prompt) for prompt in prompts]
+    dtype = str(loaded.model.dtype).removeprefix("torch.")
+    return [
+        f"Model {loaded.id} {loaded.revision}, {dtype}, {len(prompts)} prompts of {min(lengths)} to {max(lengths)} "
+        f"tokens, at most {given.max_new_tokens} new ones, {given.places} rows at a time. The published loop takes "
+        f"batches of {published_generation.BATCH} in the data's order, padded on the left, each until its longest "
+        "answer has ended; it is greedy here, the study's sampled. Ours sorts rows by length, lets ended rows leave and "
+        "waiting ones join, reads once what all prompts begin with, and on a CPU lays the weights out for its products "
+        "once; all of that is in its time.",
+        "Answers part where two tokens are nearly as likely: sums in another order round differently.",
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.generation", description=__doc__)
+    parser.add_argument("--model", default=EMBEDDED_MODEL, help="a hub id, a folder, or tiny-random-qwen3 for a look")
+    parser.add_argument("--rows", type=int, default=96)
+    parser.add_argument("--alone", type=int, default=50, help="rows that are answered once more, one at a time")
+    parser.add_argument("--max-new-tokens", type=int, default=resolve("cpu").max_new_tokens)
+    parser.add_argument("--places", type=int, default=resolve("cpu").eval_batch_size)
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--out", type=Path, help="where the record goes, instead of results/bench")
+    given = parser.parse_args()
+    if not 1 <= given.alone <= given.rows or given.repetitions < 1:
+        raise UserError("give at least 1 repetition, and --alone from 1 to --rows")
+    loaded = load_model(given.model, precision=resolve("auto").precision if torch.cuda.is_available() else "float32")
+    prompts = [prompt_ids(example, loaded.tokenizer) for example in load_examples("embedded", "test", limit=given.rows)]
+    sizes = {"max_new_tokens": given.max_new_tokens, "places": given.places}
+    found = in_turns(loaded, prompts, **sizes, repetitions=given.repetitions)
+    alone = [complete(loaded, [prompt], **sizes)[0] for prompt in prompts[: given.alone]]
+    ours = found["ours"][0][1]
+    gaps = [gap(loaded, prompts[i], ours[i], alone[i]) for i in differing(ours[: given.alone], alone)]
+    made_lines = lines(found, alone, gaps, loaded.model.device.type)
+    print("\n".join(map(show, made_lines)))
+    data = {
+        "source": "embedded",
+        "model": f"{loaded.id} {loaded.revision}".strip(),
+        "rows": len(prompts),
+        "prompt_tokens": sum(map(len, prompts)),
+        "new_tokens": sum(answer.new_tokens for answer in ours),
+        **sizes,
+    }
+    made = record("generation", made_lines, packages=PACKAGES, data=data, notes=notes(loaded, given, prompts))
+    print(f"record: {os.path.relpath(write(made, given.out))}")
+
+
+if __name__ == "__main__":
+    run_cli(main)

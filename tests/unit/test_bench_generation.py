@@ -1,0 +1,93 @@
+"""The generation bench: the published loop is what it says, gaps and differences by hand, a record comes out."""
+
+import json
+import sys
+
+import pytest
+import torch
+from transformers import GenerationConfig
+
+from bench import generation, published_generation
+from common.data import load_examples
+from common.generation import Completion, complete
+from common.models import load_model
+from common.profiles import TINY_MODEL
+from common.prompts import prompt_ids
+from common.results import benches
+from common.settings import UserError
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return load_model(TINY_MODEL)
+
+
+@pytest.fixture(scope="module")
+def prompts(loaded):
+    return [prompt_ids(example, loaded.tokenizer) for example in load_examples("embedded", "test", limit=40)]
+
+
+def greedy(loaded, prompt, count):
+    made = []
+    with torch.inference_mode():
+        while len(made) < count:
+            made.append(loaded.model(torch.tensor([prompt + made])).logits[0, -1].argmax().item())
+    return made
+
+
+def test_the_published_loop_takes_batches_in_the_datas_order_to_their_longest(loaded, prompts, monkeypatch):
+    calls, generate = [], loaded.model.generate
+
+    def watch(input_ids, attention_mask, generation_config: GenerationConfig):
+        calls.append(tuple(input_ids.shape))
+        return generate(input_ids=input_ids, attention_mask=attention_mask, generation_config=generation_config)
+
+    monkeypatch.setattr(loaded.model, "generate", watch)
+    answers = published_generation.complete(loaded, prompts, max_new_tokens=6)
+    assert calls == [(32, max(map(len, prompts[:32]))), (8, max(map(len, prompts[32:])))]
+    assert answers == complete(loaded, prompts, max_new_tokens=6)
+
+
+def test_the_published_loop_cuts_an_answer_at_its_end_token(loaded, prompts, monkeypatch):
+    # The tokens that two rows come to: one at its first, the other at its fourth.
+    ends = [greedy(loaded, prompts[0], 1)[-1], greedy(loaded, prompts[1], 4)[-1]]
+    monkeypatch.setattr(loaded.model.generation_config, "eos_token_id", ends)
+    answers = published_generation.complete(loaded, prompts[:8], max_new_tokens=12)
+    assert answers == complete(loaded, prompts[:8], max_new_tokens=12)
+    assert answers[0].new_tokens == 1 and answers[1].new_tokens <= 4 and max(a.new_tokens for a in answers) == 12
+
+
+def test_differing_rows_and_their_gap_by_hand(loaded, prompts, monkeypatch):
+    same, other = Completion("a", 1), Completion("b", 1)
+    assert generation.differing([same, same, other], [same, other, other]) == [1]
+    ids = prompts[0]
+    with torch.inference_mode():
+        logits = loaded.model(torch.tensor([ids])).logits[0, -1]
+    best, second = logits.topk(2).indices.tolist()
+    answers = {id(a): tokens for a, tokens in ((same, [best, 7]), (other, [second, 9]))}
+    monkeypatch.setattr(generation, "_tokens", lambda loaded, answer: answers[id(answer)])
+    expected = (logits[best] - logits[second]).item()
+    assert generation.gap(loaded, ids, same, other) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_record_comes_out(monkeypatch, tmp_path, capsys):
+    out = tmp_path / "generation.json"
+    arguments = ["--model", TINY_MODEL, "--rows", "34", "--alone", "3", "--max-new-tokens", "4", "--repetitions", "2"]
+    monkeypatch.setattr(sys, "argv", ["bench.generation", *arguments, "--out", str(out)])
+    generation.main()
+    made = json.loads(out.read_text())
+    assert not benches.missing_keys(made)
+    lines = {line["name"]: line for line in made["measurements"]}
+    assert lines["rows"]["repetitions"] == 2 and lines["speedup"]["target"] == {"at_least": 2.5}
+    ratio = lines["rows"]["value"] / lines["rows-published"]["value"]
+    assert lines["speedup"]["value"] == pytest.approx(ratio, rel=1e-4)
+    assert (lines["differ-published"]["value"], lines["differ-alone"]["value"], lines["gap"]["value"]) == (0, 0, None)
+    assert made["data"]["rows"] == 34 and made["data"]["new_tokens"] == 34 * 4
+    assert "2/2 published" in capsys.readouterr().out
+
+
+def test_sizes_that_compare_nothing_are_refused(monkeypatch):
+    for arguments in (["--alone", "0"], ["--rows", "4", "--alone", "5"], ["--repetitions", "0"]):
+        monkeypatch.setattr(sys, "argv", ["bench.generation", "--model", TINY_MODEL, *arguments])
+        with pytest.raises(UserError, match="give at least 1 repetition, and --alone from 1 to --rows"):
+            generation.main()
