@@ -19,7 +19,13 @@ from common.settings import UserError
 
 @pytest.fixture(scope="module")
 def loaded():
-    return load_model(TINY_MODEL)
+    """The tiny model, made to look hard at what it read: else it says the same to every prompt."""
+    loaded = load_model(TINY_MODEL)
+    with torch.no_grad():
+        for layer in loaded.model.model.layers:
+            layer.self_attn.q_norm.weight.mul_(6)
+            layer.self_attn.o_proj.weight.mul_(15)
+    return loaded
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +55,14 @@ def test_the_published_loop_takes_batches_in_the_datas_order_to_their_longest(lo
 
 
 def test_the_published_loop_cuts_an_answer_at_its_end_token(loaded, prompts, monkeypatch):
-    # The tokens that two rows come to: one at its first, the other at its fourth.
-    ends = [greedy(loaded, prompts[0], 1)[-1], greedy(loaded, prompts[1], 4)[-1]]
-    monkeypatch.setattr(loaded.model.generation_config, "eos_token_id", ends)
-    answers = published_generation.complete(loaded, prompts[:8], max_new_tokens=12)
-    assert answers == complete(loaded, prompts[:8], max_new_tokens=12)
-    assert answers[0].new_tokens == 1 and answers[1].new_tokens <= 4 and max(a.new_tokens for a in answers) == 12
+    # A token that one row comes to, of all that others do not begin with.
+    tokens = [greedy(loaded, prompt, 6) for prompt in prompts[:8]]
+    end = next(token for token in sum(tokens, []) if token not in {made[0] for made in tokens})
+    monkeypatch.setattr(loaded.model.generation_config, "eos_token_id", [end])
+    answers = published_generation.complete(loaded, prompts[:8], max_new_tokens=6)
+    assert answers == complete(loaded, prompts[:8], max_new_tokens=6)
+    assert [answer.new_tokens for answer in answers] == [made.index(end) + 1 if end in made else 6 for made in tokens]
+    assert any(end in made for made in tokens)
 
 
 def test_differing_rows_and_their_gap_by_hand(loaded, prompts, monkeypatch):
