@@ -2,10 +2,12 @@
 
 An evaluation that was stopped goes on from the batches already answered and ends with the same rows, since the
 batches are fixed in advance. Scoring always runs over all rows at the end: it costs milliseconds a row.
+Of several processes each answers whole batches, number k mod n is its own; all of them have the report of all rows.
 """
 
 import hashlib
 import json
+import math
 import os
 import sys
 import time
@@ -15,6 +17,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from common import processes
 from common.data import Example
 from common.generation import batch_plan, complete
 from common.models import LoadedModel, base_digest
@@ -26,7 +29,7 @@ from common.settings import UserError, writable, writing
 @dataclass(frozen=True)
 class Report:
     """What an evaluation found. `rows` are the ledger's predictions rows, in the examples' order; `seconds` is the
-    time spent generating, over all sittings, scoring excluded."""
+    time spent generating, over all sittings, scoring excluded; of several processes the slowest one's."""
 
     rows: list[dict]
     seconds: float
@@ -43,15 +46,19 @@ def evaluate(
     databases: int = 0,
 ) -> Report:
     """Answer and score `examples`; answers are kept in `folder`/completions.jsonl, and used again for the same weights,
-    prompts and decoding only. References that cannot be scored are named on stdout before any time is spent. Raises
-    UserError where none can be scored, and where the disk refuses."""
-    report_unscorable(examples)
+    prompts and decoding only. Several processes keep a file each, which as many use again. References that cannot be
+    scored are named on stdout before any time is spent. Raises UserError where none can be scored, and where the disk
+    refuses."""
+    rank, world = processes.rank(), processes.world()
+    processes.from_main(lambda: report_unscorable(examples))
     prompts = [prompt_ids(example, loaded.tokenizer) for example in examples]
     plan = batch_plan([len(prompt) for prompt in prompts], batch_size)
-    path = writable(folder) / "completions.jsonl"
+    path = writable(folder) / ("completions.jsonl" if world == 1 else f"completions-{rank}-of-{world}.jsonl")
+    own = plan[rank::world]
     batches = _answered(path, _asked(loaded, prompts, max_new_tokens=max_new_tokens, batch_size=batch_size))
-    with tqdm(total=len(examples), desc=f"answering ({folder.name})", unit="row", file=sys.stderr) as bar:
-        for number, indexes in enumerate(plan):
+    rows = sum(map(len, own))
+    with tqdm(total=rows, desc=f"answering ({folder.name})", unit="row", file=sys.stderr, disable=rank > 0) as bar:
+        for number, indexes in enumerate(own):
             if number >= len(batches):
                 start = time.perf_counter()
                 answers = complete(loaded, [prompts[i] for i in indexes], max_new_tokens=max_new_tokens)
@@ -62,16 +69,23 @@ def evaluate(
                     file.flush()
                     os.fsync(file.fileno())
             bar.update(len(indexes))
+    gathered = processes.gathered(batches)
     answer_of = {
         i: answer
-        for indexes, batch in zip(plan, batches, strict=True)
+        for process, found in enumerate(gathered)
+        for indexes, batch in zip(plan[process::world], found, strict=True)
         for i, answer in zip(indexes, batch["answers"], strict=True)
     }
     answers = [answer_of[i] for i in range(len(examples))]
+    rows = processes.from_main(lambda: _scored(examples, answers, databases))
+    seconds = max(sum(batch["seconds"] for batch in found) for found in gathered)
+    return Report(rows, seconds, sum(a["new_tokens"] for a in answers))
+
+
+def _scored(examples: Sequence[Example], answers: Sequence[dict], databases: int) -> list[dict]:
     with Scorer(workers=os.cpu_count() or 1, databases=databases) as scorer:
         verdicts = scorer.score_batch([(e, a["text"]) for e, a in zip(examples, answers, strict=True)])
-    rows = [prediction_row(e, a, v) for e, a, v in zip(examples, answers, verdicts, strict=True)]
-    return Report(rows, sum(batch["seconds"] for batch in batches), sum(a["new_tokens"] for a in answers))
+    return [prediction_row(e, a, v) for e, a, v in zip(examples, answers, verdicts, strict=True)]
 
 
 def mean_score(
@@ -79,18 +93,21 @@ def mean_score(
 ) -> float:
     """Mean score of greedy answers to a few examples: what a training looks at on its way.
 
-    Rows that cannot be scored are left out. Raises UserError where none can.
+    Rows that cannot be scored are left out. Several processes answer and score whole batches. Raises UserError where
+    none can.
     """
     prompts = [prompt_ids(example, loaded.tokenizer) for example in examples]
     rows = []
-    for indexes in batch_plan([len(prompt) for prompt in prompts], batch_size):
+    for indexes in batch_plan([len(prompt) for prompt in prompts], batch_size)[processes.rank() :: processes.world()]:
         answers = complete(loaded, [prompts[i] for i in indexes], max_new_tokens=max_new_tokens)
         rows += [(examples[i], answer.text) for i, answer in zip(indexes, answers, strict=True)]
     with Scorer(workers=1, databases=databases) as scorer:
-        scores = [verdict.score for verdict in scorer.score_batch(rows) if verdict.match is not None]
+        own = [verdict.score for verdict in scorer.score_batch(rows) if verdict.match is not None]
+    scores = [score for found in processes.gathered(own) for score in found]
     if not scores:
         raise UserError("no validation row that is answered in training can be scored; set score_rows to 0")
-    return sum(scores) / len(scores)
+    # The exactly rounded sum does not depend on which process answered what.
+    return math.fsum(scores) / len(scores)
 
 
 def report_unscorable(examples: Sequence[Example]) -> None:
