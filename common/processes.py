@@ -5,10 +5,12 @@ Everything here works in a single process too, where nothing is waited for. Star
 
 import contextlib
 import io
+import json
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -154,12 +156,14 @@ def _heed_sigterm() -> None:
 
 def _end(line: str, code: int) -> None:
     """Leave the job, with the line where no process of this machine has said one. No partner is waited for any more."""
-    try:
-        # The folder that torch's launcher makes for the errors of this machine's processes.
-        (Path(os.environ["TORCHELASTIC_ERROR_FILE"]).parents[1] / "said").touch(exist_ok=False)
-    except FileExistsError:
-        os._exit(code)
-    except (KeyError, OSError):
-        pass  # another launcher: each process says it
-    print(line, file=sys.stderr, flush=True)
+    said = False
+    with contextlib.suppress(KeyError, OSError):  # a launcher that is not torch's: each process says it
+        report = Path(os.environ["TORCHELASTIC_ERROR_FILE"])
+        report.write_text(json.dumps({"message": line, "timestamp": int(time.time())}))  # the launcher's last words
+        try:
+            (report.parents[1] / "said").touch(exist_ok=False)  # a folder for this job on this machine
+        except FileExistsError:
+            said = True
+    if not said:
+        print(f"\n{line}", file=sys.stderr, flush=True)  # below the bar
     os._exit(code)
