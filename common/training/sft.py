@@ -190,7 +190,7 @@ def _train(
         args=args,
         train_dataset=_items(rows, [batch for step in plan for batch in dealt(step)]),
         eval_dataset=_items(valid_rows, dealt(_eval_batches(valid_rows, recipe))),
-        data_collator=lambda items: _collate(items[0], pad, recipe.packed),
+        data_collator=lambda items: _collate(*items, pad=pad, pack=recipe.packed),  # one item, or a TypeError
         optimizer_cls_and_kwargs=optimizer_class(recipe),
         callbacks=[stops, clock],
     )

@@ -213,36 +213,6 @@ def test_a_mistake_ends_the_job_in_one_line(wrong):
     assert [line for line in output.splitlines() if line.startswith("error:")] == ["error: a mistake; mend it"]
 
 
-def test_micro_batches_that_do_not_go_into_the_processes_are_refused(monkeypatch):
-    from common import processes
-    from common.settings import UserError
-    from common.training.recipe import Recipe
-    from common.training.sharing import check_sharing, dealt
-
-    recipe = Recipe(effective_batch_size=8, per_device_train_batch_size=2)
-    monkeypatch.setattr(processes, "world", lambda: 4)
-    check_sharing(recipe)
-    assert dealt([[3], [1, 2], [0], [4], [5]]) == [[3], [1, 2], [0], [4], [5], [], [], []]
-    monkeypatch.setattr(processes, "world", lambda: 3)
-    with pytest.raises(UserError, match="^3 processes cannot share the 4 micro-batches .* a multiple of 6 rows$"):
-        check_sharing(recipe)
-    monkeypatch.setattr(processes, "world", lambda: 2)
-    monkeypatch.setattr(processes, "sharded", lambda: True)
-    check_sharing(recipe)
-    for values in ({"method": "prompt-text"}, {"optimizer": "adamw_8bit"}):
-        with pytest.raises(UserError, match="^sharding trains by full or lora and with torch's optimisers, not by "):
-            check_sharing(recipe.with_values(values))
-
-
-@pytest.mark.parametrize("argument, said", [("--batch seven", "invalid int value: 'seven'"), ("--bach 8", "--bach 8")])
-def test_a_wrong_argument_ends_in_one_line(argument, said, monkeypatch):
-    from common.settings import UserError
-
-    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *argument.split()])
-    with pytest.raises(UserError, match=f"{said}.*; --help lists the arguments$"):
-        runpy.run_path(str(SCRIPT))["main"]()
-
-
 # The program that is launched
 
 
