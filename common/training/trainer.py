@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch.distributed.tensor import DTensor
+from torch.distributed.fsdp import FSDPModule
 from tqdm import tqdm
 from transformers import TrainerCallback
 from trl import SFTTrainer
@@ -66,16 +66,18 @@ class CompletionTrainer(SFTTrainer):
         return total / num_items_in_batch * self.accelerator.num_processes
 
     def whole(self) -> torch.nn.Module:
-        """The model with all its weights on this process's device; every process asks for it together."""
+        """The model with all its weights, on the CPU where it is a copy; every process asks for it together."""
         if self._whole is self.model:
             return self.model
+        for module in self.model.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()  # what a forward pass has left whole has the precision of the arithmetic
         parts = dict(self.model.named_parameters())
         with torch.no_grad():
             for name, parameter in self._whole.named_parameters():
                 if parameter.requires_grad:
-                    part = parts[name]  # a plain one stands whole: the trainer leaves some so after a forward pass
-                    parameter.copy_(part.full_tensor() if isinstance(part, DTensor) else part)
-        return self._whole.to(self.args.device)
+                    parameter.copy_(parts[name].full_tensor())
+        return self._whole
 
     def _save_rng_state(self, output_dir):
         super()._save_rng_state(output_dir)
@@ -97,6 +99,8 @@ class CompletionTrainer(SFTTrainer):
         if self._answered:
             with self.compute_loss_context_manager():
                 whole = self.whole()
+                if whole is not model:
+                    whole.to(self.args.device)
                 loaded = LoadedModel(whole, self._loaded.tokenizer, self._loaded.id, self._loaded.revision)
                 metrics["eval_score"] = mean_score(loaded, self._answered, **self._decoding)
             if whole is not model:
