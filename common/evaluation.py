@@ -2,10 +2,12 @@
 
 An evaluation that was stopped goes on from the parts already answered and ends with the same rows, since the parts are
 fixed in advance. Scoring always runs over all rows at the end: it costs milliseconds a row.
+Of several processes each answers whole parts, number k mod n is its own; all of them have the report of all rows.
 """
 
 import hashlib
 import json
+import math
 import os
 import sys
 import time
@@ -15,6 +17,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from common import processes
 from common.data import Example
 from common.generation import batch_plan, complete
 from common.models import LoadedModel, base_digest
@@ -28,7 +31,7 @@ PART = 4  # batches that are answered between two writes to disk: fewer leave th
 @dataclass(frozen=True)
 class Report:
     """What an evaluation found. `rows` are the ledger's predictions rows, in the examples' order; `seconds` is the
-    time spent generating, over all sittings, scoring excluded."""
+    time spent generating, over all sittings, scoring excluded; of several processes the slowest one's."""
 
     rows: list[dict]
     seconds: float
@@ -45,16 +48,20 @@ def evaluate(
     databases: int = 0,
 ) -> Report:
     """Answer and score `examples`; answers are kept in `folder`/completions.jsonl, and used again for the same weights,
-    prompts and decoding only. References that cannot be scored are named on stdout before any time is spent. Raises
-    UserError where none can be scored, and where the disk refuses."""
-    report_unscorable(examples)
+    prompts and decoding only. Several processes keep a file each, which as many use again. References that cannot be
+    scored are named on stdout before any time is spent. Raises UserError where none can be scored, and where the disk
+    refuses."""
+    rank, world = processes.rank(), processes.world()
+    processes.from_main(lambda: report_unscorable(examples))
     prompts = [prompt_ids(example, loaded.tokenizer) for example in examples]
     plan = batch_plan([len(prompt) for prompt in prompts], PART * batch_size)
-    path = writable(folder) / "completions.jsonl"
+    own = plan[rank::world]
+    path = writable(folder) / ("completions.jsonl" if world == 1 else f"completions-{rank}-of-{world}.jsonl")
     parts = _answered(path, _asked(loaded, prompts, max_new_tokens=max_new_tokens, batch_size=batch_size, part=PART))
-    with tqdm(total=len(examples), desc=f"answering ({folder.name})", unit="row", file=sys.stderr) as bar:
+    count = sum(map(len, own))
+    with tqdm(total=count, desc=f"answering ({folder.name})", unit="row", file=sys.stderr, disable=rank > 0) as bar:
         bar.update(sum(len(part["answers"]) for part in parts))
-        for indexes in plan[len(parts) :]:
+        for indexes in own[len(parts) :]:
             start = time.perf_counter()
             answers = complete(
                 loaded,
@@ -69,16 +76,23 @@ def evaluate(
                 file.write(json.dumps(part) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
+    gathered = processes.gathered(parts)
     answer_of = {
         i: answer
-        for indexes, part in zip(plan, parts, strict=True)
+        for process, found in enumerate(gathered)
+        for indexes, part in zip(plan[process::world], found, strict=True)
         for i, answer in zip(indexes, part["answers"], strict=True)
     }
     answers = [answer_of[i] for i in range(len(examples))]
+    rows = processes.from_main(lambda: _scored(examples, answers, databases))
+    seconds = max(sum(part["seconds"] for part in found) for found in gathered)
+    return Report(rows, seconds, sum(a["new_tokens"] for a in answers))
+
+
+def _scored(examples: Sequence[Example], answers: Sequence[dict], databases: int) -> list[dict]:
     with Scorer(workers=os.cpu_count() or 1, databases=databases) as scorer:
         verdicts = scorer.score_batch([(e, a["text"]) for e, a in zip(examples, answers, strict=True)])
-    rows = [prediction_row(e, a, v) for e, a, v in zip(examples, answers, verdicts, strict=True)]
-    return Report(rows, sum(part["seconds"] for part in parts), sum(a["new_tokens"] for a in answers))
+    return [prediction_row(e, a, v) for e, a, v in zip(examples, answers, verdicts, strict=True)]
 
 
 def mean_score(
@@ -86,16 +100,19 @@ def mean_score(
 ) -> float:
     """Mean score of greedy answers to a few examples: what a training looks at on its way.
 
-    Rows that cannot be scored are left out. Raises UserError where none can.
+    Rows that cannot be scored are left out. Several processes share them. Raises UserError where none can.
     """
     prompts = [prompt_ids(example, loaded.tokenizer) for example in examples]
-    answers = complete(loaded, prompts, max_new_tokens=max_new_tokens, places=batch_size)
-    rows = [(example, answer.text) for example, answer in zip(examples, answers, strict=True)]
+    own = range(processes.rank(), len(examples), processes.world())
+    answers = complete(loaded, [prompts[i] for i in own], max_new_tokens=max_new_tokens, places=batch_size)
+    rows = [(examples[i], answer.text) for i, answer in zip(own, answers, strict=True)]
     with Scorer(workers=1, databases=databases) as scorer:
-        scores = [verdict.score for verdict in scorer.score_batch(rows) if verdict.match is not None]
+        own = [verdict.score for verdict in scorer.score_batch(rows) if verdict.match is not None]
+    scores = [score for found in processes.gathered(own) for score in found]
     if not scores:
         raise UserError("no validation row that is answered in training can be scored; set score_rows to 0")
-    return sum(scores) / len(scores)
+    # The exactly rounded sum does not depend on which process answered what.
+    return math.fsum(scores) / len(scores)
 
 
 def report_unscorable(examples: Sequence[Example]) -> None:

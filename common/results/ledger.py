@@ -134,7 +134,10 @@ def scorer_digest() -> str:
 
 
 def notebook_digest(path: Path) -> str:
-    """First 16 hex digits of the SHA-256 over the sources of a notebook's code cells, injected parameters left out."""
+    """First 16 hex digits of the SHA-256 over the sources of a notebook's code cells, injected parameters left out, or
+    over a script."""
+    if path.suffix == ".py":
+        return digest_of([path])
     # Plain JSON: nbformat takes seconds to import, and the ledger is imported everywhere.
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     sources = [

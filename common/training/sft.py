@@ -2,14 +2,12 @@
 
 A training lives in one folder: checkpoints, the best weights so far, in the end the trained ones. Called again with the
 same folder it goes on where it was, or, finished, only loads; with another model, recipe or rows it refuses.
-Not covered yet: several GPUs.
+Several processes (`common.processes`) share the micro-batches of each step and the folder; the main one writes.
 """
 
-import dataclasses
-import hashlib
+import copy
 import json
 import math
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +19,17 @@ import transformers
 from transformers import PrinterCallback
 from trl import SFTConfig
 
+from common import processes
 from common.data import Example, check_no_leak
-from common.models import LoadedModel, base_digest, parameter_counts
-from common.settings import UserError, replace_text, writable, writing
-from common.training.adapt import adapt, check_quantisation, evaluated, load_weights, save_weights
+from common.models import LoadedModel, parameter_counts
+from common.settings import UserError, writable, writing
+from common.training.adapt import adapt, check_quantisation, evaluated, load_weights
+from common.training.folder import belongs, finish, forget, last_checkpoint, remove_checkpoints
 from common.training.memory import keep_freed, peak_bytes, reset_peak
 from common.training.optimizers import optimizer_class
 from common.training.recipe import Recipe
 from common.training.rows import group_by_length, packed, padded, step_plan, tokenise
+from common.training.sharing import check_sharing, dealt, micro_batches, unlabelled
 from common.training.trainer import KEYS, Clock, CompletionTrainer, Diverged, Stops, best_step
 
 
@@ -38,7 +39,8 @@ class Trained:
 
     weights: the folder of what was trained (an adapter, or all weights). curve: step, loss, eval_loss, eval_score,
     learning_rate. eval_loss, eval_score and step are those of the weights that were kept. seconds: the trainer's own
-    over all sittings, without `evaluation_seconds`; `rows` and `tokens` (padding excluded) count every epoch.
+    over all sittings, without `evaluation_seconds`; `rows` and `tokens` (padding excluded) count every epoch. Of
+    several processes, seconds and memory are the main one's.
     """
 
     loaded: LoadedModel
@@ -81,6 +83,7 @@ def train_sft(
     check_no_leak(train, valid)
     check_quantisation(loaded, recipe)
     optimizer_class(recipe)  # raises for one that this machine does not have
+    check_sharing(recipe)
     precision_arguments(loaded.model.dtype)
     transformers.set_seed(recipe.seed)
     rows = tokenise(train, loaded, max_length=recipe.max_length)
@@ -95,11 +98,14 @@ def train_sft(
         per_device_train_batch_size=recipe.per_device_train_batch_size,
         seed=recipe.seed,
     )
-    _belongs(writable(folder), loaded, recipe, rows, valid_rows)
+    with processes.main_first():
+        belongs(writable(folder), loaded, recipe, rows, valid_rows)
     if not torch.cuda.is_available():
         keep_freed()
-    dtype = loaded.model.dtype
+    dtype, device = loaded.model.dtype, loaded.model.device
     model = adapt(loaded, recipe)
+    # What is sharded stays so: a copy takes the trained weights, for answers on the way and for what comes after.
+    whole = copy.deepcopy(model).cpu() if processes.sharded() else model
     trainable, total = parameter_counts(model)
     finished, weights = folder / "trained.json", folder / "weights"
     if not finished.exists():
@@ -107,22 +113,17 @@ def train_sft(
             decoding = {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "databases": databases}
             answered = valid[: recipe.score_rows]
             try:
-                facts = _train(model, loaded, dtype, rows, valid_rows, answered, plan, recipe, folder, decoding)
+                facts = _train(model, whole, loaded, dtype, rows, valid_rows, answered, plan, recipe, folder, decoding)
             except Diverged:
-                _remove_checkpoints(folder)  # nothing of it is of use, and it must not stand in another recipe's way
-                for name in ("training.json", "seconds.json"):
-                    (folder / name).unlink(missing_ok=True)
+                processes.from_main(lambda: forget(folder))
                 raise
-            if facts["step"] != facts["last_step"]:  # else the last weights are the best
-                # A copy, so that a kill before the line below finds the best weights where it looks for them.
-                shutil.copytree(folder / "best", weights, dirs_exist_ok=True)
-            else:
-                save_weights(model, weights)
-            replace_text(finished, json.dumps(facts))
-    _remove_checkpoints(folder)
+            processes.from_main(lambda: finish(whole, facts, folder))
+    processes.from_main(lambda: remove_checkpoints(folder))
     # What was saved is what is scored, in the sitting that trained as in any later one.
     facts = json.loads(finished.read_text())
-    model = evaluated(load_weights(model, weights), recipe, dtype)
+    if whole is not model:
+        whole.to(device)
+    model = evaluated(load_weights(whole, weights), recipe, dtype)
     seen = [i for step in plan[: facts["last_step"]] for batch in step for i in batch]
     return Trained(
         loaded=LoadedModel(model, loaded.tokenizer, loaded.id, loaded.revision, loaded.quantisation),
@@ -142,37 +143,8 @@ def train_sft(
     )
 
 
-def _belongs(folder: Path, loaded: LoadedModel, recipe: Recipe, rows: list[dict], valid_rows: list[dict]) -> None:
-    """Refuse a folder in which something else was trained; note what is trained where it is new."""
-    facts = {
-        "model": f"{loaded.id} {loaded.revision}".strip(),
-        "start": base_digest(loaded.model),
-        "recipe": hashlib.sha256(repr(dataclasses.asdict(recipe)).encode()).hexdigest(),
-        "rows": hashlib.sha256(json.dumps([rows, valid_rows]).encode()).hexdigest(),
-    }
-    path = folder / "training.json"
-    if not path.exists():
-        with writing(path):
-            replace_text(path, json.dumps(facts))
-        return
-    try:
-        found = json.loads(path.read_text())
-    except ValueError:
-        found = {}
-    other = [name for name, fact in facts.items() if found.get(name) != fact]
-    if other == ["start"]:
-        raise UserError(
-            f"{folder} holds a training that started from other weights; load the model anew (this one may be trained "
-            "already), or give another folder"
-        )
-    if other:
-        raise UserError(
-            f"{folder} holds a training with another {other[0]}; give another folder, or delete that one to train anew"
-        )
-
-
 def _train(
-    model, loaded, dtype, rows, valid_rows, answered, plan, recipe: Recipe, folder: Path, decoding: dict
+    model, whole, loaded, dtype, rows, valid_rows, answered, plan, recipe: Recipe, folder: Path, decoding: dict
 ) -> dict:
     steps = len(plan)
     on_gpu = torch.cuda.is_available()
@@ -181,7 +153,8 @@ def _train(
         num_train_epochs=1,  # the plan holds all epochs
         per_device_train_batch_size=1,  # an item is a whole micro-batch
         per_device_eval_batch_size=1,
-        gradient_accumulation_steps=recipe.effective_batch_size // recipe.per_device_train_batch_size,
+        gradient_accumulation_steps=micro_batches(recipe) // processes.world(),
+        ddp_find_unused_parameters=False,  # every step uses all that is trained
         train_sampling_strategy="sequential",
         learning_rate=recipe.learning_rate,
         lr_scheduler_type=recipe.schedule,
@@ -204,25 +177,28 @@ def _train(
         dataset_kwargs={"skip_prepare_dataset": True},
         **precision_arguments(dtype),
     )
-    clock = Clock(folder, steps)
+    args._n_gpu = min(args.n_gpu, 1)  # with several in sight of one process the trainer would put items together
+    clock, stops = Clock(folder, steps), Stops(recipe, steps, folder / "best")
     pad = loaded.tokenizer.pad_token_id
     trainer = CompletionTrainer(
         loaded=loaded,
         recipe=recipe,
         answered=answered,
         decoding=decoding,
+        whole=whole,
         model=model,
         args=args,
-        train_dataset=_items(rows, [batch for step in plan for batch in step]),
-        eval_dataset=_items(valid_rows, _eval_batches(valid_rows, recipe)),
-        data_collator=lambda items: _collate(items[0], pad, recipe.packed),
+        train_dataset=_items(rows, [batch for step in plan for batch in dealt(step)]),
+        eval_dataset=_items(valid_rows, dealt(_eval_batches(valid_rows, recipe))),
+        data_collator=lambda items: _collate(*items, pad=pad, pack=recipe.packed),  # one item, or a TypeError
         optimizer_cls_and_kwargs=optimizer_class(recipe),
-        callbacks=[Stops(recipe, steps, folder / "best"), clock],
+        callbacks=[stops, clock],
     )
-    clock.trainer = trainer
+    clock.trainer = stops.trainer = trainer
     trainer.remove_callback(PrinterCallback)
     reset_peak()
-    trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
+    trainer.train(resume_from_checkpoint=processes.from_main(lambda: last_checkpoint(folder)))
+    trainer.whole()
     history, key = trainer.state.log_history, KEYS[recipe.select_by]
     curve = [
         {key: entry[key] for key in ("step", "loss", "eval_loss", "eval_score", "learning_rate") if key in entry}
@@ -259,8 +235,10 @@ def precision_arguments(dtype: torch.dtype) -> dict:
 
 
 def _items(rows: list[dict], batches: list[list[int]]) -> datasets.Dataset:
-    names = ("input_ids", "labels")
-    return datasets.Dataset.from_dict({name: [[rows[i][name] for i in batch] for batch in batches] for name in names})
+    """An item a micro-batch; one without rows, which `dealt` adds, is the shortest row with nothing taught."""
+    idle = [unlabelled(min(rows, key=lambda row: len(row["input_ids"])))]
+    items = [[rows[i] for i in batch] or idle for batch in batches]
+    return datasets.Dataset.from_dict({name: [[row[name] for row in item] for item in items] for name in idle[0]})
 
 
 def _eval_batches(rows: list[dict], recipe: Recipe) -> list[list[int]]:
@@ -274,19 +252,3 @@ def _collate(item: dict, pad: int, pack: bool) -> dict[str, torch.Tensor]:
         {"input_ids": ids, "labels": labels} for ids, labels in zip(item["input_ids"], item["labels"], strict=True)
     ]
     return packed(batch) if pack else padded(batch, pad)
-
-
-def _remove_checkpoints(folder: Path) -> None:
-    for left in (*folder.glob("checkpoint-*"), folder / "best"):
-        shutil.rmtree(left, ignore_errors=True)
-
-
-def _last_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint; the trainer writes trainer_state.json last, so one without it was cut short."""
-    for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.split("-")[1])):
-        try:
-            json.loads((checkpoint / "trainer_state.json").read_text())
-            return str(checkpoint)
-        except (OSError, ValueError):
-            shutil.rmtree(checkpoint)
-    return None

@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch.distributed.fsdp import FSDPModule
 from tqdm import tqdm
 from transformers import TrainerCallback
 from trl import SFTTrainer
 
+from common import processes
 from common.data import Example
 from common.evaluation import mean_score
 from common.models import LoadedModel
@@ -39,11 +41,15 @@ class CompletionTrainer(SFTTrainer):
 
     Logits are computed only at positions that some row of the micro-batch is taught. TRL skips the prompt's too, but on
     CUDA alone; elsewhere it spends a third of a training step on them.
+    whole: the model itself, or, where the trainer shards it over processes, a copy of its own for whole weights.
     """
 
-    def __init__(self, *, loaded: LoadedModel, recipe: Recipe, answered: Sequence[Example], decoding: dict, **kwargs):
+    def __init__(
+        self, *, loaded: LoadedModel, recipe: Recipe, answered: Sequence[Example], decoding: dict, whole, **kwargs
+    ):
         super().__init__(processing_class=loaded.tokenizer, **kwargs)
         self._loaded, self._recipe, self._answered, self._decoding = loaded, recipe, answered, decoding
+        self._whole = whole
         self._virtual_tokens = recipe.virtual_tokens if recipe.method.startswith("prompt") else 0
         self.evaluation_seconds = 0.0
         for parameter in self.model.parameters():
@@ -54,7 +60,28 @@ class CompletionTrainer(SFTTrainer):
         if return_outputs or inputs["input_ids"].is_cuda:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         total, count = completion_loss(model, inputs, virtual_tokens=self._virtual_tokens)
-        return total / (count if num_items_in_batch is None else num_items_in_batch)
+        if num_items_in_batch is None:
+            return total / count
+        # The number of tokens is that of all processes, over which gradients and the logged loss are averaged.
+        return total / num_items_in_batch * self.accelerator.num_processes
+
+    def whole(self) -> torch.nn.Module:
+        """The model with all its weights, on the CPU where it is a copy; every process asks for it together."""
+        if self._whole is self.model:
+            return self.model
+        for module in self.model.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()  # what a forward pass has left whole has the precision of the arithmetic
+        parts = dict(self.model.named_parameters())
+        with torch.no_grad():
+            for name, parameter in self._whole.named_parameters():
+                if parameter.requires_grad:
+                    parameter.copy_(parts[name].full_tensor())
+        return self._whole
+
+    def _save_rng_state(self, output_dir):
+        super()._save_rng_state(output_dir)
+        processes.wait()  # the main one's next file says that the checkpoint is whole
 
     def evaluate(self, *args, **kwargs) -> dict[str, float]:
         """Mean loss over all taught validation tokens, and the mean score of the answers to some of the rows."""
@@ -67,11 +94,17 @@ class CompletionTrainer(SFTTrainer):
                 with self.compute_loss_context_manager():
                     part, taught = completion_loss(model, self._prepare_inputs(batch), self._virtual_tokens)
                 total, count = total + part.item(), count + taught.item()
-        metrics = {"eval_loss": total / count}
+        totals, counts = zip(*processes.gathered((total, count)), strict=True)
+        metrics = {"eval_loss": sum(totals) / sum(counts)}
         if self._answered:
             with self.compute_loss_context_manager():
-                loaded = LoadedModel(model, self._loaded.tokenizer, self._loaded.id, self._loaded.revision)
+                whole = self.whole()
+                if whole is not model:
+                    whole.to(self.args.device)
+                loaded = LoadedModel(whole, self._loaded.tokenizer, self._loaded.id, self._loaded.revision)
                 metrics["eval_score"] = mean_score(loaded, self._answered, **self._decoding)
+            if whole is not model:
+                whole.to("cpu")
         model.train(was_training)
         self.evaluation_seconds += time.perf_counter() - start
         self.log(metrics)
@@ -96,6 +129,7 @@ class Stops(TrainerCallback):
 
     def __init__(self, recipe: Recipe, steps: int, best: Path):
         self._recipe, self._best, self._last = recipe, best, steps
+        self.trainer: CompletionTrainer | None = None
         self._evaluate = {-(-steps * i // recipe.evaluations) for i in range(1, recipe.evaluations + 1)}
         every = recipe.save_every
         self._save = (set(range(every, steps, every)) if every else set()) | (self._evaluate - {steps})
@@ -104,7 +138,7 @@ class Stops(TrainerCallback):
         control.should_evaluate = state.global_step in self._evaluate
         control.should_save = state.global_step in self._save
 
-    def on_evaluate(self, args, state, control, model=None, **kwargs):
+    def on_evaluate(self, args, state, control, **kwargs):
         key = KEYS[self._recipe.select_by]
         found = evaluations(state.log_history, key)
         best = best_step(state.log_history, key)
@@ -113,12 +147,15 @@ class Stops(TrainerCallback):
             control.should_training_stop = True
             control.should_save = False  # a checkpoint from here would go on where the training has ended
         elif best == state.global_step != self._last:
-            save_weights(model, self._best)
+            model = self.trainer.whole()
+            if processes.is_main():
+                save_weights(model, self._best)
 
 
 class Clock(TrainerCallback):
     """A progress bar on stderr with the time left; the seconds of training and of evaluation and the peak of memory
-    over all sittings, kept at each checkpoint. Writing a checkpoint is in neither. Raises Diverged."""
+    over all sittings, kept at each checkpoint. Writing a checkpoint is in neither. Of several processes the main one
+    shows and keeps them. Raises Diverged."""
 
     def __init__(self, folder: Path, steps: int):
         self._path, self._steps = folder / "seconds.json", steps
@@ -130,7 +167,14 @@ class Clock(TrainerCallback):
             self.training, self.evaluation, self.peak = json.loads(self._path.read_text())
         self.trainer.evaluation_seconds = 0.0
         self._mark = time.perf_counter()
-        self._bar = tqdm(total=self._steps, initial=state.global_step, desc="training", unit="step", file=sys.stderr)
+        self._bar = tqdm(
+            total=self._steps,
+            initial=state.global_step,
+            desc="training",
+            unit="step",
+            file=sys.stderr,
+            disable=not processes.is_main(),
+        )
 
     def _take(self, *, trained: bool) -> None:
         """Add what has passed since the last look, evaluation apart."""
@@ -152,7 +196,8 @@ class Clock(TrainerCallback):
     def on_save(self, args, state, control, **kwargs):
         self._take(trained=False)
         self.peak = max(self.peak, peak_bytes())
-        replace_text(self._path, json.dumps([self.training, self.evaluation, self.peak]))
+        if processes.is_main():
+            replace_text(self._path, json.dumps([self.training, self.evaluation, self.peak]))
 
     def on_train_end(self, args, state, control, **kwargs):
         self._take(trained=False)

@@ -12,20 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # Each module imports only from those before it. A new module gets its place here.
 LAYERS = [
     *("settings", "profiles", "synthetic", "data", "prompts", "sandbox", "scoring", "statistics", "metric", "certify"),
-    *(
-        "rewards",
-        "preferences",
-        "models",
-        "layout",
-        "decoding",
-        "generation",
-        "evaluation",
-        "training",
-        "sweeps",
-        "results",
-        "display",
-    ),
-    *("notebook", "notebooks", "study"),
+    *("rewards", "preferences", "processes", "models", "layout", "decoding", "generation", "evaluation", "training"),
+    *("sweeps", "results", "display", "notebook", "notebooks", "study"),
 ]
 MODULES = sorted(ROOT.glob("common/**/*.py"))
 MOST_LINES = 320

@@ -9,6 +9,7 @@ import torch
 from common.models import base_digest
 from common.settings import UserError
 from common.training import sft
+from common.training.folder import last_checkpoint
 from common.training.recipe import Recipe
 from common.training.sft import train_sft
 from common.training.trainer import Clock, Diverged
@@ -215,6 +216,6 @@ def test_a_checkpoint_cut_short_is_taken_off_and_the_newest_whole_one_taken(tmp_
         (tmp_path / f"checkpoint-{step}").mkdir()
         if text is not None:
             (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(text)
-    assert sft._last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-4", "checkpoint-9"]
-    assert sft._last_checkpoint(tmp_path / "checkpoint-4") is None
+    assert last_checkpoint(tmp_path / "checkpoint-4") is None

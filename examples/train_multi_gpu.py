@@ -1,0 +1,89 @@
+"""Fine-tune over several processes, GPUs or machines, answer the test rows, and write one record.
+
+accelerate launch --config_file examples/ddp.yaml examples/train_multi_gpu.py --profile h100 --method full
+
+Without `accelerate launch` the same training runs in one process. Covers one run at given values, no search.
+"""
+
+import argparse
+
+from common import processes
+from common.data import load_examples
+from common.evaluation import evaluate
+from common.models import load_model
+from common.notebook import start_run
+from common.processes import run_job
+from common.settings import UserError
+from common.statistics import metrics
+from common.training.recipe import METHODS, Recipe, affordable_evaluations
+from common.training.sft import train_sft
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--profile", default="auto", help="smoke, cpu, t4 or h100; auto looks at the hardware")
+    parser.add_argument("--method", default="lora", help=", ".join(METHODS))
+    parser.add_argument("--name", default="example-multi-gpu", help="names the record")
+    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--model", default="", help="a hub id or a folder; empty takes the profile's")
+    parser.add_argument("--data", default="", help="embedded, gretel, spider:DIR or a file; empty takes the profile's")
+    parser.add_argument("--train-rows", type=int, default=0, help="0 takes the profile's third stage")
+    parser.add_argument("--test-rows", type=int, default=0, help="0 takes the profile's")
+    parser.add_argument("--learning-rate", type=float, default=1e-4, help="peak, after the warm-up")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=32, help="rows an optimiser step, over all processes")
+    parser.add_argument("--micro-batch", type=int, default=0, help="mean rows at once in a process; 0: the profile's")
+    parser.add_argument("--save-every", type=int, default=50, help="steps between checkpoints")
+
+    def wrong(message: str) -> None:
+        raise UserError(f"{message}; --help lists the arguments")
+
+    parser.error = wrong
+    return parser.parse_args()
+
+
+def main() -> None:
+    asked = arguments()
+    processes.join()
+    told = vars(asked)
+    run = start_run(
+        told.pop("name"),
+        notebook="examples/train_multi_gpu.py",
+        model_id=told.pop("model"),
+        **told,  # the number of processes is none of it: a run may go on with another one
+    )
+    profile = run.profile
+    sizes = {"batch_size": profile.eval_batch_size, "databases": profile.databases}
+    recipe = Recipe(
+        method=asked.method,
+        learning_rate=asked.learning_rate,
+        epochs=asked.epochs,
+        effective_batch_size=asked.batch,
+        per_device_train_batch_size=asked.micro_batch or min(asked.batch, profile.per_device_train_batch_size),
+        max_length=profile.max_length,
+        warmup_ratio=0.1,
+        score_rows=profile.score_rows,
+        save_every=asked.save_every,
+        seed=asked.seed,
+    )
+    with processes.main_first():  # what is made or fetched once is then in a cache
+        stage = profile.stages[-1]
+        train = load_examples(profile.data, "train", limit=asked.train_rows or stage.train_rows, seed=asked.seed)
+        valid = load_examples(profile.data, "validation", limit=stage.valid_rows, seed=asked.seed)
+        test = load_examples(profile.data, "test", limit=profile.test_rows, seed=asked.seed)
+        loaded = load_model(profile.model_id, precision=profile.precision, quantisation=recipe.quantisation)
+    look = profile.max_new_tokens // 2  # tokens of an answer in training: enough for nearly every reference
+    evaluations = affordable_evaluations(recipe, len(train), len(valid), max_new_tokens=look)
+    recipe = recipe.with_values({"evaluations": evaluations})
+    trained = train_sft(loaded, train, valid, recipe, folder=run.folder / "training", max_new_tokens=look, **sizes)
+    print(f"{trained.step} steps in {processes.world()} processes, validation loss {trained.eval_loss:.4f}")
+    answers = run.folder / run.name
+    report = evaluate(trained.loaded, test, folder=answers, max_new_tokens=profile.max_new_tokens, **sizes)
+    if processes.is_main():
+        run.save(report, test, trained.loaded, trained=trained, adapter=asked.method, recipe=recipe)
+        found = metrics(report.rows)["match"]
+        print(f"match {found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}] on {found['n']} rows")
+
+
+if __name__ == "__main__":
+    run_job(main)
