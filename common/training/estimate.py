@@ -1,7 +1,7 @@
 """How much memory a training will hold at its peak, by arithmetic from sizes: `python -m common.training.estimate`.
 
-Counts what autograd keeps of each layer, tensor by tensor, for the decoders of `decoder`. Covers the training steps; not
-the answers at an evaluation, what the allocator cannot use, nor the CUDA context and the process's own libraries.
+Counts what autograd keeps of each layer, tensor by tensor, for the decoders of `decoder`. Covers the training steps;
+not evaluations, what the allocator cannot use, the CUDA context and the process's own libraries.
 """
 
 import argparse
@@ -210,9 +210,10 @@ def warning(recipe: Recipe, found: MemoryEstimate, room: int, *, gpu: bool) -> s
         ways.append("optimizer='adamw_8bit'")
     if recipe.method in ("full", "lora"):
         ways.append("method='lora'" if recipe.method == "full" else "method='qlora'")
+    tried = " or ".join(filter(None, (", ".join(ways[:-1]), ways[-1])))
     return (
         f"this training needs about {found.total / GB:.1f} GB and has {room / GB:.1f} GB, of which a tenth should stay "
-        f"free; it may run out of memory. Try {', '.join(ways[:-1])} or {ways[-1]}".replace("Try  or ", "Try ")
+        f"free; it may run out of memory. Try {tried}"
     )
 
 
@@ -253,7 +254,7 @@ def main() -> int:
         f"{arguments.model or profile.model_id}, {profile.precision}, {rows} rows of {width} tokens, "
         f"{arguments.optimizer}, rank {arguments.rank}; {gigabytes:g} GB, a tenth held back. GB:"
     )
-    print(f"{'method':14}{'recomputed':>11}", *(f"{name:>11}" for name in (*names, "total")), sep="")
+    print(f"{'method':14}{'recomputed':>11}", *(f"{name:>13}" for name in (*names, "total")), sep="")
     for method in [arguments.method] if arguments.method else METHODS:
         recipe = Recipe(
             method=method,
@@ -264,7 +265,7 @@ def main() -> int:
             max_length=width,
         )
         recipe, found = fit(sizes, recipe, batch, room=room, precision=profile.precision, gpu=gpu)
-        parts = (f"{getattr(found, name) / GB:11.2f}" for name in (*names, "total"))
+        parts = (f"{getattr(found, name) / GB:13.2f}" for name in (*names, "total"))
         verdict = "fits" if fits(found, room) else "does not fit"
         print(f"{method:14}{'yes' if recipe.gradient_checkpointing else 'no':>11}", *parts, f"  {verdict}", sep="")
     return 0

@@ -25,10 +25,10 @@ from common.data import Example, check_no_leak
 from common.models import LoadedModel, base_digest, parameter_counts
 from common.settings import UserError, replace_text, writable, writing
 from common.training.adapt import adapt, check_quantisation, evaluated, load_weights, save_weights
-from common.training.memory import keep_freed, peak_bytes, reset_peak
+from common.training.memory import fitted, keep_freed, peak_bytes, reset_peak
 from common.training.optimizers import optimizer_class
 from common.training.recipe import Recipe
-from common.training.rows import group_by_length, packed, padded, step_plan, tokenise
+from common.training.rows import group_by_length, largest, packed, padded, step_plan, tokenise
 from common.training.trainer import KEYS, Clock, CompletionTrainer, Diverged, Stops, best_step
 
 
@@ -98,10 +98,12 @@ def train_sft(
     _belongs(writable(folder), loaded, recipe, rows, valid_rows)
     if not torch.cuda.is_available():
         keep_freed()
+    finished, weights = folder / "trained.json", folder / "weights"
+    if not finished.exists():
+        recipe = fitted(loaded, recipe, largest(rows, plan, pack=recipe.packed))
     dtype = loaded.model.dtype
     model = adapt(loaded, recipe)
     trainable, total = parameter_counts(model)
-    finished, weights = folder / "trained.json", folder / "weights"
     if not finished.exists():
         with writing(folder):
             decoding = {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "databases": databases}

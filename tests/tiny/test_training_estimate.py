@@ -1,9 +1,7 @@
-"""The estimate of memory: by hand for a toy decoder, against what autograd really keeps, and when it speaks up.
+"""The estimate of memory against what autograd really keeps, and when a training speaks up.
 
-What needs CUDA (tiles of logits, the optimiser's step over all weights) is checked by hand alone.
+What needs CUDA (tiles of logits, the optimiser's step over all weights) is checked by hand alone, in tests/unit.
 """
-
-import re
 
 import pytest
 import torch
@@ -11,22 +9,14 @@ from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, L
 
 from common.models import LoadedModel, parameter_counts
 from common.profiles import PROFILES, TINY_MODEL
-from common.settings import UserError
-from common.training import estimate as estimates
-from common.training import memory, sft
+from common.training import memory
 from common.training.adapt import adapt
 from common.training.decoder import KNOWN, Decoder, decoder
-from common.training.estimate import Batch, estimate, fit, fits, warning
+from common.training.estimate import Batch, estimate
 from common.training.loss import completion_loss
 from common.training.recipe import Recipe
 from common.training.sft import train_sft
 
-# 2 layers of width 8, 16 in the feed-forward, 4 query and 2 key-value heads of 4, 32 tokens, a tied head.
-TOY = Decoder(2, 8, 16, 4, 2, 4, 32, True, True)
-# A layer's linear weights: 2 × 8·16 of queries and output, 2 × 8·8 of keys and values, 3 × 8·16.
-LINEAR = 2 * (256 + 128 + 384)
-WEIGHTS = LINEAR + 32 * 8 + 2 * (2 * 8 + 2 * 4) + 8
-BATCH = Batch(rows=2, width=10, taught=6)
 SHAPES = {
     "qwen3": Qwen3Config(
         vocab_size=640,
@@ -113,60 +103,6 @@ def test_sizes_are_those_of_the_models(tiny, made):
     assert decoder(AutoConfig.for_model("gpt2")) is None
 
 
-def test_weights_gradients_and_states_by_hand():
-    full = estimate(TOY, Recipe(method="full"), BATCH, precision="float16", gpu=True)
-    assert TOY.weights == WEIGHTS
-    assert (full.weights, full.gradients, full.states) == (4 * WEIGHTS, 4 * WEIGHTS, 8 * WEIGHTS)
-    assert full.copies == 2 * LINEAR
-    adapters = 2 * 3 * (2 * (8 + 16) + 2 * (8 + 8) + 3 * (8 + 16))  # 2 layers of rank 3
-    lora = estimate(TOY, Recipe(method="lora", lora_rank=3), BATCH, precision="float16", gpu=True)
-    assert lora.weights == 2 * WEIGHTS + 4 * adapters and lora.copies == 2 * adapters
-    assert (lora.gradients, lora.states) == (4 * adapters, 8 * adapters)
-    some = Recipe(method="lora", lora_rank=3, lora_targets=("q_proj", "v_proj"))
-    assert estimate(TOY, some, BATCH, precision="float32", gpu=False).gradients == 4 * 2 * 3 * (24 + 16)
-    nf4 = estimate(TOY, Recipe(method="qlora", lora_rank=3), BATCH, precision="float16", gpu=True)
-    assert nf4.weights == round(LINEAR * (4 + 8 / 64 + 32 / (64 * 256)) / 8 + 2 * (WEIGHTS - LINEAR) + 4 * adapters)
-    prompt = estimate(TOY, Recipe(method="prompt-text", virtual_tokens=5), BATCH, precision="float32", gpu=False)
-    assert (prompt.weights, prompt.gradients, prompt.copies) == (4 * WEIGHTS + 4 * 40, 4 * 40, 0)
-
-
-@pytest.mark.parametrize(
-    ("values", "gpu", "states", "step"),
-    [
-        ({"optimizer": "adamw"}, True, 8, 0),
-        ({"optimizer": "adamw_8bit"}, True, 2, 0),
-        ({"optimizer": "paged_adamw"}, True, 0, 0),
-        ({"optimizer": "nadam"}, True, 8, 4 * WEIGHTS),
-        ({"optimizer": "nadam", "weight_decay": 0.1}, True, 8, 8 * WEIGHTS),
-        ({"optimizer": "adamax", "weight_decay": 0.1}, True, 8, 4 * WEIGHTS),
-        ({"optimizer": "nadam"}, False, 8, 4 * 32 * 8),  # one weight after the other, the embedding is the largest
-    ],
-    ids=str,
-)
-def test_optimisers_by_hand(values, gpu, states, step):
-    found = estimate(TOY, Recipe(method="full", **values), BATCH, precision="float32", gpu=gpu)
-    assert (found.states, found.step) == (states * WEIGHTS, step)
-
-
-def test_logits_by_hand():
-    recipe = Recipe(method="lora")
-    assert estimate(TOY, recipe, BATCH, precision="float32", gpu=False).logits == 3 * 4 * 6 * 32
-    assert estimate(TOY, recipe, BATCH, precision="float16", gpu=True).logits == 2 * 6 * 32
-    wide = Batch(2, 10_000, 5_000)
-    qwen = KNOWN["Qwen/Qwen3-0.6B"]
-    assert estimate(qwen, recipe, wide, precision="float16", gpu=True).logits == 2 * 4096 * 32_768
-    head = 4 * 151_936 * 1024  # a trained head's gradient, in float32
-    assert estimate(qwen, Recipe(method="full"), wide, precision="float16", gpu=True).logits == 2 * 4096 * 32_768 + head
-
-
-def test_the_total_is_the_larger_of_the_two_moments():
-    found = estimate(TOY, Recipe(method="full", optimizer="nadam"), BATCH, precision="float32", gpu=True)
-    assert found.step < found.activations
-    assert found.total == 16 * WEIGHTS + found.activations + found.copies + max(found.logits, found.backward)
-    short = estimate(TOY, Recipe(method="full", optimizer="nadam"), Batch(1, 1, 1), precision="float32", gpu=True)
-    assert short.total == 20 * WEIGHTS
-
-
 CASES = [
     ("full", "float32", {}),
     ("lora", "float32", {}),
@@ -198,3 +134,41 @@ def test_activations_are_those_that_autograd_keeps(shape, method, precision, val
     less = estimate(sizes, again, batch, precision=precision, gpu=False)
     assert less.activations == pytest.approx(inputs - head + layer, rel=0.03)
     assert less.activations < 0.7 * found.activations
+
+
+@pytest.mark.parametrize(("available", "said"), [(100 * 10**9, 0), (10**6, 1)])
+def test_a_training_warns_before_it_starts_where_memory_is_short(
+    available, said, rows, tiny, short, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(memory, "room", lambda model: available)
+    quick = short.with_values({"epochs": 1, "evaluations": 1})
+    train_sft(tiny(), *rows, quick, folder=tmp_path)
+    out = capsys.readouterr().out
+    assert out.count("may run out of memory") == said and len(out.splitlines()) == said
+    train_sft(tiny(), *rows, quick, folder=tmp_path)  # finished: nothing is trained, nothing said
+    assert capsys.readouterr().out == ""
+
+
+def test_room_is_what_is_available_and_what_the_model_holds(tiny, monkeypatch):
+    model = tiny().model
+    size = 4 * parameter_counts(model)[1]
+    text = "MemTotal: 9 kB\nMemFree: 1 kB\nMemAvailable:    2000 kB\n"
+    monkeypatch.setattr(memory.Path, "read_text", lambda self: text)
+    assert size <= memory.room(model) - 2000 * 1024 < size + 4096  # buffers: a few frequencies
+    monkeypatch.setattr(memory.Path, "read_text", lambda self: "")
+    assert memory.room(model) == 0
+
+
+@pytest.mark.parametrize(("free", "share", "found"), [(9_000, 1.0, 9_000 + 500 - 400), (9_000, 0.5, 8_000 - 400)])
+def test_room_on_a_gpu_counts_its_cache_and_the_process_share(free, share, found, tiny, monkeypatch):
+    model = tiny().model
+    own = sum(value.nbytes for value in (*model.parameters(), *model.buffers()))
+    for name, value in {
+        "is_available": True,
+        "mem_get_info": (free, 16_000),
+        "memory_reserved": 500,  # the allocator's, of which 400 are in use
+        "memory_allocated": 400,
+        "get_per_process_memory_fraction": share,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    assert memory.room(model) == found + own
