@@ -36,11 +36,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes. The first three are held all the time; the next four are held together in the backward pass, and `step`
-    in the optimiser's step, when they are gone.
+    """Bytes. The first three are held all the time, the others for a moment; `total` is the worst moment.
 
     activations: what autograd keeps. copies: autocast's, of weights. logits: the output head's, with its gradient.
-    backward: gradients of one layer's activations, in passing, when the logits are gone.
+    backward: gradients of one layer's activations, when the logits are gone. step: at the end of the backward pass and
+    in the optimiser's step, when activations are gone.
     """
 
     weights: int
@@ -172,12 +172,14 @@ def _logits(sizes: Decoder, batch: Batch, *, trained: bool, half: bool, gpu: boo
 
 
 def _step(sizes: Decoder, recipe: Recipe, trained: int, *, gpu: bool) -> int:
-    """What an optimiser without a fused kernel holds for a moment: a root or a size of each gradient, and with weight
-    decay a gradient with it. On a GPU for all weights at once, else for one, the embedding at most."""
+    """The most that is held when activations are gone: the two gradients of a tied embedding and their sum, or what an
+    optimiser without a fused kernel takes: a root or a size of each gradient, and with weight decay NAdam's gradient
+    with it. On a GPU that is for all weights at once, else for one, the embedding at most."""
+    added = 3 * 4 * sizes.embedding_weights if recipe.method == "full" and sizes.tied else 0
     if recipe.optimizer not in ("nadam", "adamax"):
-        return 0
+        return added
     at_once = trained if gpu else min(trained, sizes.embedding_weights)
-    return 4 * at_once * (2 if recipe.optimizer == "nadam" and recipe.weight_decay else 1)
+    return max(added, 4 * at_once * (2 if recipe.optimizer == "nadam" and recipe.weight_decay else 1))
 
 
 def fits(found: MemoryEstimate, room: int) -> bool:

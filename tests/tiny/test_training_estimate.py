@@ -3,6 +3,8 @@
 What needs CUDA (tiles of logits, the optimiser's step over all weights) is checked by hand alone, in tests/unit.
 """
 
+from itertools import accumulate
+
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig, Qwen3Config
@@ -14,6 +16,7 @@ from common.training.adapt import adapt
 from common.training.decoder import KNOWN, Decoder, decoder
 from common.training.estimate import Batch, estimate
 from common.training.loss import completion_loss
+from common.training.optimizers import optimizer_class
 from common.training.recipe import Recipe
 from common.training.sft import train_sft
 
@@ -63,18 +66,24 @@ def made(tmp_path_factory, tiny):
     return load
 
 
-def kept_bytes(loaded: LoadedModel, recipe: Recipe, mixed: bool) -> tuple[Decoder, int]:
-    """The model's sizes, and the bytes that autograd keeps after a forward pass, each storage once, weights apart."""
+def prepared(loaded: LoadedModel, recipe: Recipe) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
+    """The model as it is trained, and a micro-batch."""
     torch.manual_seed(0)
     model = adapt(loaded, recipe).train()
     if recipe.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()
     ids = torch.randint(0, 500, (ROWS, WIDTH))
     labels = torch.full((ROWS, WIDTH), -100)
     labels[:, -TAUGHT:] = ids[:, -TAUGHT:]
     mask = torch.ones(ROWS, WIDTH, dtype=torch.long)
     mask[-1, -2:], labels[-1, -2:] = 0, -100
+    return model, {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+def kept_bytes(loaded: LoadedModel, recipe: Recipe, mixed: bool) -> tuple[Decoder, int]:
+    """The model's sizes, and the bytes that autograd keeps after a forward pass, each storage once, weights apart."""
+    model, inputs = prepared(loaded, recipe)
     own = {value.untyped_storage().data_ptr() for value in (*model.parameters(), *model.buffers())}
     seen = {}
 
@@ -85,13 +94,32 @@ def kept_bytes(loaded: LoadedModel, recipe: Recipe, mixed: bool) -> tuple[Decode
         return tensor
 
     hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
-    inputs = {"input_ids": ids, "attention_mask": mask, "labels": labels}
     with hooks, torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-        loss, _ = completion_loss(model, inputs)
+        completion_loss(model, inputs)
     sizes = decoder(loaded.model.config)
-    total = sum(size for size, _ in seen.values())
-    loss.backward()  # what is kept can be used
-    return sizes, total - 4 * ROWS * TAUGHT * sizes.vocabulary  # without the log-probabilities
+    return sizes, sum(size for size, _ in seen.values()) - 4 * ROWS * TAUGHT * sizes.vocabulary  # no log-probabilities
+
+
+def held_bytes(model: torch.nn.Module, inputs: dict, optimizer: torch.optim.Optimizer, mixed: bool) -> int:
+    """The most that weights, states and everything allocated come to in an optimiser step of two micro-batches."""
+
+    def step():
+        for _ in range(2):
+            with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+                loss, _ = completion_loss(model, inputs)
+            loss.backward()
+            del loss
+        optimizer.step()
+        optimizer.zero_grad()
+
+    step()  # makes the states
+    states = (value for state in optimizer.state.values() for value in state.values() if torch.is_tensor(value))
+    start = sum(value.nbytes for value in (*model.parameters(), *states))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiled:
+        step()
+    events = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
+    changes = (event.nbytes() for event in sorted(events, key=lambda event: event.start_ns()))
+    return start + max(accumulate(changes))
 
 
 def test_sizes_are_those_of_the_models(tiny, made):
@@ -134,6 +162,32 @@ def test_activations_are_those_that_autograd_keeps(shape, method, precision, val
     less = estimate(sizes, again, batch, precision=precision, gpu=False)
     assert less.activations == pytest.approx(inputs - head + layer, rel=0.03)
     assert less.activations < 0.7 * found.activations
+
+
+@pytest.mark.parametrize("shape", list(SHAPES))
+@pytest.mark.parametrize(
+    ("values", "precision"),
+    [
+        ({"method": "full"}, "float32"),
+        ({"method": "full", "gradient_checkpointing": True}, "float32"),
+        ({"method": "full", "optimizer": "nadam"}, "float32"),
+        ({"method": "lora"}, "float32"),
+        ({"method": "lora", "gradient_checkpointing": True}, "float32"),
+        ({"method": "full"}, "bfloat16"),
+        ({"method": "lora"}, "bfloat16"),
+    ],
+    ids=str,
+)
+def test_the_total_is_the_peak_of_an_optimiser_step(shape, values, precision, made):
+    recipe = Recipe(lora_rank=8, **values)
+    loaded = made(shape, 4, "", getattr(torch, precision))
+    model, inputs = prepared(loaded, recipe)
+    kind, options = optimizer_class(recipe)
+    optimizer = kind([value for value in model.parameters() if value.requires_grad], **options)
+    peak = held_bytes(model, inputs, optimizer, precision != "float32")
+    batch = Batch(ROWS, WIDTH, ROWS * TAUGHT)
+    found = estimate(decoder(loaded.model.config), recipe, batch, precision=precision, gpu=False)
+    assert found.total == pytest.approx(peak, rel=0.08)
 
 
 @pytest.mark.parametrize(("available", "said"), [(100 * 10**9, 0), (10**6, 1)])

@@ -1,5 +1,7 @@
 """The estimate of memory by hand: a toy decoder, the T4's budget, the warning's words, the command's table."""
 
+from dataclasses import replace
+
 import pytest
 
 from common.profiles import PROFILES
@@ -14,6 +16,7 @@ TOY = Decoder(2, 8, 16, 4, 2, 4, 32, True, True)
 # A layer's linear weights: 2 × 8·16 of queries and output, 2 × 8·8 of keys and values, 3 × 8·16.
 LINEAR = 2 * (256 + 128 + 384)
 WEIGHTS = LINEAR + 32 * 8 + 2 * (2 * 8 + 2 * 4) + 8
+UNTIED = WEIGHTS + 32 * 8  # with a head of its own
 BATCH = Batch(rows=2, width=10, taught=6)
 
 
@@ -40,16 +43,20 @@ def test_weights_gradients_and_states_by_hand():
         ({"optimizer": "adamw"}, True, 8, 0),
         ({"optimizer": "adamw_8bit"}, True, 2, 0),
         ({"optimizer": "paged_adamw"}, True, 0, 0),
-        ({"optimizer": "nadam"}, True, 8, 4 * WEIGHTS),
-        ({"optimizer": "nadam", "weight_decay": 0.1}, True, 8, 8 * WEIGHTS),
-        ({"optimizer": "adamax", "weight_decay": 0.1}, True, 8, 4 * WEIGHTS),
+        ({"optimizer": "nadam"}, True, 8, 4 * UNTIED),
+        ({"optimizer": "nadam", "weight_decay": 0.1}, True, 8, 8 * UNTIED),
+        ({"optimizer": "adamax", "weight_decay": 0.1}, True, 8, 4 * UNTIED),
         ({"optimizer": "nadam"}, False, 8, 4 * 32 * 8),  # one weight after the other, the embedding is the largest
     ],
     ids=str,
 )
 def test_optimisers_by_hand(values, gpu, states, step):
-    found = estimate(TOY, Recipe(method="full", **values), BATCH, precision="float32", gpu=gpu)
-    assert (found.states, found.step) == (states * WEIGHTS, step)
+    recipe = Recipe(method="full", **values)
+    found = estimate(replace(TOY, tied=False), recipe, BATCH, precision="float32", gpu=gpu)
+    assert (found.states, found.step) == (states * UNTIED, step)
+    tied = estimate(TOY, recipe, BATCH, precision="float32", gpu=gpu)
+    assert tied.step >= 3 * 4 * 32 * 8  # the head's gradient, the embedding's, and their sum
+    assert estimate(TOY, Recipe(method="lora"), BATCH, precision="float32", gpu=gpu).step == 0
 
 
 def test_logits_by_hand():
