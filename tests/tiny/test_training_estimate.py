@@ -203,6 +203,20 @@ def test_a_training_warns_before_it_starts_where_memory_is_short(
     assert capsys.readouterr().out == ""
 
 
+def test_a_gpu_that_is_too_small_recomputes_and_says_so(tiny, short, monkeypatch, capsys):
+    loaded, largest = tiny(), Batch(8, 500, 400)
+    recipe = short.with_values({"method": "full"})
+    kept = estimate(KNOWN[TINY_MODEL], recipe, largest, precision="float32", gpu=True).total
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for room, recomputed, words in ((2 * kept, False, []), (kept, True, ["again"]), (10**6, True, ["again", "Try"])):
+        monkeypatch.setattr(memory, "room", lambda model, room=room: room)
+        assert memory.fitted(loaded, recipe, largest) == recipe.with_values({"gradient_checkpointing": recomputed})
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == len(words) and all(word in line for word, line in zip(words, lines, strict=True))
+    monkeypatch.setattr(loaded.model.config, "model_type", "another")
+    assert memory.fitted(loaded, recipe, largest) == recipe and not capsys.readouterr().out
+
+
 def test_room_is_what_is_available_and_what_the_model_holds(tiny, monkeypatch):
     model = tiny().model
     size = 4 * parameter_counts(model)[1]
