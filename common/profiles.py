@@ -38,6 +38,7 @@ class Profile:
     eval_batch_size: int
     max_length: int
     score_rows: int  # validation rows answered and scored at each evaluation of the last stage
+    memory_gb: float  # of the machine it is for, as far as a training may have it
     databases: int = 4  # generated ones that a match must hold on too
 
 
@@ -48,10 +49,10 @@ _PUBLISHED = (Stage(4096, 1024, 16), Stage(8192, 2048, 4), Stage(97_500, 2_500, 
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("smoke", TINY_MODEL, "embedded", _SMOKE, 16, 24, "float32", 4, 16, 768, 4),
-        Profile("cpu", EMBEDDED_MODEL, "embedded", _CPU, 160, 96, "float32", 2, 32, 512, 8),
-        Profile("t4", "Qwen/Qwen3-0.6B", "gretel", _PUBLISHED, 5851, 512, "float16", 2, 32, 1024, 128),
-        Profile("h100", "Qwen/Qwen3-0.6B", "gretel", _PUBLISHED, 5851, 512, "bfloat16", 16, 128, 1024, 128),
+        Profile("smoke", TINY_MODEL, "embedded", _SMOKE, 16, 24, "float32", 4, 16, 768, 4, 4),
+        Profile("cpu", EMBEDDED_MODEL, "embedded", _CPU, 160, 96, "float32", 2, 32, 512, 8, 8),
+        Profile("t4", "Qwen/Qwen3-0.6B", "gretel", _PUBLISHED, 5851, 512, "float16", 2, 32, 1024, 128, 15),
+        Profile("h100", "Qwen/Qwen3-0.6B", "gretel", _PUBLISHED, 5851, 512, "bfloat16", 16, 128, 1024, 128, 80),
     )
 }
 

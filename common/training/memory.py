@@ -1,4 +1,4 @@
-"""The process's memory: its peak over a stretch of work, and keeping what was freed for the next step."""
+"""The process's memory: its peak over a stretch of work, what there is for a training, and keeping what was freed."""
 
 import ctypes
 import resource
@@ -7,6 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
+
+from common.models import LoadedModel
+from common.training.decoder import decoder
+from common.training.estimate import Batch, fit, warning
+from common.training.recipe import Recipe
 
 
 def reset_peak() -> None:
@@ -28,6 +33,35 @@ def peak_bytes() -> int:
         return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def room(model: torch.nn.Module) -> int:
+    """Bytes that a training of `model` may hold, its weights included: on the GPU where there is one, within the
+    process's share of it; else what the system can give without swapping. 0 where the system does not say."""
+    loaded = sum(value.nbytes for value in (*model.parameters(), *model.buffers()))
+    if torch.cuda.is_available():
+        free, whole = torch.cuda.mem_get_info()
+        share = torch.cuda.get_per_process_memory_fraction() * whole
+        return int(min(free + torch.cuda.memory_reserved(), share)) - torch.cuda.memory_allocated() + loaded
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]) * 1024 + loaded
+    return 0
+
+
+def fitted(loaded: LoadedModel, recipe: Recipe, largest: Batch) -> Recipe:
+    """The recipe as it runs in the memory there is, by its largest micro-batch. Prints a line where that is not what
+    was asked, and a warning where the memory may not do; nothing of an architecture that cannot be estimated."""
+    sizes, memory, on_gpu = decoder(loaded.model.config), room(loaded.model), torch.cuda.is_available()
+    if sizes is None or not memory:
+        return recipe
+    precision = str(loaded.model.dtype).removeprefix("torch.")
+    changed, found = fit(sizes, recipe, largest, room=memory, precision=precision, gpu=on_gpu)
+    if changed != recipe:
+        print("activations are computed again in the backward pass: kept, they would not fit in the GPU's memory")
+    if line := warning(changed, found, memory, gpu=on_gpu):
+        print(line)
+    return changed
 
 
 def keep_freed() -> None:

@@ -25,10 +25,10 @@ from common.models import LoadedModel, parameter_counts
 from common.settings import UserError, writable, writing
 from common.training.adapt import adapt, check_quantisation, evaluated, load_weights
 from common.training.folder import belongs, finish, forget, last_checkpoint, remove_checkpoints
-from common.training.memory import keep_freed, peak_bytes, reset_peak
+from common.training.memory import fitted, keep_freed, peak_bytes, reset_peak
 from common.training.optimizers import optimizer_class
 from common.training.recipe import Recipe
-from common.training.rows import group_by_length, packed, padded, step_plan, tokenise
+from common.training.rows import group_by_length, largest, packed, padded, step_plan, tokenise
 from common.training.sharing import check_sharing, dealt, micro_batches, unlabelled
 from common.training.trainer import KEYS, Clock, CompletionTrainer, Diverged, Stops, best_step
 
@@ -102,12 +102,14 @@ def train_sft(
         belongs(writable(folder), loaded, recipe, rows, valid_rows)
     if not torch.cuda.is_available():
         keep_freed()
+    finished, weights = folder / "trained.json", folder / "weights"
+    if not finished.exists():
+        recipe = fitted(loaded, recipe, largest(rows, plan, pack=recipe.packed))
     dtype, device = loaded.model.dtype, loaded.model.device
     model = adapt(loaded, recipe)
     # What is sharded stays so: a copy takes the trained weights, for answers on the way and for what comes after.
     whole = copy.deepcopy(model).cpu() if processes.sharded() else model
     trainable, total = parameter_counts(model)
-    finished, weights = folder / "trained.json", folder / "weights"
     if not finished.exists():
         with writing(folder):
             decoding = {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "databases": databases}

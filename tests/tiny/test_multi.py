@@ -19,7 +19,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "examples" / "train_multi_gpu.py"
-# Two steps of 8 micro-batches of a row, and one of 5, which two processes cannot share evenly; 150 rows are three parts.
+# Two steps of 8 micro-batches of a row, and one of 5, which two processes cannot share evenly; 150 rows are 3 parts.
 ARGUMENTS = {
     "--profile": "smoke",
     "--method": "full",
