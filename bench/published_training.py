@@ -17,8 +17,8 @@ from transformers import DataCollatorForSeq2Seq, PrinterCallback, Trainer, Train
 from common.models import LoadedModel
 from common.training.adapt import adapt
 from common.training.memory import peak_bytes, reset_peak
+from common.training.precision import precision_arguments
 from common.training.recipe import Recipe
-from common.training.sft import precision_arguments
 
 
 def random_order(plan: Sequence[Sequence[Sequence[int]]], seed: int) -> list[int]:
