@@ -111,9 +111,11 @@ def measure(
     found, told = kept(folder), {}
     waiting = []
     for name in names:
+        if name in found:
+            continue
         if reason := missing(PARTS[name], device=device, smollm2=smollm2):
             told[name] = reason
-        elif name not in found:
+        else:
             waiting.append(name)
     writable(folder)
     while waiting:
@@ -161,8 +163,8 @@ def notes(found: Found, told: Mapping[str, str], packages: Mapping[str, str]) ->
         "20 virtual tokens. GB are 10⁹ bytes, what tensors hold on the card at the most.",
         "The published recipe, restated in a bare loop: two rows a device batch in random order, gradient "
         "checkpointing, logits at every position, the loss over prompt and completion. Ours: micro-batches grouped by "
-        "length, no padding mask, logits at taught tokens alone. Both: fused AdamW, the same precision, rows and steps. Useful "
-        "operations are what the loss over the completion needs, see `bench/training_flops.py`.",
+        "length, no padding mask, logits at taught tokens alone. Both: fused AdamW, the same precision, rows and "
+        "steps. Useful operations are what the loss over the completion needs, see `bench/training_flops.py`.",
         "In generation a prompt's last token says how long the answer gets, in both ways alike.",
         *(note for name in PARTS if name in found for note in found[name]["notes"]),
         f"Not measured: {'; '.join(left_out) or 'nothing'}. Not installed: {', '.join(without) or 'nothing'}.",
