@@ -90,6 +90,7 @@ def run_part(name: str, *, smollm2: str, seconds: float, limit: float) -> dict:
     Raises RuntimeError with the reason in one line where it finds nothing.
     """
     command = [sys.executable, "-m", "bench.gpu_parts", name, "--seconds", f"{seconds:.1f}", "--smollm2", smollm2]
+    command += ["--parent", str(os.getpid())]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit)
     except subprocess.TimeoutExpired:

@@ -72,8 +72,9 @@ def main() -> None:
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--smollm2", default="")
+    parser.add_argument("--parent", type=int, default=os.getppid(), help="the process to end with")
     given = parser.parse_args()
-    end_with(os.getppid())
+    end_with(given.parent)
     import torch
 
     from bench.gpu_model import Setting, sizes
