@@ -45,7 +45,7 @@ PARTS: dict[str, Part] = {
     "lora": Part(_from("gpu_methods", "on_random_weights", "lora"), 40),
     "qlora": Part(_from("gpu_methods", "on_random_weights", "qlora"), 40, needs=("bitsandbytes",)),
     "prompt": Part(_from("gpu_methods", "on_random_weights", "prompt"), 35),
-    "generation": Part(_from("gpu_generation", "on_random_weights"), 100),
+    "generation": Part(_from("gpu_generation", "on_random_weights"), 120),
     "loss": Part(_from("gpu_checks", "loss"), 50),
     "t4": Part(_from("gpu_checks", "t4"), 40),
     "trainer": Part(_from("gpu_checks", "trainer"), 40, needs=("trl", "datasets")),

@@ -204,3 +204,12 @@ def test_variants_that_fail_are_told_and_end_nothing(monkeypatch):
     found = gpu_checks.variants(NARROW)
     assert set(found["found"]) == {"variants-compile-rows", "variants-compile-memory"}
     assert "liger could not be measured (ModuleNotFoundError" in found["notes"][0]
+
+
+def test_a_t4s_memory_without_bitsandbytes_and_with_a_method_that_does_not_fit(monkeypatch):
+    monkeypatch.setattr(gpu_checks, "find_spec", lambda name: None)
+    monkeypatch.setattr(gpu_checks, "fits", lambda train: train.__defaults__[0].method != "lora")
+    monkeypatch.setattr(gpu_checks, "peak_bytes", lambda: 11_500_000_000)
+    found = gpu_checks.t4(NARROW)
+    assert found["found"] == {"t4-full-memory": [11.5]}
+    assert found["notes"][1:] == ["t4: LoRA did not fit.", "t4: QLoRA takes bitsandbytes, not installed."]

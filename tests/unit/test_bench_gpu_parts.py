@@ -55,7 +55,7 @@ def test_a_part_is_not_begun_where_the_time_left_is_too_short(parts):
     run, begun = parts
     found, told = run("generation", "ceilings", left=60)
     assert [name for name, *_ in begun] == ["ceilings"]
-    assert told == {"generation": "was not begun: 60 s were left, it needs 100; call again"}
+    assert told == {"generation": "was not begun: 60 s were left, it needs 120; call again"}
     assert run("generation", left=60, scale=0.2)[1] == {} and begun == [("generation", 60, 60)]
 
 
