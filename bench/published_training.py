@@ -10,15 +10,14 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-import datasets
 import peft
 from transformers import DataCollatorForSeq2Seq, PrinterCallback, Trainer, TrainingArguments
 
 from common.models import LoadedModel
 from common.training.adapt import adapt
 from common.training.memory import peak_bytes, reset_peak
+from common.training.precision import precision_arguments
 from common.training.recipe import Recipe
-from common.training.sft import precision_arguments
 
 
 def random_order(plan: Sequence[Sequence[Sequence[int]]], seed: int) -> list[int]:
@@ -34,6 +33,8 @@ def random_order(plan: Sequence[Sequence[Sequence[int]]], seed: int) -> list[int
 def make_trainer(loaded: LoadedModel, rows: Sequence[Sequence[int]], recipe: Recipe, folder: Path) -> Trainer:
     """A trainer over token ids in the order given. Of `recipe` it takes what both recipes share: method, LoRA's sizes,
     learning rate, both batch sizes."""
+    import datasets  # here, so that a bench without a trainer does without it
+
     dtype = loaded.model.dtype
     if recipe.quantisation:
         peft.prepare_model_for_kbit_training(loaded.model, use_gradient_checkpointing=False)  # the Trainer turns it on

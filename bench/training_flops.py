@@ -20,12 +20,14 @@ ATTEMPTS = 5
 class Products:
     """The matrix products of a causal language model: (in, out) of each weight in its layers, and of its output head.
 
-    `rank` is LoRA's on every weight of the layers, 0 where all weights are trained.
+    `rank` is LoRA's on every weight of the layers, 0 without it. `frozen`: nothing that is counted here is trained, as
+    in prompt tuning; LoRA's base weights are frozen in any case.
     """
 
     layers: tuple[tuple[int, int], ...]
     head: tuple[int, int]
     rank: int = 0
+    frozen: bool = False
 
     def useful_flops(self, *, tokens: int, taught: int) -> int:
         """Of one pass forward and back over `tokens` tokens (no padding), of which `taught` are predicted.
@@ -35,16 +37,16 @@ class Products:
         weights = sum(a * b for a, b in self.layers)
         adapter = self.rank * sum(a + b for a, b in self.layers)
         head = self.head[0] * self.head[1]
-        each = 4 if self.rank else 6  # a frozen weight has no gradient of its own
+        each = 4 if self.rank or self.frozen else 6  # a frozen weight has no gradient of its own
         return (each * weights + 6 * adapter) * tokens + each * head * taught
 
 
-def products(model: torch.nn.Module, *, rank: int = 0) -> Products:
+def products(model: torch.nn.Module, *, rank: int = 0, frozen: bool = False) -> Products:
     """Of a model without adapter; a quantised weight counts as the weight that it stands for."""
     head = model.get_output_embeddings()
     linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear) and module is not head]
     layers = tuple((module.in_features, module.out_features) for module in linear)
-    return Products(layers, (head.in_features, head.out_features), rank)
+    return Products(layers, (head.in_features, head.out_features), rank, frozen)
 
 
 def rates(

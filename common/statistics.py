@@ -7,11 +7,14 @@ row. The intervals are about the test rows drawn, not about what another trainin
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy
-from scipy import stats
 
 from common.settings import UserError
+
+if TYPE_CHECKING:
+    from scipy.stats import BinomTestResult
 
 _CHUNK = 250  # resamples drawn at once, which bounds memory
 
@@ -52,7 +55,7 @@ def mean_interval(
     if not n:
         return Interval(None, None, None, 0)
     if _boolean(values):
-        low, high = stats.binomtest(sum(values), n).proportion_ci(level, method="wilson")
+        low, high = _binomial_test(sum(values), n).proportion_ci(level, method="wilson")
     else:
         low, high = _bootstrap(values, level, seed, resamples)
     return Interval(float(numpy.mean(values)), float(low), float(high), n)
@@ -77,7 +80,7 @@ def paired_difference(
     p = None
     if _boolean(a) and _boolean(b):
         better, worse = int((difference > 0).sum()), int((difference < 0).sum())
-        p = float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
+        p = float(_binomial_test(better, better + worse).pvalue) if better + worse else 1.0
     return PairedDifference(float(difference.mean()), float(low), float(high), n, p)
 
 
@@ -155,6 +158,12 @@ def paired_rows(a_rows: Sequence[dict], b_rows: Sequence[dict]) -> tuple[list[di
 
 def _boolean(values: Iterable) -> bool:
     return all(isinstance(value, (bool, numpy.bool_)) for value in values)
+
+
+def _binomial_test(successes: int, n: int) -> "BinomTestResult":
+    from scipy import stats  # here, so that what tests nothing does without it
+
+    return stats.binomtest(successes, n)
 
 
 def _bootstrap(values: Sequence[float], level: float, seed: int, resamples: int) -> numpy.ndarray:

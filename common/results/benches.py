@@ -5,6 +5,7 @@ than today's, so its table names the commit it was measured at.
 """
 
 import json
+from collections.abc import Sequence
 
 from common.results.comparison import pipes
 from common.settings import UserError, results
@@ -51,6 +52,15 @@ def markdown(name: str) -> str:
     record = load(name)
     if record is None:
         return "Not measured yet; `make bench` does it."
+    code, environment = record["code"], record["environment"]
+    commit = f"`{code['commit'][:12] or 'unknown'}`{' with uncommitted changes' if code['dirty'] else ''}"
+    versions = f"Python {environment['python']}, SQLite {environment['packages']['sqlite']}"
+    where = f"Measured at commit {commit}; {environment['device']}, {versions}."
+    return "\n\n".join([table(record["measurements"]), where, *record["notes"]])
+
+
+def table(measurements: Sequence[dict]) -> str:
+    """A record's measurements, one a line."""
     heads = ["what", "median", "minimum – maximum", "repetitions", "target", "met"]
     lines = [
         [
@@ -61,13 +71,9 @@ def markdown(name: str) -> str:
             _target(line["target"], line["unit"]),
             _met(line),
         ]
-        for line in record["measurements"]
+        for line in measurements
     ]
-    code, environment = record["code"], record["environment"]
-    commit = f"`{code['commit'][:12] or 'unknown'}`{' with uncommitted changes' if code['dirty'] else ''}"
-    versions = f"Python {environment['python']}, SQLite {environment['packages']['sqlite']}"
-    where = f"Measured at commit {commit}; {environment['device']}, {versions}."
-    return "\n\n".join([pipes(heads, lines), where, *record["notes"]])
+    return pipes(heads, lines)
 
 
 def _met(line: dict) -> str:

@@ -7,12 +7,14 @@ in the table.
 
 from collections.abc import Sequence
 from pathlib import Path
-
-import pandas
+from typing import TYPE_CHECKING
 
 from common.results.ledger import folder, read_predictions, read_record, read_records
 from common.settings import UserError, replace_text, writable, writing
 from common.statistics import holm, is_right, paired_difference, paired_rows
+
+if TYPE_CHECKING:
+    import pandas
 
 BASELINE = "baseline"
 # What must agree within a table, and what to do where it does not.
@@ -45,11 +47,13 @@ def _at(record: dict, path: Sequence[str]) -> object:
     return record
 
 
-def compare(profile: str, methods: Sequence[str] | None = None) -> pandas.DataFrame:
+def compare(profile: str, methods: Sequence[str] | None = None) -> "pandas.DataFrame":
     """One line a run, indexed by method: intervals as three columns each, n, parameters, cost, difference to baseline.
 
     Raises UserError where a record is missing, damaged, or not comparable with the others.
     """
+    import pandas  # in the functions that make tables, so that a bench does without it
+
     records = select(profile, methods)
     measured = [record["method"] for record in records if record["metrics"]["match"].get("n")]
     base = read_predictions(profile, BASELINE) if BASELINE in measured else None
@@ -91,8 +95,10 @@ def _both_scorable(a_rows: list[dict], b_rows: list[dict]) -> tuple[list[bool], 
     return [a for a, _ in both], [b for _, b in both]
 
 
-def by_complexity(profile: str, methods: Sequence[str] | None = None) -> pandas.DataFrame:
+def by_complexity(profile: str, methods: Sequence[str] | None = None) -> "pandas.DataFrame":
     """The headline verdict, one line a method and one column a complexity, `name (n)`; the commonest first."""
+    import pandas
+
     found = {r["method"]: r["slices"]["complexity"] for r in select(profile, methods) if r["slices"]["complexity"]}
     sizes = {name: found["match"]["n"] for slices in found.values() for name, found in slices.items()}
     names = sorted(sizes, key=lambda name: (-sizes[name], name))
@@ -138,6 +144,8 @@ def markdown(profile: str, methods: Sequence[str] | None = None) -> str:
 
 def plain(profile: str, methods: Sequence[str] | None = None) -> str:
     """The comparison in short, for a terminal."""
+    import pandas
+
     lines = {
         method: {
             "robust match [95 %]": _interval(row, "right"),
@@ -170,12 +178,16 @@ def pipes(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (heads, rule, *lines))
 
 
+def _absent(value: float | None) -> bool:
+    return value is None or value != value  # a table has nan for what a record has not
+
+
 def _number(value: float | None, sign: str = "") -> str:
-    return "–" if pandas.isna(value) else f"{value:{sign}.3f}"
+    return "–" if _absent(value) else f"{value:{sign}.3f}"
 
 
-def _interval(row: pandas.Series, name: str, sign: str = "") -> str:
-    if pandas.isna(row[name]):
+def _interval(row: "pandas.Series", name: str, sign: str = "") -> str:
+    if _absent(row[name]):
         return "–"
     low, high = (_number(row[f"{name}_{end}"], sign) for end in ("low", "high"))
     return f"{_number(row[name], sign)} [{low}, {high}]"
@@ -186,7 +198,7 @@ def _minutes(seconds: float) -> str:
 
 
 def _rate(rate: float | None) -> str:
-    return f"{rate:,.2f}" if rate and not pandas.isna(rate) else "–"
+    return f"{rate:,.2f}" if rate and not _absent(rate) else "–"
 
 
 def save_comparison(profile: str) -> list[Path]:

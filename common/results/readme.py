@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 
-from common.results import audits, benches, comparison, ledger
+from common.results import audits, benches, comparison, gpu, ledger
 from common.settings import ROOT, UserError, replace_text, results, writing
 
 _BLOCK = re.compile(
@@ -19,6 +19,7 @@ SCRATCH = "smoke"  # its records come from random weights and are never shown
 BLOCKS: dict[str, Callable[[], str]] = {
     "bench-scoring": partial(benches.markdown, "scoring"),
     "bench-training": partial(benches.markdown, "training"),
+    "bench-gpu": gpu.markdown,
     "audit": audits.markdown,
 }
 

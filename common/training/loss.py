@@ -8,12 +8,15 @@ def completion_loss(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(sum of the negative log-likelihoods of the taught tokens, their number) of one micro-batch.
 
-    virtual_tokens: how many positions the model puts before every row.
+    inputs: rows end to end, or side by side and padded on the right. No real token sees such padding in a causal model,
+    so the mask is left out, and attention can take its causal kernel. virtual_tokens: how many positions the model puts
+    before every row.
     """
     targets = inputs["labels"][:, 1:]
-    taught = (targets != -100).any(dim=0).nonzero().squeeze(1)
-    fields = {name: value for name, value in inputs.items() if name != "labels"}
-    logits = model(**fields, logits_to_keep=taught + virtual_tokens, use_cache=False).logits
-    targets = targets[:, taught].flatten()
-    total = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets, reduction="sum")
-    return total, (targets != -100).sum()
+    taught = targets != -100
+    fields = {name: value for name, value in inputs.items() if name not in ("labels", "attention_mask")}
+    # (rows, positions): a token is predicted at the position before it; of the last one nothing is.
+    asked = torch.nn.functional.pad(taught, (virtual_tokens, 1))
+    logits = model(**fields, logits_to_keep=asked, use_cache=False).logits  # (taught tokens, vocabulary)
+    total = torch.nn.functional.cross_entropy(logits.float(), targets[taught], reduction="sum")
+    return total, taught.sum()

@@ -7,14 +7,17 @@ of lengths and seed, so that a stopped training goes on exactly where it was.
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import pandas
 import torch
 
 from common.data import Example
 from common.models import LoadedModel
 from common.prompts import completion_ids, prompt_ids
 from common.training.estimate import Batch
+
+if TYPE_CHECKING:
+    import pandas
 
 IGNORED = -100  # the label of a token that is read, not taught
 
@@ -33,8 +36,10 @@ def tokenise(examples: Sequence[Example], loaded: LoadedModel, *, max_length: in
 
 
 @torch.inference_mode()
-def completion_losses(loaded: LoadedModel, example: Example, completions: Sequence[str]) -> pandas.DataFrame:
+def completion_losses(loaded: LoadedModel, example: Example, completions: Sequence[str]) -> "pandas.DataFrame":
     """The training loss of each completion of one example: mean negative log-likelihood a token, in nats."""
+    import pandas
+
     prompt = prompt_ids(example, loaded.tokenizer)
     losses = []
     for completion in completions:

@@ -27,6 +27,7 @@ from common.training.adapt import adapt, check_quantisation, evaluated, load_wei
 from common.training.folder import belongs, finish, forget, last_checkpoint, remove_checkpoints
 from common.training.memory import fitted, keep_freed, peak_bytes, reset_peak
 from common.training.optimizers import optimizer_class
+from common.training.precision import precision_arguments
 from common.training.recipe import Recipe
 from common.training.rows import group_by_length, largest, packed, padded, step_plan, tokenise
 from common.training.sharing import check_sharing, dealt, micro_batches, unlabelled
@@ -219,21 +220,6 @@ def _train(
         "evaluation_seconds": clock.evaluation,
         "peak_memory_bytes": max(clock.peak, peak_bytes()),
     }
-
-
-def precision_arguments(dtype: torch.dtype) -> dict:
-    """The trainer's precision from the dtype in which the profile loads base weights; master weights are float32.
-
-    The profile has it from the hardware: float32 on a CPU, float16 with loss scaling on a T4, bfloat16 with TF32 from
-    compute capability 8 on. Raises UserError for bfloat16 on an older GPU.
-    """
-    if not torch.cuda.is_available() or dtype == torch.float32:
-        return {"bf16": False, "fp16": False}
-    if dtype == torch.float16:
-        return {"bf16": False, "fp16": True}
-    if torch.cuda.get_device_capability()[0] < 8:
-        raise UserError("this GPU has no bfloat16; take the profile t4, which trains in float16")
-    return {"bf16": True, "fp16": False, "tf32": True}
 
 
 def _items(rows: list[dict], batches: list[list[int]]) -> datasets.Dataset:

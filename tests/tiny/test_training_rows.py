@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from common.training.adapt import adapt
 from common.training.loss import completion_loss
+from common.training.recipe import Recipe
 from common.training.rows import IGNORED, packed, padded
 
 ONE = {"input_ids": [5, 6, 7, 8], "labels": [IGNORED, IGNORED, 7, 8]}
@@ -69,9 +71,9 @@ def test_completion_loss_by_hand():
 
     asked = []
 
-    def model(input_ids, attention_mask, logits_to_keep, use_cache):
-        asked.append((logits_to_keep.tolist(), use_cache))
-        return Output((torch.arange(20) / 10).expand(len(input_ids), len(logits_to_keep), 20))
+    def model(input_ids, logits_to_keep, use_cache):
+        asked.append((logits_to_keep.int().tolist(), use_cache))
+        return Output((torch.arange(20) / 10).expand(logits_to_keep.sum(), 20))
 
     total, count = completion_loss(model, padded([TWO, ONE], pad=0))
     norm = sum(2.718281828 ** (t / 10) for t in range(20))
@@ -79,8 +81,12 @@ def test_completion_loss_by_hand():
     assert count.item() == 3
     assert total.item() == pytest.approx(-sum(torch.tensor(chances).log().tolist()), abs=1e-5)
     completion_loss(model, padded([TWO, ONE], pad=0), virtual_tokens=5)
-    # Tokens 1, 2 and 3 are taught, each from the position before it.
-    assert asked == [([0, 1, 2], False), ([5, 6, 7], False)]
+    # Token 1 of the first row, tokens 2 and 3 of the second, each from the position before it.
+    none = [0] * 5
+    assert asked == [
+        ([[1, 0, 0, 0], [0, 1, 1, 0]], False),
+        ([none + [1, 0, 0, 0], none + [0, 1, 1, 0]], False),
+    ]
 
 
 def test_the_loss_is_the_one_over_full_logits(batch, model, loss_by_hand):
@@ -105,6 +111,26 @@ def test_padding_is_not_seen(batch, model):
     """Whatever the token it is made of."""
     losses = [completion_loss(model, padded(batch, pad))[0].item() for pad in (0, 17, 600)]
     assert losses[1:] == pytest.approx(losses[:1] * 2, abs=1e-3)
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "prompt-random"])
+def test_the_loss_without_a_mask_is_the_one_with_it(method, batch, attentive):
+    """In float64, where nothing but the mask could make a difference."""
+    recipe = Recipe(method=method, lora_rank=4, lora_alpha=8, virtual_tokens=5)
+    ahead = 5 * (method == "prompt-random")
+    model = adapt(attentive(), recipe).double().eval()
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if "lora_B" in name:  # as it is made, an adapter changes nothing
+                value.normal_(std=0.1)
+        inputs = padded(batch, 0)
+        fields = {name: value for name, value in inputs.items() if name != "labels"}
+        logits = model(**fields).logits[:, ahead:-1]
+        wanted = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), inputs["labels"][:, 1:].flatten(), reduction="sum", ignore_index=IGNORED
+        )
+        total, count = completion_loss(model, inputs, virtual_tokens=ahead)
+    assert count > 50 and (total - wanted).abs() < 1e-6 * wanted
 
 
 def leak(model, inputs, batch):

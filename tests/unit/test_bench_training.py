@@ -27,13 +27,7 @@ ADAPTER = 16 * 2 * (128 + 96 + 96 + 128 + 3 * 192)
 HEAD = 64 * 1024
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small products on several threads wait for each other, on a busy machine a hundred times as long as they take."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def plan_of(rows: int) -> tuple[list[dict], list]:

@@ -1,0 +1,173 @@
+"""Answering the test set: our decoding against the published loop, on prompts as long as the published ones.
+
+A random model ends nowhere, so the weights are set to count down: a prompt's last token is a number, each answer token
+is one less, and behind the lowest comes the end token. How long an answer gets is then decided by its prompt alone, in
+any way of decoding, while every layer does its work. Covers greedy decoding without scoring.
+"""
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import GenerationConfig
+
+from bench.gpu_model import FIRST_TOKEN, Setting, answer_lengths, free, row_lengths
+from bench.training_flops import wait
+from common.data import EMBEDDED_SIZES, load_examples
+from common.generation import Completion, batch_plan, complete
+from common.models import LoadedModel, device, load_model
+from common.prompts import prompt_ids
+from common.results.gpu import ANSWERED
+from common.training.memory import peak_bytes, reset_peak
+
+LOWEST = 100  # the token that ends a countdown; 512 above it are numbers too
+LONGEST_ANSWER = 512
+PUBLISHED_BATCH = 32
+QUIET = 1e-4  # what is left of the layers' part in the answer
+
+
+@torch.no_grad()
+def count_down(model: torch.nn.Module, end: int) -> None:
+    """Make a Qwen3 model answer each number token with the one below it, and LOWEST with the `end` token.
+
+    Its head gets weights of its own, turned by one place over those tokens; what the layers add is made so small that
+    the last token's embedding decides.
+    """
+    embedded = model.get_input_embeddings().weight
+    head = embedded.detach().clone()
+    chain = torch.tensor([end, *range(LOWEST, LOWEST + LONGEST_ANSWER + 1)], device=head.device)
+    head[chain] = embedded[chain.roll(-1)]
+    model.config.tie_word_embeddings = False
+    model.lm_head.weight = torch.nn.Parameter(head)
+    for layer in model.model.layers:
+        layer.self_attn.o_proj.weight.mul_(QUIET)
+        layer.mlp.down_proj.weight.mul_(QUIET)
+
+
+def make_prompts(count: int, vocabulary: int, seed: int) -> tuple[list[list[int]], list[int]]:
+    """Prompts of published length in random order, and the new tokens that each is answered with."""
+    rng, answers = random.Random(seed), answer_lengths(count, seed)
+    prompts = []
+    for length, answer in zip(row_lengths(count, seed), answers, strict=True):
+        ids = [rng.randrange(FIRST_TOKEN, vocabulary) for _ in range(max(length - answer, 10))]
+        prompts.append([*ids[:-1], LOWEST + answer - 1])
+    return prompts, answers
+
+
+def answer(loaded: LoadedModel, prompts: Sequence[list[int]], *, max_new_tokens: int, places: int) -> list[Completion]:
+    """Our decoding, in the prompts' order; `places` rows at once."""
+    found: list[Completion | None] = [None] * len(prompts)
+    for batch in batch_plan([len(prompt) for prompt in prompts], places):
+        made = complete(loaded, [prompts[i] for i in batch], max_new_tokens=max_new_tokens)
+        for at, completion in zip(batch, made, strict=True):
+            found[at] = completion
+    return found
+
+
+@torch.inference_mode()
+def answer_published(loaded: LoadedModel, prompts: Sequence[list[int]], *, max_new_tokens: int) -> list[int]:
+    """New tokens of each answer by the published loop: one batch in data order, padded on the left to its longest, and
+    decoded until its last row has ended."""
+    tokenizer, width = loaded.tokenizer, max(map(len, prompts))
+    pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
+    ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=loaded.model.device)
+    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=loaded.model.device)
+    told = GenerationConfig(do_sample=False, max_new_tokens=max_new_tokens, pad_token_id=pad, eos_token_id=end)
+    made = loaded.model.generate(input_ids=ids, attention_mask=mask, generation_config=told)[:, width:].tolist()
+    return [row.index(end) + 1 if end in row else len(row) for row in made]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """How many prompts were answered in how many seconds, the new tokens of each, and the peak of memory in bytes."""
+
+    seconds: float
+    new_tokens: list[int]
+    peak: int
+
+
+def by_published_loop(
+    loaded: LoadedModel, prompts: Sequence[list[int]], max_new_tokens: int, seconds: float
+) -> Answered:
+    """Batch by batch until `seconds` are over, after a first one that is not timed."""
+    answer_published(loaded, prompts[:PUBLISHED_BATCH], max_new_tokens=max_new_tokens)
+    reset_peak()
+    start, found = time.perf_counter(), []
+    for at in range(0, len(prompts), PUBLISHED_BATCH):
+        batch = prompts[at : at + PUBLISHED_BATCH]
+        found += answer_published(loaded, batch, max_new_tokens=max_new_tokens)
+        if time.perf_counter() - start > seconds:
+            break
+    wait(device())
+    return Answered(time.perf_counter() - start, found, peak_bytes())
+
+
+def by_us(
+    loaded: LoadedModel, prompts: Sequence[list[int]], max_new_tokens: int, places: int, seconds: float
+) -> Answered:
+    """All prompts, or as many as `seconds` allow by the pace of the first `places`, which are the warm-up.
+
+    That pace is the slower one: while its last rows are answered, other places stay empty.
+    """
+    warm = prompts[:places]
+    answer(loaded, warm[:PUBLISHED_BATCH], max_new_tokens=max_new_tokens, places=places)
+    start = time.perf_counter()
+    answer(loaded, warm, max_new_tokens=max_new_tokens, places=places)
+    wait(device())
+    affordable = int(seconds / (time.perf_counter() - start) * len(warm))
+    chosen = prompts[: max(affordable, len(warm))]
+    reset_peak()
+    start = time.perf_counter()
+    made = answer(loaded, chosen, max_new_tokens=max_new_tokens, places=places)
+    wait(device())
+    return Answered(time.perf_counter() - start, [one.new_tokens for one in made], peak_bytes())
+
+
+def measure(
+    loaded: LoadedModel,
+    prompts: Sequence[list[int]],
+    *,
+    prefix: str,
+    places: int,
+    seconds: float,
+    wanted: Sequence[int] | None = None,
+) -> dict:
+    """Both ways on the same prompts: found values by line name, and notes. wanted: new tokens of each, checked."""
+    tokens = LONGEST_ANSWER
+    theirs = by_published_loop(loaded, prompts, tokens, seconds / 4)
+    free()
+    mine = by_us(loaded, prompts, tokens, places, 1.5 * seconds)
+    found = {}
+    for suffix, run in (("-published", theirs), ("", mine)):
+        found[f"{prefix}-rows{suffix}"] = [len(run.new_tokens) / run.seconds]
+        found[f"{prefix}-tokens{suffix}"] = [sum(run.new_tokens) / run.seconds]
+        found[f"{prefix}-memory{suffix}"] = [run.peak / 1e9]
+    if len(mine.new_tokens) == ANSWERED:
+        found[f"{prefix}-seconds"] = [mine.seconds]
+    note = (
+        f"{prefix}: greedy, at most {tokens} new tokens. Ours {len(mine.new_tokens):,} rows, {places} at once; the "
+        f"published loop {len(theirs.new_tokens):,} of them in batches of {PUBLISHED_BATCH} in data order."
+    )
+    for run in (theirs, mine):
+        right = sum(a == b for a, b in zip(run.new_tokens, wanted or run.new_tokens, strict=False))
+        if right < 0.99 * len(run.new_tokens):
+            raise RuntimeError(f"only {right} of {len(run.new_tokens)} answers ended where they should")
+    return {"found": found, "notes": [note]}
+
+
+def on_random_weights(setting: Setting) -> dict:
+    """The published test set's shape on a model that counts down."""
+    loaded, sizes = setting.load(), setting.sizes
+    count_down(loaded.model, loaded.tokenizer.eos_token_id)
+    prompts, wanted = make_prompts(sizes.answered, sizes.architecture["vocab_size"], seed=7)
+    return measure(loaded, prompts, prefix="generation", places=setting.places, seconds=setting.seconds, wanted=wanted)
+
+
+def on_smollm2(setting: Setting) -> dict:
+    """The embedded test rows, as many as there are up to the published number; answers end by themselves."""
+    loaded = load_model(setting.smollm2, precision=setting.precision)
+    rows = load_examples("embedded", "test", limit=min(setting.sizes.answered, EMBEDDED_SIZES["test"]))
+    prompts = [prompt_ids(row, loaded.tokenizer) for row in rows]
+    return measure(loaded, prompts, prefix="smollm2-generation", places=setting.places, seconds=setting.seconds)
