@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from transformers import GenerationConfig
 
+from bench import published_generation
 from bench.gpu_model import FIRST_TOKEN, Setting, answer_lengths, free, row_lengths
 from bench.training_flops import wait
 from common.data import EMBEDDED_SIZES, load_examples
-from common.generation import Completion, batch_plan, complete
+from common.generation import complete
 from common.models import LoadedModel, device, load_model
 from common.prompts import prompt_ids
 from common.results.gpu import ANSWERED
@@ -24,7 +24,6 @@ from common.training.memory import peak_bytes, reset_peak
 
 LOWEST = 100  # the token that ends a countdown; 512 above it are numbers too
 LONGEST_ANSWER = 512
-PUBLISHED_BATCH = 32
 QUIET = 1e-4  # what is left of the layers' part in the answer
 
 
@@ -56,29 +55,6 @@ def make_prompts(count: int, vocabulary: int, seed: int) -> tuple[list[list[int]
     return prompts, answers
 
 
-def answer(loaded: LoadedModel, prompts: Sequence[list[int]], *, max_new_tokens: int, places: int) -> list[Completion]:
-    """Our decoding, in the prompts' order; `places` rows at once."""
-    found: list[Completion | None] = [None] * len(prompts)
-    for batch in batch_plan([len(prompt) for prompt in prompts], places):
-        made = complete(loaded, [prompts[i] for i in batch], max_new_tokens=max_new_tokens)
-        for at, completion in zip(batch, made, strict=True):
-            found[at] = completion
-    return found
-
-
-@torch.inference_mode()
-def answer_published(loaded: LoadedModel, prompts: Sequence[list[int]], *, max_new_tokens: int) -> list[int]:
-    """New tokens of each answer by the published loop: one batch in data order, padded on the left to its longest, and
-    decoded until its last row has ended."""
-    tokenizer, width = loaded.tokenizer, max(map(len, prompts))
-    pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
-    ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=loaded.model.device)
-    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=loaded.model.device)
-    told = GenerationConfig(do_sample=False, max_new_tokens=max_new_tokens, pad_token_id=pad, eos_token_id=end)
-    made = loaded.model.generate(input_ids=ids, attention_mask=mask, generation_config=told)[:, width:].tolist()
-    return [row.index(end) + 1 if end in row else len(row) for row in made]
-
-
 @dataclass(frozen=True)
 class Answered:
     """How many prompts were answered in how many seconds, the new tokens of each, and the peak of memory in bytes."""
@@ -92,12 +68,13 @@ def by_published_loop(
     loaded: LoadedModel, prompts: Sequence[list[int]], max_new_tokens: int, seconds: float
 ) -> Answered:
     """Batch by batch until `seconds` are over, after a first one that is not timed."""
-    answer_published(loaded, prompts[:PUBLISHED_BATCH], max_new_tokens=max_new_tokens)
+    published_generation.complete(loaded, prompts[: published_generation.BATCH], max_new_tokens=max_new_tokens)
     reset_peak()
     start, found = time.perf_counter(), []
-    for at in range(0, len(prompts), PUBLISHED_BATCH):
-        batch = prompts[at : at + PUBLISHED_BATCH]
-        found += answer_published(loaded, batch, max_new_tokens=max_new_tokens)
+    for at in range(0, len(prompts), published_generation.BATCH):
+        batch = prompts[at : at + published_generation.BATCH]
+        made = published_generation.complete(loaded, batch, max_new_tokens=max_new_tokens)
+        found += [answer.new_tokens for answer in made]
         if time.perf_counter() - start > seconds:
             break
     wait(device())
@@ -112,15 +89,15 @@ def by_us(
     That pace is the slower one: while its last rows are answered, other places stay empty.
     """
     warm = prompts[:places]
-    answer(loaded, warm[:PUBLISHED_BATCH], max_new_tokens=max_new_tokens, places=places)
+    complete(loaded, warm[: published_generation.BATCH], max_new_tokens=max_new_tokens, places=places)
     start = time.perf_counter()
-    answer(loaded, warm, max_new_tokens=max_new_tokens, places=places)
+    complete(loaded, warm, max_new_tokens=max_new_tokens, places=places)
     wait(device())
     affordable = int(seconds / (time.perf_counter() - start) * len(warm))
     chosen = prompts[: max(affordable, len(warm))]
     reset_peak()
     start = time.perf_counter()
-    made = answer(loaded, chosen, max_new_tokens=max_new_tokens, places=places)
+    made = complete(loaded, chosen, max_new_tokens=max_new_tokens, places=places)
     wait(device())
     return Answered(time.perf_counter() - start, [one.new_tokens for one in made], peak_bytes())
 
@@ -148,7 +125,7 @@ def measure(
         found[f"{prefix}-seconds"] = [mine.seconds]
     note = (
         f"{prefix}: greedy, at most {tokens} new tokens. Ours {len(mine.new_tokens):,} rows, {places} at once; the "
-        f"published loop {len(theirs.new_tokens):,} of them in batches of {PUBLISHED_BATCH} in data order."
+        f"published loop {len(theirs.new_tokens):,} of them in batches of {published_generation.BATCH} in data order."
     )
     for run in (theirs, mine):
         right = sum(a == b for a, b in zip(run.new_tokens, wanted or run.new_tokens, strict=False))

@@ -18,20 +18,18 @@ HELD_BACK = 0.1  # a share of the memory: the estimate's own error, and what the
 NF4_BYTES = 1 / 2 + 1 / 64 + 4 / (64 * 256)
 # States of an optimiser, bytes a trained weight; paged ones give way to the host's memory.
 STATE_BYTES = {"adam_8bit": 2, "adamw_8bit": 2} | dict.fromkeys(("adam", "adamw", "nadam", "adamax"), 8)
-# TRL computes the loss on CUDA from tiles of the logits: so many positions, so many tokens of the vocabulary.
-TILE = (4096, 32_768)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A padded micro-batch, or the largest of several in each size: rows, tokens a row, and positions with logits
-    (rows times the columns in which some row is taught). masked: rows are padded or packed, so attention is given a
-    mask, for which torch repeats keys and values to the number of heads."""
+    """A padded micro-batch, or the largest of several in each size: rows, tokens a row, and taught tokens, which alone
+    have logits. masked: rows are packed, so attention is given a mask, for which keys and values are repeated to the
+    number of heads."""
 
     rows: int
     width: int
     taught: int
-    masked: bool = True
+    masked: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,8 +59,8 @@ class MemoryEstimate:
 def estimate(sizes: Decoder, recipe: Recipe, batch: Batch, *, precision: str, gpu: bool) -> MemoryEstimate:
     """Peak of a training by `recipe` whose largest micro-batch is `batch`.
 
-    precision: of base weights, and of autocast's arithmetic where it is not float32. gpu: TRL's tiled loss and
-    optimisers over all weights at once, instead of whole logits and one weight after the other.
+    precision: of base weights, and of autocast's arithmetic where it is not float32. gpu:
+    optimisers over all weights at once, instead of one after the other.
     """
     full, half = recipe.method == "full", precision != "float32"
     base = 2 if half else 4  # bytes of a base weight; what is trained is float32
@@ -75,8 +73,8 @@ def estimate(sizes: Decoder, recipe: Recipe, batch: Batch, *, precision: str, gp
     else:
         weights = base * sizes.weights + 4 * adapters
     copied = 0
-    if half:  # the tiled loss takes its piece of the head, and leaves no copy of the whole
-        copied = sizes.linear_weights + (0 if gpu else sizes.embedding_weights) if full else adapters
+    if half:
+        copied = sizes.linear_weights + sizes.embedding_weights if full else adapters
         copied = 0 if recipe.method.startswith("prompt") else copied
     return MemoryEstimate(
         weights=round(weights),
@@ -84,7 +82,7 @@ def estimate(sizes: Decoder, recipe: Recipe, batch: Batch, *, precision: str, gp
         states=STATE_BYTES.get(recipe.optimizer, 0) * trained,
         activations=_activations(sizes, recipe, batch, half=half, gpu=gpu),
         copies=2 * copied,
-        logits=_logits(sizes, batch, trained=full, half=half, gpu=gpu),
+        logits=_logits(sizes, batch, trained=full),
         # Of the feed-forward's product, its two factors, and the stream before and behind.
         backward=_tokens(recipe, batch) * (3 * base * sizes.intermediate + 2 * 4 * sizes.hidden),
         step=_step(sizes, recipe, trained, gpu=gpu),
@@ -119,8 +117,10 @@ def _activations(sizes: Decoder, recipe: Recipe, batch: Batch, *, half: bool, gp
         return sizes.layers * tokens * stream * sizes.hidden + layer + last + head
     first = 0
     if recipe.method in ("lora", "qlora"):  # nothing before the first adapter needs a gradient: no norm, no dropout
-        dropped = _dropout_bytes(recipe, gpu) * len({"q_proj", "k_proj", "v_proj"} & set(_targets(sizes, recipe)))
-        first = tokens * ((4 + dropped) * sizes.hidden + 4)
+        targets = set(_targets(sizes, recipe))
+        dropped = _dropout_bytes(recipe, gpu) * len({"q_proj", "k_proj", "v_proj"} & targets)
+        heads = sizes.heads * ("q_proj" not in targets) + sizes.kv_heads * ("k_proj" not in targets)
+        first = tokens * ((4 + dropped) * sizes.hidden + 4 + sizes.normed * 4 * heads * (sizes.head_dim + 1))
     return sizes.layers * layer - first + last + head
 
 
@@ -162,11 +162,9 @@ def _dropout_bytes(recipe: Recipe, gpu: bool) -> int:
     return (1 if gpu else 4) if recipe.method in ("lora", "qlora") and recipe.lora_dropout else 0
 
 
-def _logits(sizes: Decoder, batch: Batch, *, trained: bool, half: bool, gpu: bool) -> int:
+def _logits(sizes: Decoder, batch: Batch, *, trained: bool) -> int:
     """The most that the loss holds. A trained head's gradient waits for the embedding's, which is added to it."""
     gradient = 4 * sizes.embedding_weights * trained
-    if gpu:
-        return min(batch.taught, TILE[0]) * min(sizes.vocabulary, TILE[1]) * (2 if half else 4) + gradient
     whole = 4 * batch.taught * sizes.vocabulary  # log-probabilities, their gradient, and the logits' gradient
     return max(3 * whole, whole + gradient)
 
@@ -247,7 +245,7 @@ def main() -> int:
     arguments = parser.parse_args()
     profile = resolve(arguments.profile)
     rows, width = arguments.batch or profile.per_device_train_batch_size, profile.max_length
-    # Every row as long as may be; on a CPU, where logits are whole, a quarter of each is the completion.
+    # Every row as long as may be; a quarter of each is the completion.
     batch = Batch(rows, width, rows * width // 4)
     gigabytes = arguments.gigabytes or profile.memory_gb
     room, names = round(gigabytes * GB), [field.name for field in fields(MemoryEstimate)]

@@ -98,17 +98,16 @@ def _cut(ranked: Sequence[int], lengths: Sequence[int], cap: int) -> list[list[i
 
 
 def largest(rows: Sequence[dict], plan: Sequence[Sequence[Sequence[int]]], *, pack: bool) -> Batch:
-    """What the largest micro-batch of a plan takes: the one with most positions, and the most of them that any
-    micro-batch has logits at, at most: from where the first completion starts to the end of the longest row."""
+    """The most that any micro-batch of a plan takes, in positions and in taught tokens."""
     lengths = [len(row["input_ids"]) for row in rows]
-    prompts = [row["labels"].count(IGNORED) for row in rows]
+    completions = [len(row["labels"]) - row["labels"].count(IGNORED) for row in rows]
     groups = [group for step in plan for group in step]
+    taught = max(sum(completions[i] for i in group) for group in groups)
     if pack:
-        taught = max(sum(lengths[i] - prompts[i] for i in group) for group in groups)
-        return Batch(1, max(sum(lengths[i] for i in group) for group in groups), taught)
-    spans = [(len(group), max(lengths[i] for i in group), min(prompts[i] for i in group)) for group in groups]
-    count, width, _ = max(spans, key=lambda span: (span[0] * span[1], span[1]))
-    return Batch(count, width, max(many * (wide - start) for many, wide, start in spans))
+        return Batch(1, max(sum(lengths[i] for i in group) for group in groups), taught, masked=True)
+    spans = [(len(group), max(lengths[i] for i in group)) for group in groups]
+    count, width = max(spans, key=lambda span: (span[0] * span[1], span[1]))
+    return Batch(count, width, taught)
 
 
 def padded(batch: Sequence[dict[str, list[int]]], pad: int) -> dict[str, torch.Tensor]:

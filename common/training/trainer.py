@@ -39,8 +39,8 @@ KEYS = {"loss": "eval_loss", "score": "eval_score"}  # select_by → the log's n
 class CompletionTrainer(SFTTrainer):
     """SFTTrainer whose items are whole micro-batches and whose evaluation is this study's.
 
-    Logits are computed only at positions that some row of the micro-batch is taught. TRL skips the prompt's too, but on
-    CUDA alone; elsewhere it spends a third of a training step on them.
+    Logits are computed where a token is taught, on every device alike. TRL skips the prompt's too, but on CUDA alone;
+    elsewhere it spends a third of a training step on them.
     whole: the model itself, or, where the trainer shards it over processes, a copy of its own for whole weights.
     """
 
@@ -57,8 +57,6 @@ class CompletionTrainer(SFTTrainer):
                 parameter.data = parameter.data.float()
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        if return_outputs or inputs["input_ids"].is_cuda:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         total, count = completion_loss(model, inputs, virtual_tokens=self._virtual_tokens)
         if num_items_in_batch is None:
             return total / count

@@ -6,9 +6,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from bench import gpu_checks, gpu_generation, gpu_methods, gpu_model, gpu_training
+from bench import gpu_checks, gpu_generation, gpu_methods, gpu_model, gpu_training, published_generation
 from bench.gpu_model import FULL, SMALL, Setting
 from bench.training_flops import Products, products
+from common.generation import complete
 from common.training.rows import IGNORED
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -183,12 +184,12 @@ def test_a_prompt_says_how_long_its_answer_gets_in_both_ways():
     loaded = NARROW.load()
     gpu_generation.count_down(loaded.model, loaded.tokenizer.eos_token_id)
     prompts, answers = gpu_generation.make_prompts(12, 1024, seed=5)
-    ours = gpu_generation.answer(loaded, prompts, max_new_tokens=512, places=5)
-    assert [one.new_tokens for one in ours] == answers
-    assert gpu_generation.answer_published(loaded, prompts, max_new_tokens=512) == answers
+    ours = complete(loaded, prompts, max_new_tokens=512, places=5)
+    theirs = published_generation.complete(loaded, prompts, max_new_tokens=512)
+    assert [one.new_tokens for one in ours] == answers == [one.new_tokens for one in theirs]
     assert len(set(answers)) > 8
     longest = [[20, 21, gpu_generation.LOWEST + 511]]
-    assert gpu_generation.answer_published(loaded, longest, max_new_tokens=600) == [512]
+    assert complete(loaded, longest, max_new_tokens=600)[0].new_tokens == 512
 
 
 def test_answers_that_end_elsewhere_are_refused(monkeypatch):

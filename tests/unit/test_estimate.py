@@ -24,7 +24,7 @@ def test_weights_gradients_and_states_by_hand():
     full = estimate(TOY, Recipe(method="full"), BATCH, precision="float16", gpu=True)
     assert TOY.weights == WEIGHTS
     assert (full.weights, full.gradients, full.states) == (4 * WEIGHTS, 4 * WEIGHTS, 8 * WEIGHTS)
-    assert full.copies == 2 * LINEAR
+    assert full.copies == 2 * (LINEAR + 32 * 8)  # the head too
     adapters = 2 * 3 * (2 * (8 + 16) + 2 * (8 + 8) + 3 * (8 + 16))  # 2 layers of rank 3
     lora = estimate(TOY, Recipe(method="lora", lora_rank=3), BATCH, precision="float16", gpu=True)
     assert lora.weights == 2 * WEIGHTS + 4 * adapters and lora.copies == 2 * adapters
@@ -60,14 +60,12 @@ def test_optimisers_by_hand(values, gpu, states, step):
 
 
 def test_logits_by_hand():
-    recipe = Recipe(method="lora")
-    assert estimate(TOY, recipe, BATCH, precision="float32", gpu=False).logits == 3 * 4 * 6 * 32
-    assert estimate(TOY, recipe, BATCH, precision="float16", gpu=True).logits == 2 * 6 * 32
-    wide = Batch(2, 10_000, 5_000)
-    qwen = KNOWN["Qwen/Qwen3-0.6B"]
-    assert estimate(qwen, recipe, wide, precision="float16", gpu=True).logits == 2 * 4096 * 32_768
-    head = 4 * 151_936 * 1024  # a trained head's gradient, in float32
-    assert estimate(qwen, Recipe(method="full"), wide, precision="float16", gpu=True).logits == 2 * 4096 * 32_768 + head
+    for gpu, precision in ((False, "float32"), (True, "float16")):
+        found = estimate(TOY, Recipe(method="lora"), BATCH, precision=precision, gpu=gpu)
+        assert found.logits == 3 * 4 * 6 * 32
+    head = 4 * 32 * 8  # a trained head's gradient, in float32
+    one = Batch(1, 10, taught=1)
+    assert estimate(TOY, Recipe(method="full"), one, precision="float32", gpu=True).logits == 4 * 32 + head
 
 
 def test_the_total_is_the_larger_of_the_two_moments():
@@ -84,10 +82,9 @@ def row(prompt: int, completion: int) -> dict:
 
 def test_the_largest_micro_batch_of_a_plan():
     rows = [row(20, 4), row(10, 5), row(12, 3), row(2, 9)]
-    # 1 × 24 positions; 3 × 15, of which 3 × 13 reach from the first completion's start to the longest row's end.
-    assert largest(rows, [[[0]], [[1, 2, 3]]], pack=False) == Batch(3, 15, 3 * 13)
+    assert largest(rows, [[[0]], [[1, 2, 3]]], pack=False) == Batch(3, 15, 5 + 3 + 9)
     assert largest(rows, [[[0], [3]]], pack=False) == Batch(1, 24, 9)  # most positions here, most logits there
-    assert largest(rows, [[[0]], [[1, 2, 3]]], pack=True) == Batch(1, 41, 17)
+    assert largest(rows, [[[0]], [[1, 2, 3]]], pack=True) == Batch(1, 41, 17, masked=True)
 
 
 QWEN, T4 = KNOWN["Qwen/Qwen3-0.6B"], PROFILES["t4"]
