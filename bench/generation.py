@@ -2,7 +2,8 @@
 
 Both answer greedily with the same model; they take turns, so that a machine that slows down slows both. The first rows
 are answered once more one at a time: where an answer differs from the batch's, the gap between the logits of the two
-tokens at which they part is told. Loading and scoring are in no rate.
+tokens at which they part is told. Once, on fewer rows, both may answer as long as the study let them. Loading and
+scoring are in no rate.
 """
 
 import argparse
@@ -24,12 +25,14 @@ from common.settings import UserError, run_cli
 
 PACKAGES = ("torch", "transformers", "peft", "tokenizers")
 FASTER = {"cpu": 2.5, "cuda": 8}  # the targets, times
+PUBLISHED_LIMIT = 512  # new tokens
+Runs = dict[str, list[tuple[float, list[Completion]]]]  # published, ours → seconds and answers of each repetition
 
 
 def in_turns(
     loaded: LoadedModel, prompts: Sequence[list[int]], *, max_new_tokens: int, places: int, repetitions: int
-) -> dict[str, list[tuple[float, list[Completion]]]]:
-    """Seconds and answers of each repetition, published and ours; who goes first changes."""
+) -> Runs:
+    """Both ways on the same prompts; who goes first changes."""
 
     def published() -> list[Completion]:
         return published_generation.complete(loaded, prompts, max_new_tokens=max_new_tokens)
@@ -48,7 +51,7 @@ def in_turns(
     recipes = [("published", published), ("ours", ours)]
     complete(loaded, prompts[:4], max_new_tokens=2)  # warm-up
     published_generation.complete(loaded, prompts[:4], max_new_tokens=2)
-    found = {"published": [], "ours": []}
+    found: Runs = {"published": [], "ours": []}
     for number in range(repetitions):
         for name, action in recipes if number % 2 == 0 else recipes[::-1]:
             found[name].append(answered(action))
@@ -75,37 +78,42 @@ def differing(one: Sequence[Completion], other: Sequence[Completion]) -> list[in
     return [i for i, (a, b) in enumerate(zip(one, other, strict=True)) if a != b]
 
 
-def lines(found: dict, alone: Sequence[Completion], gaps: Sequence[float], device: str) -> list[dict]:
-    """The record's measurements."""
-    rates, tokens = {}, {}
+def rates(found: Runs, *, limit: int, prefix: str, device: str) -> list[dict]:
+    """Rows and tokens a second, and their ratio. limit: the most new tokens."""
+    rows, tokens = {}, {}
     for name, runs in found.items():
-        rates[name] = Spread(tuple(len(answers) / seconds for seconds, answers in runs))
+        rows[name] = Spread(tuple(len(answers) / seconds for seconds, answers in runs))
         tokens[name] = Spread(tuple(sum(a.new_tokens for a in answers) / seconds for seconds, answers in runs))
-    ours = found["ours"][0][1]
-    rows = len(alone)
+    ratio, target = Ratio(rows["ours"], rows["published"]), {"at_least": FASTER[device]}
+    most = f"at most {limit} new tokens"
     return [
-        measurement("rows-published", "published loop: rows", "rows/s", rates["published"]),
-        measurement("rows", "ours: rows", "rows/s", rates["ours"]),
-        measurement(
-            "speedup",
-            "– against the published loop",
-            "×",
-            Ratio(rates["ours"], rates["published"]),
-            {"at_least": FASTER[device]},
-        ),
-        measurement("tokens-published", "published loop: tokens of answers", "tokens/s", tokens["published"]),
-        measurement("tokens", "ours: tokens of answers", "tokens/s", tokens["ours"]),
+        measurement(f"{prefix}rows-published", f"{most}, published loop: rows", "rows/s", rows["published"]),
+        measurement(f"{prefix}rows", f"{most}, ours: rows", "rows/s", rows["ours"]),
+        measurement(f"{prefix}speedup", "– against the published loop", "×", ratio, target),
+        measurement(f"{prefix}tokens-published", "published loop: tokens of answers", "tokens/s", tokens["published"]),
+        measurement(f"{prefix}tokens", "ours: tokens of answers", "tokens/s", tokens["ours"]),
+    ]
+
+
+def agreement(found: Runs, alone: Sequence[Completion], gaps: Sequence[float]) -> list[dict]:
+    """How many answers differ from the published loop's, and of the first rows from those of each alone."""
+    theirs, ours = found["published"][0][1], found["ours"][0][1]
+
+    def count(one: Sequence[Completion], other: Sequence[Completion]) -> Spread:
+        return Spread((float(len(differing(one, other))),))
+
+    return [
         measurement(
             "differ-published",
             f"answers that differ from the published loop's, of {len(ours)}",
             "rows",
-            Spread((float(len(differing(ours, found["published"][0][1]))),)),
+            count(ours, theirs),
         ),
         measurement(
             "differ-alone",
-            f"answers that differ from the row's alone, of {rows}",
+            f"answers that differ from the row's alone, of {len(alone)}",
             "rows",
-            Spread((float(len(differing(ours[:rows], alone))),)),
+            count(ours[: len(alone)], alone),
         ),
         measurement(
             "gap",
@@ -122,11 +130,11 @@ def notes(loaded: LoadedModel, given: argparse.Namespace, prompts: Sequence[list
     dtype = str(loaded.model.dtype).removeprefix("torch.")
     return [
         f"Model {loaded.id} {loaded.revision}, {dtype}, {len(prompts)} prompts of {min(lengths)} to {max(lengths)} "
-        f"tokens, at most {given.max_new_tokens} new ones, {given.places} rows at a time. The published loop takes "
-        f"batches of {published_generation.BATCH} in the data's order, padded on the left, each until its longest "
-        "answer has ended; it is greedy here, the study's sampled. Ours sorts rows by length, lets ended rows leave "
-        "and waiting ones join, reads once what all prompts begin with, and on a CPU lays the weights out for its "
-        "products once; all of that is in its time.",
+        f"tokens, {given.places} rows at a time; once up to {PUBLISHED_LIMIT} new tokens, on {given.long_rows} rows. "
+        f"The published loop takes batches of {published_generation.BATCH} in the data's order, padded on the left, "
+        "each until its longest answer has ended; it is greedy here, the study's sampled. Ours sorts rows by length, lets "
+        "ended rows leave and waiting ones join, reads once what all prompts begin with, and on a CPU lays the weights "
+        "out for its products once; all of that is in its time.",
         "Answers part where two tokens are nearly as likely: sums in another order round differently.",
     ]
 
@@ -136,21 +144,30 @@ def main() -> None:
     parser.add_argument("--model", default=EMBEDDED_MODEL, help="a hub id, a folder, or tiny-random-qwen3 for a look")
     parser.add_argument("--rows", type=int, default=96)
     parser.add_argument("--alone", type=int, default=50, help="rows that are answered once more, one at a time")
+    parser.add_argument(
+        "--long-rows", type=int, default=64, help="rows answered as long as the study let them; 0: none"
+    )
     parser.add_argument("--max-new-tokens", type=int, default=resolve("cpu").max_new_tokens)
     parser.add_argument("--places", type=int, default=resolve("cpu").eval_batch_size)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--out", type=Path, help="where the record goes, instead of results/bench")
     given = parser.parse_args()
-    if not 1 <= given.alone <= given.rows or given.repetitions < 1:
-        raise UserError("give at least 1 repetition, and --alone from 1 to --rows")
+    if not 1 <= given.alone <= given.rows or given.repetitions < 1 or not 0 <= given.long_rows <= given.rows:
+        raise UserError("give at least 1 repetition, --alone from 1 to --rows and --long-rows from 0 to --rows")
     loaded = load_model(given.model, precision=resolve("auto").precision if torch.cuda.is_available() else "float32")
     prompts = [prompt_ids(example, loaded.tokenizer) for example in load_examples("embedded", "test", limit=given.rows)]
-    sizes = {"max_new_tokens": given.max_new_tokens, "places": given.places}
-    found = in_turns(loaded, prompts, **sizes, repetitions=given.repetitions)
-    alone = [complete(loaded, [prompt], **sizes)[0] for prompt in prompts[: given.alone]]
+    device, limit, places = loaded.model.device.type, given.max_new_tokens, given.places
+    found = in_turns(loaded, prompts, max_new_tokens=limit, places=places, repetitions=given.repetitions)
+    made_lines = rates(found, limit=limit, prefix="", device=device)
+    if given.long_rows:
+        long = in_turns(
+            loaded, prompts[: given.long_rows], max_new_tokens=PUBLISHED_LIMIT, places=places, repetitions=1
+        )
+        made_lines += rates(long, limit=PUBLISHED_LIMIT, prefix="long-", device=device)
+    alone = [complete(loaded, [prompt], max_new_tokens=limit)[0] for prompt in prompts[: given.alone]]
     ours = found["ours"][0][1]
     gaps = [gap(loaded, prompts[i], ours[i], alone[i]) for i in differing(ours[: given.alone], alone)]
-    made_lines = lines(found, alone, gaps, loaded.model.device.type)
+    made_lines += agreement(found, alone, gaps)
     print("\n".join(map(show, made_lines)))
     data = {
         "source": "embedded",
@@ -158,7 +175,8 @@ def main() -> None:
         "rows": len(prompts),
         "prompt_tokens": sum(map(len, prompts)),
         "new_tokens": sum(answer.new_tokens for answer in ours),
-        **sizes,
+        "max_new_tokens": limit,
+        "places": places,
     }
     made = record("generation", made_lines, packages=PACKAGES, data=data, notes=notes(loaded, given, prompts))
     print(f"record: {os.path.relpath(write(made, given.out))}")

@@ -15,7 +15,7 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 SLACK = 64  # columns beyond what one row can need: how many steps pass between two moves of the whole batch
-PREFILL = {"cpu": 1024, "cuda": 16_384}  # positions read at once: enough for fast products, and a bound on memory
+PREFILL = {"cpu": 512, "cuda": 16_384}  # positions read at once: enough for fast products, and a bound on memory
 Choose = Callable[[torch.Tensor, list[int]], list[int]]  # (logits (rows, vocabulary), row numbers) → a token a row
 
 

@@ -81,6 +81,8 @@ def test_differing_rows_and_their_gap_by_hand(loaded, prompts, monkeypatch):
 def test_a_record_comes_out(monkeypatch, tmp_path, capsys):
     out = tmp_path / "generation.json"
     arguments = ["--model", TINY_MODEL, "--rows", "34", "--alone", "3", "--max-new-tokens", "4", "--repetitions", "2"]
+    arguments += ["--long-rows", "2"]
+    monkeypatch.setattr(generation, "PUBLISHED_LIMIT", 9)
     monkeypatch.setattr(sys, "argv", ["bench.generation", *arguments, "--out", str(out)])
     generation.main()
     made = json.loads(out.read_text())
@@ -89,13 +91,18 @@ def test_a_record_comes_out(monkeypatch, tmp_path, capsys):
     assert lines["rows"]["repetitions"] == 2 and lines["speedup"]["target"] == {"at_least": 2.5}
     ratio = lines["rows"]["value"] / lines["rows-published"]["value"]
     assert lines["speedup"]["value"] == pytest.approx(ratio, rel=1e-4)
+    assert lines["long-rows"]["repetitions"] == 1 and "at most 9 new tokens" in lines["long-rows"]["what"]
+    tokens = lines["long-tokens"]["value"] / lines["long-rows"]["value"]
+    assert tokens == pytest.approx(9, rel=1e-4)  # of each of two answers, none of which ends
     assert (lines["differ-published"]["value"], lines["differ-alone"]["value"], lines["gap"]["value"]) == (0, 0, None)
     assert made["data"]["rows"] == 34 and made["data"]["new_tokens"] == 34 * 4
     assert "2/2 published" in capsys.readouterr().out
 
 
 def test_sizes_that_compare_nothing_are_refused(monkeypatch):
-    for arguments in (["--alone", "0"], ["--rows", "4", "--alone", "5"], ["--repetitions", "0"]):
+    for arguments in (["--alone", "0"], ["--rows", "4", "--alone", "5"], ["--long-rows", "97"], ["--repetitions", "0"]):
         monkeypatch.setattr(sys, "argv", ["bench.generation", "--model", TINY_MODEL, *arguments])
-        with pytest.raises(UserError, match="give at least 1 repetition, and --alone from 1 to --rows"):
+        with pytest.raises(
+            UserError, match="give at least 1 repetition, --alone from 1 to --rows and --long-rows from"
+        ):
             generation.main()
