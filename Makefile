@@ -34,10 +34,12 @@ check: setup  ## ruff, formatting, and the static tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/python -m pytest -q tests/static
 
-bench: setup  ## measure scoring and training against the published recipe (minutes, on a quiet machine), write results/bench
+bench: setup  ## measure scoring, training and generation against the published recipe (half an hour, on a quiet machine)
 	@$(BIN)/python -m bench.scoring
-	@$(BIN)/python -m bench.training
+	@$(BIN)/python -m bench.training --repetitions 2
+	@$(BIN)/python -m bench.generation
 	@$(BIN)/python -m common.results readme
+	@$(BIN)/python -m common.results ratios
 
 clean:  ## remove outputs/ (checkpoints too), smoke results and caches; .venv stays
 	rm -rf outputs results/smoke .pytest_cache .ruff_cache .hypothesis *.egg-info

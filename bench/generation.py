@@ -132,9 +132,9 @@ def notes(loaded: LoadedModel, given: argparse.Namespace, prompts: Sequence[list
         f"Model {loaded.id} {loaded.revision}, {dtype}, {len(prompts)} prompts of {min(lengths)} to {max(lengths)} "
         f"tokens, {given.places} rows at a time; once up to {PUBLISHED_LIMIT} new tokens, on {given.long_rows} rows. "
         f"The published loop takes batches of {published_generation.BATCH} in the data's order, padded on the left, "
-        "each until its longest answer has ended; it is greedy here, the study's sampled. Ours sorts rows by length, lets "
-        "ended rows leave and waiting ones join, reads once what all prompts begin with, and on a CPU lays the weights "
-        "out for its products once; all of that is in its time.",
+        "each until its longest answer has ended; it is greedy here, the study's sampled. Ours sorts rows by length, "
+        "lets ended rows leave and waiting ones join, reads once what all prompts begin with, and on a CPU lays the "
+        "weights out for its products once; all of that is in its time.",
         "Answers part where two tokens are nearly as likely: sums in another order round differently.",
     ]
 

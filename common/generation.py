@@ -4,6 +4,7 @@ A row's answer does not depend on the rows beside it, but for rounding where two
 sampled depends on the seed and the row's number alone. How the batch is kept full is `common.decoding`'s affair.
 """
 
+import random
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -113,17 +114,18 @@ def _likeliest(logits: torch.Tensor, numbers: list[int]) -> list[int]:
 
 
 def _sampler(sampling: Sampling) -> Callable[[torch.Tensor, list[int]], list[int]]:
-    """Draws with a generator for each row, so that a row's draws do not depend on its company."""
-    generators: dict[int, torch.Generator] = {}
+    """Draws with random numbers of each row's own, so that a row's draws do not depend on its company."""
+    numbers_of: dict[int, random.Random] = {}
 
     def draw(logits: torch.Tensor, numbers: list[int]) -> list[int]:
-        chances = sampling.chances(logits)
-        for number in set(numbers) - generators.keys():
-            generators[number] = torch.Generator(logits.device).manual_seed(sampling.seed * 1_000_003 + number)
-        return [
-            torch.multinomial(row, 1, generator=generators[number]).item()
-            for row, number in zip(chances, numbers, strict=True)
-        ]
+        for number in set(numbers) - numbers_of.keys():
+            numbers_of[number] = random.Random(sampling.seed * 1_000_003 + number)
+        # One look-up for all rows: the token at which the sum of chances passes the number.
+        sums = sampling.chances(logits).double().cumsum(dim=-1)
+        drawn = torch.tensor(
+            [[numbers_of[number].random()] for number in numbers], dtype=sums.dtype, device=sums.device
+        )
+        return torch.searchsorted(sums, drawn * sums[:, -1:], right=True).squeeze(dim=1).tolist()
 
     return draw
 

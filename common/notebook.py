@@ -246,6 +246,7 @@ def _cost(report: Report, trained: Trained | None, found: Found | None = None) -
             "train_tokens_per_second": trained.tokens / trained.seconds,
             "validation_seconds": trained.evaluation_seconds,
             "peak_memory_bytes": trained.peak_memory_bytes,
+            "activations_recomputed": trained.recomputed,
         }
     return cost | {
         "eval_seconds": report.seconds,

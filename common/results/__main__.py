@@ -1,4 +1,4 @@
-"""`python -m common.results table | rescore | readme`: what can be made from the ledger without a model."""
+"""`python -m common.results table | rescore | readme | ratios`: what can be made from the ledger without a model."""
 
 import argparse
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from common.data import ids_hash, load_examples
 from common.prompts import extract_sql
-from common.results import comparison, ledger, readme
+from common.results import benches, comparison, ledger, readme
 from common.settings import UserError, run_cli
 from common.statistics import metrics, outcomes, slices
 
@@ -55,9 +55,13 @@ def main() -> int:
     verb.add_argument("paths", nargs="*", type=Path, metavar="RECORD", help="record files; default: all")
     verb = verbs.add_parser("readme", help="write the tables into README.md")
     verb.add_argument("--check", action="store_true", help="only compare; exit code 1 where they differ")
+    verbs.add_parser("ratios", help="print what the benches found against the published recipe")
     arguments = parser.parse_args()
     if arguments.verb == "readme":
         return readme.update(check=arguments.check)
+    if arguments.verb == "ratios":
+        print(benches.ratios())
+        return 0
     if arguments.verb == "table":
         print(comparison.markdown(arguments.profile))
         return 0

@@ -6,6 +6,7 @@ than today's, so its table names the commit it was measured at.
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 
 from common.results.comparison import pipes
 from common.settings import UserError, results
@@ -74,6 +75,24 @@ def table(measurements: Sequence[dict]) -> str:
         for line in measurements
     ]
     return pipes(heads, lines)
+
+
+def ratios(names: Sequence[str] = ("scoring", "training", "generation")) -> str:
+    """One table of what records have against the published recipe, each line named after the one that it compares."""
+    lines, places = [], []
+    for name in names:
+        record = load(name)
+        if record is None:
+            places.append(f"{name}: not measured yet")
+            continue
+        code = record["code"]["commit"][:12] or "unknown"
+        places.append(f"{name} at `{code}` on {record['environment']['device']}")
+        for before, line in pairwise(record["measurements"]):
+            if line["unit"] == "×" and line["what"].startswith("– against the published"):
+                lines.append(line | {"what": f"{name}: {before['what']}"})
+    if not lines:
+        return "Not measured yet; `make bench` does it."
+    return "\n\n".join([table(lines), f"Against the published recipe, in the same run. {'; '.join(places)}."])
 
 
 def _met(line: dict) -> str:

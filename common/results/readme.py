@@ -17,6 +17,8 @@ _BLOCK = re.compile(
 SCRATCH = "smoke"  # its records come from random weights and are never shown
 # Blocks that are no profile's runs: a name, and what gives its Markdown from committed files alone.
 BLOCKS: dict[str, Callable[[], str]] = {
+    "bench-ratios": benches.ratios,
+    "bench-generation": partial(benches.markdown, "generation"),
     "bench-scoring": partial(benches.markdown, "scoring"),
     "bench-training": partial(benches.markdown, "training"),
     "bench-gpu": gpu.markdown,

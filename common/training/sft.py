@@ -55,6 +55,7 @@ class Trained:
     rows: int
     tokens: int
     peak_memory_bytes: int
+    recomputed: bool  # activations, in the backward pass: as the recipe or the GPU's memory asked for
     trainable_parameters: int
     total_parameters: int
     train_rows: int
@@ -139,6 +140,7 @@ def train_sft(
         train_rows=len(rows),
         valid_rows=len(valid_rows),
         dropped_rows=len(train) - len(rows),
+        recomputed=facts.get("recomputed", recipe.gradient_checkpointing),
         **{
             k: facts[k]
             for k in ("step", "eval_loss", "eval_score", "seconds", "evaluation_seconds", "peak_memory_bytes")
@@ -219,6 +221,7 @@ def _train(
         "seconds": clock.training,
         "evaluation_seconds": clock.evaluation,
         "peak_memory_bytes": max(clock.peak, peak_bytes()),
+        "recomputed": recipe.gradient_checkpointing,
     }
 
 

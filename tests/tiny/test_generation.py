@@ -37,7 +37,7 @@ def prompts(tiny):
     return [*found, found[3], found[3]]
 
 
-@pytest.mark.parametrize("sampling", [None, Sampling(seed=3)], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("sampling", [None, Sampling(seed=17)], ids=["greedy", "sampled"])
 def test_rows_are_answered_as_alone_with_any_number_of_places(talkative, prompts, sampling, monkeypatch):
     monkeypatch.setattr(decoding, "SLACK", 1)  # else nothing is moved to the left in so few steps
     alone = complete(talkative, prompts, max_new_tokens=MOST, places=1, sampling=sampling)

@@ -178,3 +178,21 @@ def test_the_scoring_bench_runs_and_its_record_makes_a_table(tmp_path, monkeypat
     assert found["strict"]["repetitions"] == found["published"]["repetitions"] == scoring.QUICK.repetitions
     monkeypatch.setenv("TEXT_TO_SQL_RESULTS", str(tmp_path))
     assert all(f"| {line['what']} |" in benches.markdown("scoring") for line in record["measurements"])
+
+
+def test_ratios_stand_in_one_table_named_after_what_they_compare(monkeypatch, tmp_path):
+    monkeypatch.setenv("TEXT_TO_SQL_RESULTS", str(tmp_path))
+    assert benches.ratios() == "Not measured yet; `make bench` does it."
+    lines = [
+        measurement("rows-published", "published recipe: rows", "rows/s", Spread((2.0,))),
+        measurement("rows", "ours: rows", "rows/s", Spread((6.0,))),
+        measurement("speedup", "– against the published recipe", "×", Spread((2.0, 4.0)), {"at_least": 3}),
+        measurement("growth", "– at 100,000 rows against 1,000", "×", Spread((1.1,))),
+    ]
+    measure.write(measure.record("training", lines, packages=["numpy"], data={}, notes=[]))
+    head, _, line, *told = benches.ratios().splitlines()
+    assert line == "| training: ours: rows | 3× | 2 – 4 | 2 | ≥ 3× | yes |"
+    assert told[-1].startswith(
+        "Against the published recipe, in the same run. scoring: not measured yet; training at `"
+    )
+    assert told[-1].endswith("generation: not measured yet.") and len(told) == 2
