@@ -37,7 +37,7 @@ check: setup  ## ruff, formatting, and the static tests
 bench: setup  ## measure scoring, training and generation against the published recipe (half an hour, on a quiet machine)
 	@$(BIN)/python -m bench.scoring
 	@$(BIN)/python -m bench.training --repetitions 2
-	@$(BIN)/python -m bench.generation
+	@$(BIN)/python -m bench.generation --long-rows 32 --alone 20
 	@$(BIN)/python -m common.results readme
 	@$(BIN)/python -m common.results ratios
 
