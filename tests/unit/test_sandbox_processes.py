@@ -87,7 +87,8 @@ def test_a_killed_prediction_costs_one_row(pool):
 
 def test_workers_killed_from_outside_are_replaced_and_their_rows_tried_again():
     with Pool(TASK, workers=2) as pool:
-        finished, killed, marks = 0, [], [5, 15, 25]
+        # Once: on a busy machine a second time could meet the same row, which is tried again only once.
+        finished, killed, marks = 0, [], [10]
 
         def kill_now_and_then(number: int) -> None:
             nonlocal finished
@@ -101,7 +102,7 @@ def test_workers_killed_from_outside_are_replaced_and_their_rows_tried_again():
         jobs = [job(WORK, "SELECT 1", f"{WORK} -- {i}", reference="SELECT 20000") for i in range(12)]
         results = pool.run(jobs, done=kill_now_and_then)
         assert [outcomes(r) for r in results] == [["match", "mismatch", "match"]] * 12
-        assert finished == 36 and len(killed) >= 3
+        assert finished == 36 and killed
         assert all(ends_soon(pid) for pid in killed)
 
 
