@@ -129,6 +129,16 @@ def test_columns_by_hand():
     assert columns.positions().tolist() == [[3], [1]]
 
 
+def test_room_is_left_on_the_left_for_the_longest_that_waits():
+    batch = object.__new__(decoding.Batch)
+    batch.columns, batch.rows, batch._layers = Columns(10, torch.device("cpu"), starts=[6, 8], end=10), ["a", "b"], []
+    batch.tidy(longest=7)
+    assert (batch.columns.starts, batch.columns.end) == ([3, 5], 7)
+    batch.columns.end = 10
+    batch.tidy(longest=2)
+    assert (batch.columns.starts, batch.columns.end) == ([0, 2], 7)
+
+
 def test_the_batch_is_as_wide_as_a_row_may_need(talkative, prompts, monkeypatch):
     widths = []
     made = decoding.Batch.__init__
