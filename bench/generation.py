@@ -15,7 +15,6 @@ import torch
 
 from bench import published_generation
 from bench.measure import Ratio, Spread, measurement, record, show, timed, write
-from bench.training_flops import wait
 from common.data import load_examples
 from common.generation import Completion, complete
 from common.models import LoadedModel, load_model
@@ -40,21 +39,13 @@ def in_turns(
     def ours() -> list[Completion]:
         return complete(loaded, prompts, max_new_tokens=max_new_tokens, places=places)
 
-    def answered(action) -> tuple[float, list[Completion]]:
-        def whole() -> list[Completion]:
-            answers = action()
-            wait(loaded.model.device)
-            return answers
-
-        return timed(whole)
-
     recipes = [("published", published), ("ours", ours)]
     complete(loaded, prompts[:4], max_new_tokens=2)  # warm-up
     published_generation.complete(loaded, prompts[:4], max_new_tokens=2)
     found: Runs = {"published": [], "ours": []}
     for number in range(repetitions):
         for name, action in recipes if number % 2 == 0 else recipes[::-1]:
-            found[name].append(answered(action))
+            found[name].append(timed(action))
             print(f"{number + 1}/{repetitions} {name}: {found[name][-1][0]:.1f} s", flush=True)
     return found
 
