@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from common import processes
+from common import distributed
 from common.data import Example
 from common.generation import batch_plan, complete
 from common.models import LoadedModel, base_digest
@@ -51,8 +51,8 @@ def evaluate(
     prompts and decoding only. Several processes keep a file each, which as many use again. References that cannot be
     scored are named on stdout before any time is spent. Raises UserError where none can be scored, and where the disk
     refuses."""
-    rank, world = processes.rank(), processes.world()
-    processes.from_main(lambda: report_unscorable(examples))
+    rank, world = distributed.rank(), distributed.world()
+    distributed.from_main(lambda: report_unscorable(examples))
     prompts = [prompt_ids(example, loaded.tokenizer) for example in examples]
     plan = batch_plan([len(prompt) for prompt in prompts], PART * batch_size)
     own = plan[rank::world]
@@ -76,7 +76,7 @@ def evaluate(
                 file.write(json.dumps(part) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
-    gathered = processes.gathered(parts)
+    gathered = distributed.gathered(parts)
     answer_of = {
         i: answer
         for process, found in enumerate(gathered)
@@ -84,7 +84,7 @@ def evaluate(
         for i, answer in zip(indexes, part["answers"], strict=True)
     }
     answers = [answer_of[i] for i in range(len(examples))]
-    rows = processes.from_main(lambda: _scored(examples, answers, databases))
+    rows = distributed.from_main(lambda: _scored(examples, answers, databases))
     seconds = max(sum(part["seconds"] for part in found) for found in gathered)
     return Report(rows, seconds, sum(a["new_tokens"] for a in answers))
 
@@ -103,12 +103,12 @@ def mean_score(
     Rows that cannot be scored are left out. Several processes share them. Raises UserError where none can.
     """
     prompts = [prompt_ids(example, loaded.tokenizer) for example in examples]
-    own = range(processes.rank(), len(examples), processes.world())
+    own = range(distributed.rank(), len(examples), distributed.world())
     answers = complete(loaded, [prompts[i] for i in own], max_new_tokens=max_new_tokens, places=batch_size)
     rows = [(examples[i], answer.text) for i, answer in zip(own, answers, strict=True)]
     with Scorer(workers=1, databases=databases) as scorer:
         own = [verdict.score for verdict in scorer.score_batch(rows) if verdict.match is not None]
-    scores = [score for found in processes.gathered(own) for score in found]
+    scores = [score for found in distributed.gathered(own) for score in found]
     if not scores:
         raise UserError("no validation row that is answered in training can be scored; set score_rows to 0")
     # The exactly rounded sum does not depend on which process answered what.

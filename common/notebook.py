@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pandas
 
-from common import processes, results
+from common import distributed, results
 from common.data import Example, digest_of, ids_hash, revision
 from common.evaluation import Report
 from common.models import LoadedModel, parameter_counts, weights_digest
@@ -202,7 +202,7 @@ def environment() -> dict:
         "python": platform.python_version(),
         "packages": packages | {"sqlite": sqlite3.sqlite_version},
         "device": _device_name(),
-        "processes": processes.world(),
+        "processes": distributed.world(),
     }
 
 

@@ -7,12 +7,12 @@ Without `accelerate launch` the same training runs in one process. Covers one ru
 
 import argparse
 
-from common import processes
+from common import distributed
 from common.data import load_examples
+from common.distributed import run_job
 from common.evaluation import evaluate
 from common.models import load_model
 from common.notebook import start_run
-from common.processes import run_job
 from common.settings import UserError
 from common.statistics import metrics
 from common.training.recipe import METHODS, Recipe, affordable_evaluations
@@ -44,7 +44,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     asked = arguments()
-    processes.join()
+    distributed.join()
     told = vars(asked)
     run = start_run(
         told.pop("name"),
@@ -66,7 +66,7 @@ def main() -> None:
         save_every=asked.save_every,
         seed=asked.seed,
     )
-    with processes.main_first():  # what is made or fetched once is then in a cache
+    with distributed.main_first():  # what is made or fetched once is then in a cache
         stage = profile.stages[-1]
         train = load_examples(profile.data, "train", limit=asked.train_rows or stage.train_rows, seed=asked.seed)
         valid = load_examples(profile.data, "validation", limit=stage.valid_rows, seed=asked.seed)
@@ -76,10 +76,10 @@ def main() -> None:
     evaluations = affordable_evaluations(recipe, len(train), len(valid), max_new_tokens=look)
     recipe = recipe.with_values({"evaluations": evaluations})
     trained = train_sft(loaded, train, valid, recipe, folder=run.folder / "training", max_new_tokens=look, **sizes)
-    print(f"{trained.step} steps in {processes.world()} processes, validation loss {trained.eval_loss:.4f}")
+    print(f"{trained.step} steps in {distributed.world()} processes, validation loss {trained.eval_loss:.4f}")
     answers = run.folder / run.name
     report = evaluate(trained.loaded, test, folder=answers, max_new_tokens=profile.max_new_tokens, **sizes)
-    if processes.is_main():
+    if distributed.is_main():
         run.save(report, test, trained.loaded, trained=trained, adapter=asked.method, recipe=recipe)
         found = metrics(report.rows)["match"]
         print(f"match {found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}] on {found['n']} rows")

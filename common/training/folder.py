@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from common import processes
+from common import distributed
 from common.models import LoadedModel, base_digest
 from common.settings import UserError, replace_text, writing
 from common.training.adapt import save_weights
@@ -23,7 +23,7 @@ def belongs(folder: Path, loaded: LoadedModel, recipe: Recipe, rows: list[dict],
     }
     path = folder / "training.json"
     if not path.exists():
-        if not processes.is_main():
+        if not distributed.is_main():
             raise UserError(
                 f"this process does not see {path}, which the main one wrote; set TEXT_TO_SQL_OUTPUTS to a folder that "
                 "all machines share"
@@ -77,10 +77,10 @@ def last_checkpoint(folder: Path) -> str | None:
         except (OSError, ValueError):
             shutil.rmtree(checkpoint)
             continue
-        if (checkpoint / "pytorch_model_fsdp.bin").exists() != processes.sharded():
+        if (checkpoint / "pytorch_model_fsdp.bin").exists() != distributed.sharded():
             raise UserError(
-                f"{checkpoint} was written {'without' if processes.sharded() else 'with'} sharding (FSDP); go on with "
-                "the same --config_file, or delete it to begin anew"
+                f"{checkpoint} was written {'without' if distributed.sharded() else 'with'} sharding (FSDP); go on "
+                "with the same --config_file, or delete it to begin anew"
             )
         return str(checkpoint)
     return None

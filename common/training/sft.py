@@ -2,7 +2,7 @@
 
 A training lives in one folder: checkpoints, the best weights so far, in the end the trained ones. Called again with the
 same folder it goes on where it was, or, finished, only loads; with another model, recipe or rows it refuses.
-Several processes (`common.processes`) share the micro-batches of each step and the folder; the main one writes.
+Several processes (`common.distributed`) share the micro-batches of each step and the folder; the main one writes.
 """
 
 import copy
@@ -19,7 +19,7 @@ import transformers
 from transformers import PrinterCallback
 from trl import SFTConfig
 
-from common import processes
+from common import distributed
 from common.data import Example, check_no_leak
 from common.models import LoadedModel, parameter_counts
 from common.settings import UserError, writable, writing
@@ -100,7 +100,7 @@ def train_sft(
         per_device_train_batch_size=recipe.per_device_train_batch_size,
         seed=recipe.seed,
     )
-    with processes.main_first():
+    with distributed.main_first():
         belongs(writable(folder), loaded, recipe, rows, valid_rows)
     if not torch.cuda.is_available():
         keep_freed()
@@ -110,7 +110,7 @@ def train_sft(
     dtype, device = loaded.model.dtype, loaded.model.device
     model = adapt(loaded, recipe)
     # What is sharded stays so: a copy takes the trained weights, for answers on the way and for what comes after.
-    whole = copy.deepcopy(model).cpu() if processes.sharded() else model
+    whole = copy.deepcopy(model).cpu() if distributed.sharded() else model
     trainable, total = parameter_counts(model)
     if not finished.exists():
         with writing(folder):
@@ -119,10 +119,10 @@ def train_sft(
             try:
                 facts = _train(model, whole, loaded, dtype, rows, valid_rows, answered, plan, recipe, folder, decoding)
             except Diverged:
-                processes.from_main(lambda: forget(folder))
+                distributed.from_main(lambda: forget(folder))
                 raise
-            processes.from_main(lambda: finish(whole, facts, folder))
-    processes.from_main(lambda: remove_checkpoints(folder))
+            distributed.from_main(lambda: finish(whole, facts, folder))
+    distributed.from_main(lambda: remove_checkpoints(folder))
     # What was saved is what is scored, in the sitting that trained as in any later one.
     facts = json.loads(finished.read_text())
     if whole is not model:
@@ -158,7 +158,7 @@ def _train(
         num_train_epochs=1,  # the plan holds all epochs
         per_device_train_batch_size=1,  # an item is a whole micro-batch
         per_device_eval_batch_size=1,
-        gradient_accumulation_steps=micro_batches(recipe) // processes.world(),
+        gradient_accumulation_steps=micro_batches(recipe) // distributed.world(),
         ddp_find_unused_parameters=False,  # every step uses all that is trained
         train_sampling_strategy="sequential",
         learning_rate=recipe.learning_rate,
@@ -202,7 +202,7 @@ def _train(
     clock.trainer = stops.trainer = trainer
     trainer.remove_callback(PrinterCallback)
     reset_peak()
-    trainer.train(resume_from_checkpoint=processes.from_main(lambda: last_checkpoint(folder)))
+    trainer.train(resume_from_checkpoint=distributed.from_main(lambda: last_checkpoint(folder)))
     trainer.whole()
     history, key = trainer.state.log_history, KEYS[recipe.select_by]
     curve = [

@@ -4,7 +4,7 @@ The plan is the same for any number of processes. Of each step's micro-batches t
 process i mod n; where a step has too few for a last round, idle ones, in which nothing is taught, fill it.
 """
 
-from common import processes
+from common import distributed
 from common.settings import UserError
 from common.training.recipe import CUDA_OPTIMIZERS, Recipe
 from common.training.rows import IGNORED
@@ -18,13 +18,13 @@ def micro_batches(recipe: Recipe) -> int:
 def check_sharing(recipe: Recipe) -> None:
     """Raises UserError where the micro-batches of a step do not go evenly into the processes, and where a model that
     the method trains cannot be sharded."""
-    count, n = micro_batches(recipe), processes.world()
+    count, n = micro_batches(recipe), distributed.world()
     if count % n:
         raise UserError(
             f"{n} processes cannot share the {count} micro-batches of a step; lower the rows a micro-batch, or give an "
             f"effective batch of a multiple of {n * recipe.per_device_train_batch_size} rows"
         )
-    if processes.sharded() and (recipe.method not in ("full", "lora") or recipe.optimizer in CUDA_OPTIMIZERS):
+    if distributed.sharded() and (recipe.method not in ("full", "lora") or recipe.optimizer in CUDA_OPTIMIZERS):
         raise UserError(
             f"sharding trains by full or lora and with torch's optimisers, not by {recipe.method} with "
             f"{recipe.optimizer}; take --config_file examples/ddp.yaml"
@@ -33,7 +33,7 @@ def check_sharing(recipe: Recipe) -> None:
 
 def dealt(batches: list[list[int]]) -> list[list[int]]:
     """The micro-batches and, up to a multiple of the processes, idle ones, which hold no row."""
-    return batches + [[]] * (-len(batches) % processes.world())
+    return batches + [[]] * (-len(batches) % distributed.world())
 
 
 def unlabelled(row: dict[str, list[int]]) -> dict[str, list[int]]:

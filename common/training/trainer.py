@@ -18,7 +18,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback
 from trl import SFTTrainer
 
-from common import processes
+from common import distributed
 from common.data import Example
 from common.evaluation import mean_score
 from common.models import LoadedModel
@@ -79,7 +79,7 @@ class CompletionTrainer(SFTTrainer):
 
     def _save_rng_state(self, output_dir):
         super()._save_rng_state(output_dir)
-        processes.wait()  # the main one's next file says that the checkpoint is whole
+        distributed.wait()  # the main one's next file says that the checkpoint is whole
 
     def evaluate(self, *args, **kwargs) -> dict[str, float]:
         """Mean loss over all taught validation tokens, and the mean score of the answers to some of the rows."""
@@ -92,7 +92,7 @@ class CompletionTrainer(SFTTrainer):
                 with self.compute_loss_context_manager():
                     part, taught = completion_loss(model, self._prepare_inputs(batch), self._virtual_tokens)
                 total, count = total + part.item(), count + taught.item()
-        totals, counts = zip(*processes.gathered((total, count)), strict=True)
+        totals, counts = zip(*distributed.gathered((total, count)), strict=True)
         metrics = {"eval_loss": sum(totals) / sum(counts)}
         if self._answered:
             with self.compute_loss_context_manager():
@@ -146,7 +146,7 @@ class Stops(TrainerCallback):
             control.should_save = False  # a checkpoint from here would go on where the training has ended
         elif best == state.global_step != self._last:
             model = self.trainer.whole()
-            if processes.is_main():
+            if distributed.is_main():
                 save_weights(model, self._best)
 
 
@@ -171,7 +171,7 @@ class Clock(TrainerCallback):
             desc="training",
             unit="step",
             file=sys.stderr,
-            disable=not processes.is_main(),
+            disable=not distributed.is_main(),
         )
 
     def _take(self, *, trained: bool) -> None:
@@ -194,7 +194,7 @@ class Clock(TrainerCallback):
     def on_save(self, args, state, control, **kwargs):
         self._take(trained=False)
         self.peak = max(self.peak, peak_bytes())
-        if processes.is_main():
+        if distributed.is_main():
             replace_text(self._path, json.dumps([self.training, self.evaluation, self.peak]))
 
     def on_train_end(self, args, state, control, **kwargs):

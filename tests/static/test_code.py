@@ -11,10 +11,28 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # Each module imports only from those before it. A new module gets its place here.
 LAYERS = [
-    *("settings", "profiles", "synthetic", "data", "prompts", "sandbox", "scoring", "statistics", "metric", "certify"),
-    *("rewards", "preferences", "processes", "models", "layout", "decoding", "generation", "evaluation", "training"),
-    *("sweeps", "results", "display", "notebook", "notebooks", "study"),
+    *("settings", "locks", "provenance", "profiles", "synthetic", "data", "prompts", "sandbox", "scoring"),
+    *("statistics", "metric", "certify", "distributed", "models", "layout", "decoding", "generation", "evaluation"),
+    *("training", "sweeps", "results", "display", "notebook", "notebooks", "study"),
 ]
+# The same within each package; `__init__` and `__main__` stand above all parts of theirs.
+PARTS = {
+    "certify": ["duplicates", "floor", "rewrites", "looking", "shares", "references", "kept", "mutants"],
+    "certify.rewrites": ["conditions", "safety", "queries", "writes", "texts"],
+    "metric": ["metric"],
+    "results": ["ledger", "comparison", "audits", "benches", "gpu", "readme"],
+    "sandbox": ["guard", "frames", "functions", "process", "worker", "database", "pool", "statements"],
+    "scoring": ["compare", "query", "mutations", "rouge", "state", "keys", "neighbours", "ordering", "running"]
+    + ["published", "suites", "judge", "scorer"],
+    "scoring.mutations": ["edits", "clauses", "expressions"],
+    "scoring.suites": ["survey", "store", "mentions", "values", "filling", "building"],
+    "sweeps": ["storage", "workers", "space", "draws", "sweep", "attempts", "objective", "tracking", "found"]
+    + ["searching"],
+    "synthetic": ["check", "budget", "content", "scene", "conditions", "aggregates", "analytic", "basic", "sorting"]
+    + ["writes", "groups", "joins", "nested", "chains", "mix"],
+    "training": ["recipe", "decoder", "loss", "precision", "adapt", "optimizers", "estimate", "folder", "memory"]
+    + ["rows", "trainer", "sharing", "sft"],
+}
 MODULES = sorted(ROOT.glob("common/**/*.py"))
 MOST_LINES = 320
 
@@ -35,9 +53,9 @@ def owner(path: Path) -> str:
     return path.relative_to(ROOT / "common").parts[0].removesuffix(".py").replace("__init__", "")
 
 
-def imported(source: str) -> set[str]:
-    """The modules of `common` that a source imports, at any depth of the code."""
-    found = set()
+def imported(source: str, package: str = "") -> set[str]:
+    """The direct parts of a package of `common` that a source imports, at any depth of the code."""
+    found, start = set(), f"common.{package}." if package else "common."
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -46,18 +64,22 @@ def imported(source: str) -> set[str]:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         else:
             continue
-        found |= {name.split(".")[1] for name in names if name.startswith("common.")}
+        found |= {name.removeprefix(start).split(".")[0] for name in names if name.startswith(start)}
     return found
 
 
-def upward(source: str, layer: str) -> set[str]:
+def upward(source: str, layer: str, package: str = "") -> set[str]:
     """What a module of `layer` imports although it stands above it."""
-    return {name for name in imported(source) if LAYERS.index(name) > LAYERS.index(layer)}
+    order = PARTS[package] if package else LAYERS
+    parts = {name for name in imported(source, package) if not package or name in order}  # else a name of __init__'s
+    return {name for name in parts if order.index(name) > order.index(layer)}
 
 
 def test_upward_sees_an_upward_import():
     assert upward("from common import study, data\nimport common.settings", "scoring") == {"study"}
     assert upward("def f():\n    from common.training import Recipe", "models") == {"training"}
+    assert upward("from common.scoring.judge import run", "ordering", "scoring") == {"judge"}
+    assert upward("from common.scoring import keys, judge", "scorer", "scoring") == set()
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -70,6 +92,22 @@ def test_a_module_is_short_and_imports_only_from_those_before_it(path):
         assert not (above := upward(source, layer)), f"{layer} comes before {', '.join(sorted(above))}"
     if path.name != "__main__.py" and source.strip():
         assert ast.get_docstring(ast.parse(source)), "the first lines say what it covers and what it does not"
+
+
+@pytest.mark.parametrize("package", sorted(PARTS))
+def test_a_packages_parts_import_only_from_those_before_them(package):
+    folder = ROOT.joinpath("common", *package.split("."))
+    parts = {path.stem: [path] for path in folder.glob("*.py") if not path.stem.startswith("__")}
+    parts |= {path.parent.name: sorted(path.parent.rglob("*.py")) for path in folder.glob("*/__init__.py")}
+    assert sorted(parts) == sorted(PARTS[package]), "a new module gets its place in PARTS"
+    for part, paths in parts.items():
+        above = set().union(*(upward(path.read_text(), part, package) for path in paths))
+        assert not above, f"{part} comes before {', '.join(sorted(above))}"
+
+
+def test_every_package_has_its_order():
+    packages = {path.parent.relative_to(ROOT / "common") for path in ROOT.glob("common/*/**/__init__.py")}
+    assert {".".join(path.parts) for path in packages} == set(PARTS)
 
 
 @pytest.mark.parametrize("folder", ["tests", "bench"])

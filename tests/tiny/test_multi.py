@@ -180,7 +180,7 @@ def test_answers_are_those_of_one_process_with_the_same_weights(finished, tiny, 
 
 @pytest.mark.parametrize("config", ["ddp", "fsdp"])
 def test_a_killed_process_ends_the_job_in_one_line(killed, config):
-    from common.processes import DIED
+    from common.distributed import DIED
 
     seconds, code, output, _ = killed[config]
     assert code != 0 and seconds < 30
@@ -220,9 +220,9 @@ def _watch(trainer) -> None:
     """Note what this process is taught, and die at the step that MULTI_DIES names."""
     import torch
 
-    from common import processes
+    from common import distributed
 
-    place, rank, real = Path(os.environ["MULTI_PLACE"]), processes.rank(), trainer.training_step
+    place, rank, real = Path(os.environ["MULTI_PLACE"]), distributed.rank(), trainer.training_step
     dies = os.environ.get("MULTI_DIES", "").split()
 
     def training_step(self, model, inputs, *args, **kwargs):
@@ -254,22 +254,22 @@ def _shard_on_cpu() -> None:
 
 
 def _main() -> None:
-    from common import processes
+    from common import distributed
     from common.settings import UserError
 
     if mistake := os.environ.get("MULTI_WRONG"):
-        processes.join()
+        distributed.join()
         raise UserError(mistake)
     from common.training.trainer import CompletionTrainer
 
-    if processes.sharded():
+    if distributed.sharded():
         _shard_on_cpu()
-    processes.join()
+    distributed.join()
     _watch(CompletionTrainer)
     runpy.run_path(str(SCRIPT))["main"]()
 
 
 if __name__ == "__main__":
-    from common.processes import run_job
+    from common.distributed import run_job
 
     run_job(_main)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common import evaluation, processes
+from common import distributed, evaluation
 from common.generation import Completion
 from common.prompts import prompt_ids
 from common.settings import UserError
@@ -32,24 +32,24 @@ def test_the_mean_score_is_that_of_one_process(rows, tiny, monkeypatch):
     alone = evaluation.mean_score(loaded, examples, max_new_tokens=4, batch_size=4)
     assert 0.4 < alone < 1 and asked == [10]
     handed = []
-    monkeypatch.setattr(processes, "gathered", lambda own: handed.append(own) or handed)
-    monkeypatch.setattr(processes, "world", lambda: 2)
+    monkeypatch.setattr(distributed, "gathered", lambda own: handed.append(own) or handed)
+    monkeypatch.setattr(distributed, "world", lambda: 2)
     for rank in range(2):
-        monkeypatch.setattr(processes, "rank", lambda rank=rank: rank)
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
         found = evaluation.mean_score(loaded, examples, max_new_tokens=4, batch_size=4)
     assert found == alone and [len(own) for own in handed] == [5, 5] and asked[1:] == [5, 5]
 
 
 def test_micro_batches_that_do_not_go_into_the_processes_are_refused(monkeypatch):
     recipe = Recipe(effective_batch_size=8, per_device_train_batch_size=2)
-    monkeypatch.setattr(processes, "world", lambda: 4)
+    monkeypatch.setattr(distributed, "world", lambda: 4)
     check_sharing(recipe)
     assert dealt([[3], [1, 2], [0], [4], [5]]) == [[3], [1, 2], [0], [4], [5], [], [], []]
-    monkeypatch.setattr(processes, "world", lambda: 3)
+    monkeypatch.setattr(distributed, "world", lambda: 3)
     with pytest.raises(UserError, match="^3 processes cannot share the 4 micro-batches .* a multiple of 6 rows$"):
         check_sharing(recipe)
-    monkeypatch.setattr(processes, "world", lambda: 2)
-    monkeypatch.setattr(processes, "sharded", lambda: True)
+    monkeypatch.setattr(distributed, "world", lambda: 2)
+    monkeypatch.setattr(distributed, "sharded", lambda: True)
     check_sharing(recipe)
     for values in ({"method": "prompt-text"}, {"optimizer": "adamw_8bit"}):
         with pytest.raises(UserError, match="^sharding trains by full or lora and with torch's optimisers, not by "):

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import DistributedType, PartialState
-from torch import distributed
+from torch import distributed as groups
 
 from common.settings import UserError, run_cli
 
@@ -54,12 +54,12 @@ def sharded() -> bool:
 
 def rank() -> int:
     """Which of the job's processes this is, from 0."""
-    return distributed.get_rank() if distributed.is_initialized() else 0
+    return groups.get_rank() if groups.is_initialized() else 0
 
 
 def world() -> int:
     """How many processes the job has, over all machines."""
-    return distributed.get_world_size() if distributed.is_initialized() else 1
+    return groups.get_world_size() if groups.is_initialized() else 1
 
 
 def is_main() -> bool:
@@ -70,14 +70,14 @@ def is_main() -> bool:
 def wait() -> None:
     """Go on when all processes have come here."""
     if world() > 1:
-        distributed.barrier()
+        groups.barrier()
 
 
 def gathered(value: Value) -> list[Value]:
     """What each process hands in, by rank, in every process."""
     values: list[Any] = [value] * world()
     if world() > 1:
-        distributed.all_gather_object(values, value)
+        groups.all_gather_object(values, value)
     return values
 
 
@@ -90,7 +90,7 @@ def from_main(make: Callable[[], Value]) -> Value:
         except UserError as error:
             made[1] = error
     if world() > 1:
-        distributed.broadcast_object_list(made)
+        groups.broadcast_object_list(made)
     if made[1] is not None:
         raise made[1]
     return made[0]
@@ -129,14 +129,14 @@ def run_job(main: Callable[[], int | None]) -> None:
         if not _partner_lost(error):
             raise
         _end(f"error: {DIED}", 1)
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
+    if groups.is_initialized():
+        groups.destroy_process_group()
     sys.exit(code)
 
 
 def _partner_lost(error: RuntimeError) -> bool:
     """Whether a collective failed for want of a partner: torch has a class for NCCL's errors, none for gloo's."""
-    return isinstance(error, distributed.DistError) or "gloo/" in str(error)
+    return isinstance(error, groups.DistError) or "gloo/" in str(error)
 
 
 def _heed_sigterm() -> None:

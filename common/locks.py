@@ -1,0 +1,68 @@
+"""One process at a time in a folder: a lock that the system takes back when its holder dies, however it dies.
+
+A process may take a folder's lock several times over, as a notebook does whose cells are run again. Covers processes
+of one machine; on a file system that knows no locks, nothing is kept apart.
+"""
+
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.settings import UserError, writable, writing
+
+NAME = ".lock"
+
+
+@dataclass
+class _Lock:
+    descriptor: int
+    holders: int = 0
+
+
+_LOCKS: dict[Path, _Lock] = {}  # of this process, by folder
+_GUARD = threading.Lock()
+
+
+def hold(folder: Path) -> None:
+    """Take the folder until this process ends. Raises UserError where another process has it."""
+    with _GUARD:
+        place = writable(folder).resolve()
+        if place not in _LOCKS:
+            _LOCKS[place] = _Lock(_descriptor(place))
+        _LOCKS[place].holders += 1
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Take the folder for as long as the block runs. Raises UserError as `hold`."""
+    hold(folder)
+    try:
+        yield
+    finally:
+        with _GUARD:
+            lock = _LOCKS[folder.resolve()]
+            lock.holders -= 1
+            if not lock.holders:
+                os.close(lock.descriptor)
+                del _LOCKS[folder.resolve()]
+
+
+def _descriptor(folder: Path) -> int:
+    """An open file that holds the folder's lock, or one that holds nothing where the file system has no locks."""
+    with writing(folder):
+        descriptor = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise UserError(
+            f"another process works in {folder}; wait until it ends or stop it (a notebook: shut its kernel down), "
+            "then run this again"
+        ) from None
+    except OSError:
+        pass
+    return descriptor

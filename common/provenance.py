@@ -1,0 +1,236 @@
+"""What a result stands on: the code that made it, the packages under that code, the commit, and the device.
+
+The code of a result is the closure of its imports: the modules named, and all that they import of this repository, at
+any depth of a function too, so that what is imported late is not missed. It is digested as syntax trees without
+docstrings: a comment, a line break or a docstring changes nothing, any other change does. Imports for type checkers
+alone are left out, since nothing runs differently with them. Not covered: what is imported by a name that is computed.
+
+Run folders, kept answers, searches, suites, verdicts, audits and records all take their digests from here.
+"""
+
+import ast
+import hashlib
+import importlib.metadata
+import json
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from common.settings import ROOT
+
+PACKAGE = "common"
+# Imported, and without a say in any result: they show, write or fetch what others have computed.
+IMMATERIAL = ("tqdm", "matplotlib", "wandb", "papermill", "nbformat", "nbclient", "IPython", "huggingface_hub")
+
+
+def digest(*values: Any) -> str:
+    """First 16 hex digits of the SHA-256 over values that JSON can hold; dicts are equal in any order of their keys."""
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def files_digest(paths: Iterable[Path]) -> str:
+    """First 16 hex digits of the SHA-256 over the files' names and bytes, in name order; no compiled Python."""
+    hashed = hashlib.sha256()
+    for path in sorted(path for path in paths if path.is_file() and path.suffix != ".pyc"):
+        with path.open("rb") as file:
+            hashed.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
+    return hashed.hexdigest()[:16]
+
+
+def code(*modules: str, root: Path = ROOT) -> str:
+    """Digest of the closure of `modules` (`common.evaluation`, …): equal only where the same code runs."""
+    return _code(tuple(sorted(modules)), root)
+
+
+@cache
+def _code(modules: tuple[str, ...], root: Path) -> str:
+    sources = closure(*modules, root=root)
+    trees = {name: _content(path) for name, path in sources.items()}
+    return digest(trees, {path.relative_to(root).as_posix(): files_digest([path]) for path in _data_files(sources)})
+
+
+def closure(*modules: str, root: Path = ROOT) -> dict[str, Path]:
+    """The modules and all that they import of this repository, by name. Raises KeyError for one that is not there."""
+    waiting, files = list(modules), {}
+    while waiting:
+        name = waiting.pop()
+        if name in files:
+            continue
+        path = _file(name, root)
+        if path is None:
+            raise KeyError(f"there is no module {name}")
+        files[name] = path
+        waiting += _parents(name)
+        waiting += sorted(_imports(path.read_text(encoding="utf-8"), root) - files.keys())
+    return dict(sorted(files.items()))
+
+
+def packages(*modules: str, root: Path = ROOT) -> dict[str, str]:
+    """Versions of what the closure of `modules` imports from elsewhere, by distribution; SQLite's and Python's minor
+    version with them. One that is not installed has the version "". IMMATERIAL ones are left out."""
+    names: set[str] = set()
+    for path in closure(*modules, root=root).values():
+        names |= _imported_packages(path.read_text(encoding="utf-8"))
+    versions = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
+    if "sqlite3" in names:
+        versions["sqlite"] = sqlite3.sqlite_version
+    for name in sorted(names - sys.stdlib_module_names - {PACKAGE, *IMMATERIAL}):
+        versions[name.replace("_", "-")] = _version(name)
+    return versions
+
+
+def basis(*modules: str, root: Path = ROOT) -> str:
+    """Digest of the code, its packages and the device: what is kept on disk is used again only on the same ones."""
+    return digest(code(*modules, root=root), packages(*modules, root=root), device_name(threads=False))
+
+
+def device_name(*, threads: bool = True) -> str:
+    """The GPU's name, or the CPU with its number of threads; nothing that names the machine."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"CPU, {torch.get_num_threads()} threads" if threads else "CPU"
+
+
+def notebook_digest(path: Path) -> str:
+    """First 16 hex digits of the SHA-256 over the sources of a notebook's code cells, injected parameters left out, or
+    over a script."""
+    if path.suffix == ".py":
+        return files_digest([path])
+    sources = [source for source, tags in code_cells(path) if "injected-parameters" not in tags]
+    return hashlib.sha256(json.dumps(sources).encode()).hexdigest()[:16]
+
+
+def code_cells(path: Path) -> list[tuple[str, list[str]]]:
+    """(source, tags) of a notebook's code cells. Plain JSON: nbformat takes seconds to import."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return [
+        ("".join(cell["source"]), cell["metadata"].get("tags", []))  # a text, or a list of lines
+        for cell in cells
+        if cell["cell_type"] == "code"
+    ]
+
+
+def imports(path: Path) -> list[str]:
+    """The modules of this repository that a notebook or a script imports itself, by name."""
+    sources = [path.read_text(encoding="utf-8")] if path.suffix == ".py" else [text for text, _ in code_cells(path)]
+    return sorted(set().union(*(_imports(source, ROOT) for source in sources)))
+
+
+def commit(*paths: str | Path) -> tuple[str, bool]:
+    """The repository's commit, and whether common/, the requirements or `paths` differ from it.
+
+    ("", True) where there is no git or no commit.
+    """
+    watched = ["common", "requirements.txt", *(str(path) for path in paths if str(path))]
+    try:
+        return _git("rev-parse", "--verify", "HEAD"), bool(_git("status", "--porcelain", "--", *watched))
+    except (OSError, subprocess.CalledProcessError):
+        return "", True
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _file(name: str, root: Path) -> Path | None:
+    """The file of a module of this repository, None for any other name."""
+    if name != PACKAGE and not name.startswith(f"{PACKAGE}."):
+        return None
+    path = root.joinpath(*name.split("."))
+    places = (path.with_suffix(".py"), path / "__init__.py")
+    return next((place for place in places if place.is_file()), None)
+
+
+def _parents(name: str) -> list[str]:
+    """The packages that Python runs before it runs a module."""
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts))]
+
+
+def _imports(source: str, root: Path) -> set[str]:
+    """Modules of this repository that a source imports, or names in full as a text: workers are told theirs so."""
+    names: set[str] = set()
+    for node in _nodes(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {str(node.module)} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            # A module's name alone, or a line of Python for an interpreter of its own.
+            names |= {word for word in node.value.split() if word.startswith(f"{PACKAGE}.")}
+    return {name for name in names if _file(name, root) is not None}
+
+
+def _imported_packages(source: str) -> set[str]:
+    names: set[str] = set()
+    for node in _nodes(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(str(node.module).partition(".")[0])
+    return names
+
+
+def _nodes(tree: ast.AST) -> Iterable[ast.AST]:
+    """All nodes but docstrings and what stands below `if TYPE_CHECKING`."""
+    tree = _without_docstrings(tree)
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            waiting += node.orelse
+        else:
+            waiting += ast.iter_child_nodes(node)
+
+
+def _without_docstrings(tree: ast.AST) -> ast.AST:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and (
+            node.body
+            and isinstance(node.body[0], ast.Expr)
+            and isinstance(getattr(node.body[0].value, "value", None), str)
+        ):
+            del node.body[0]
+    return tree
+
+
+@cache
+def _content(path: Path) -> str:
+    """Digest of a source's tree."""
+    return digest(_plain(_without_docstrings(ast.parse(path.read_text(encoding="utf-8")))))
+
+
+def _plain(node: Any) -> Any:
+    """A tree as lists, the same for every version of Python: `ast.dump` names fields that only newer ones have."""
+    if isinstance(node, ast.AST):
+        fields = ((name, value) for name, value in ast.iter_fields(node) if name not in ("ctx", "kind"))
+        kept = [[name, _plain(value)] for name, value in fields if value is not None and value != []]
+        return [type(node).__name__, *kept]
+    if isinstance(node, list):
+        return [_plain(item) for item in node]
+    return node if isinstance(node, str | int | bool | None) else repr(node)
+
+
+def _data_files(sources: dict[str, Path]) -> list[Path]:
+    """What lies beside the code of the closure's packages and is no Python: word lists, domains."""
+    folders = {path.parent for name, path in sources.items() if path.name == "__init__.py" and name != PACKAGE}
+    files = (path for folder in folders for path in folder.rglob("*") if path.is_file())
+    return sorted({path for path in files if path.suffix not in (".py", ".pyc")})
+
+
+@cache
+def _version(name: str) -> str:
+    """A distribution's version by the name that is imported, "" where it is not installed."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        distributions = importlib.metadata.packages_distributions().get(name, [])
+        return importlib.metadata.version(distributions[0]) if distributions else ""
