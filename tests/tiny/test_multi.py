@@ -167,7 +167,7 @@ def test_answers_are_those_of_one_process_with_the_same_weights(finished, tiny, 
     from common.data import load_examples
     from common.evaluation import evaluate
     from common.models import LoadedModel
-    from common.training.adapt import load_weights
+    from common.training.adapters import load_weights
 
     two, base = finished[1], tiny()
     loaded = LoadedModel(load_weights(base.model, two.weights()).eval(), base.tokenizer, base.id, base.revision)
@@ -260,7 +260,7 @@ def _main() -> None:
     if mistake := os.environ.get("MULTI_WRONG"):
         distributed.join()
         raise UserError(mistake)
-    from common.training.trainer import CompletionTrainer
+    from common.training.sft import CompletionTrainer
 
     if distributed.sharded():
         _shard_on_cpu()

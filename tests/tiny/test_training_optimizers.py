@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from common.settings import UserError
-from common.training.optimizers import optimizer_class
+from common.training.arguments import optimizer_class
 from common.training.recipe import CUDA_OPTIMIZERS, OPTIMIZERS, Recipe
 from common.training.sft import train_sft
 from common.training.trainer import Clock
