@@ -271,12 +271,10 @@ def _train(
 
 def _curve(history: Sequence[dict]) -> list[dict]:
     """A trainer's log by step: losses, the objective's means, scores and rates."""
-    names = ("step", "loss", "eval_loss", "eval_score", "learning_rate")
-    return [
-        {name: value for name, value in entry.items() if name in names or name.startswith("eval_")}
-        for entry in history
-        if "loss" in entry or "eval_loss" in entry
-    ]
+    lines = [entry for entry in history if "loss" in entry or "eval_loss" in entry]
+    names = ["step", "loss", "eval_loss", "eval_score", "learning_rate"]
+    names += sorted({name for entry in lines for name in entry if name.startswith("eval_")} - set(names))
+    return [{name: entry[name] for name in names if name in entry} for entry in lines]
 
 
 def _dataset(part: int, batches: Sequence[Sequence[int]]) -> datasets.Dataset:

@@ -79,9 +79,7 @@ def test_the_total_is_the_larger_of_the_two_moments():
 def test_the_largest_micro_batch_of_a_plan():
     widths, labelled = [[24], [15], [15], [11]], [4, 5, 3, 9]
     assert largest(widths, labelled, [[[0]], [[1, 2, 3]]], pack=False) == MicroBatch(3, 15, 5 + 3 + 9)
-    assert largest(widths, labelled, [[[0], [3]]], pack=False) == MicroBatch(
-        1, 24, 9
-    )  # most positions here, most logits there
+    assert largest(widths, labelled, [[[0], [3]]], pack=False) == MicroBatch(1, 24, 9)
     assert largest(widths, labelled, [[[0]], [[1, 2, 3]]], pack=True) == MicroBatch(1, 41, 17, masked=True)
     # Items of two rows, a pair's.
     assert largest([[24, 20], [15, 16]], [9, 8], [[[0]], [[1]]], pack=False) == MicroBatch(2, 24, 9)
