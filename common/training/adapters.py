@@ -122,9 +122,12 @@ def _with_adapter(loaded: LoadedModel, start: Path, config, recipe: Recipe) -> P
                 f"{start} holds an adapter with {name} {saved.get(name)}, the recipe asks for {getattr(config, name)}; "
                 "train with the adapter's own, or merge it first (merge_adapter) and train a new one beside it"
             )
+    if recipe.method.startswith("prompt"):  # peft loads virtual tokens for answers only
+        model = get_peft_model(loaded.model, config)
+        load_weights(model, start)
+        return model
     saved = PeftConfig.from_pretrained(start)
-    if recipe.method in ("lora", "qlora"):
-        saved.lora_dropout = recipe.lora_dropout
+    saved.lora_dropout = recipe.lora_dropout
     return _load_adapter(loaded, start, config=saved, is_trainable=True)
 
 
