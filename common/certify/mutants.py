@@ -10,7 +10,7 @@ database that is says how different they are:
 - `none`: no database parts it (undecided). Most mean the same; some would be parted by data that nobody made.
 
 Mutants that are no valid SQL for the schema are left out, since every verdict refuses them. All this counts only what
-`common.scoring.neighbours` makes; a model's mistakes are others.
+`common.mutations.neighbours` makes; a model's mistakes are others.
 
 The databases of the robust verdict were chosen by a sample of near misses of the same reference, so its share on single
 changes flatters it. Mutants with two changes are near misses of near misses, which that choice never saw; they have a
@@ -24,8 +24,8 @@ import pandas
 
 from common.certify.shares import shares
 from common.data import Example
+from common.mutations.neighbours import neighbours
 from common.scoring import Scorer
-from common.scoring.neighbours import neighbours
 
 TWO_CHANGES = "two changes"
 ACCEPTED = ("published", "strict", "robust")

@@ -10,7 +10,7 @@ import pytest
 import sqlglot
 
 from common.data import load_examples
-from common.scoring.neighbours import MOST_OF_ONE_OPERATOR, Neighbour, neighbours
+from common.mutations.neighbours import MOST_OF_ONE_OPERATOR, Neighbour, neighbours
 
 CASES = [
     ("comparison", "SELECT a FROM t WHERE b > 3", "SELECT a FROM t WHERE b >= 3"),

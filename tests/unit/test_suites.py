@@ -9,8 +9,8 @@ from contextlib import closing
 import pytest
 
 from common.data import load_examples
+from common.mutations.neighbours import neighbours
 from common.scoring import Scorer, suites
-from common.scoring.neighbours import neighbours
 from common.scoring.scorer import EVALUATION_SEED, REWARD_SEED
 from common.scoring.suites import store
 

@@ -17,7 +17,7 @@ import sqlglot
 from sqlglot import exp
 
 from common.certify.rewrites import conditions, queries, safety, texts, writes
-from common.scoring.mutations.edits import rendered
+from common.mutations.edits import render
 
 MOST_OF_ONE_KIND = 3
 LONGEST = 20_000  # characters, the longest statement that the sandbox runs
@@ -78,7 +78,7 @@ def _of_tree(tree: exp.Expression, sql: str, schema: str) -> Iterator[tuple[str,
         kinds += queries.other_plan(tree)
         kinds += writes.of_statement(tree, columns)
     for kind, edits in kinds:
-        text = rendered(tree, edits, generator)
+        text = render(tree, edits, generator)
         if text is not None:
             yield kind, text
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sqlglot import exp
 
-from common.scoring.mutations.edits import Edit, Mutations, as_, swap
+from common.mutations.edits import Edit, Mutations, as_, swap
 
 _FRESH = "renamed_"
 

@@ -6,7 +6,7 @@ import re
 
 from sqlglot import exp
 
-from common.scoring.mutations.edits import Mutations
+from common.mutations.edits import Mutations
 
 _INTEGER = re.compile(r"\bINT\b", re.IGNORECASE)
 

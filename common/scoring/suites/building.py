@@ -11,10 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 
+from common.mutations.neighbours import neighbours
 from common.sandbox.database import Database, Open, Unloadable, blank
 from common.sandbox.statements import Failure
 from common.sandbox.worker import trusted
-from common.scoring.neighbours import neighbours
 from common.scoring.running import Reference, difference, parted, run
 from common.scoring.state import quoted
 from common.scoring.suites import mentions as mentioned
