@@ -5,6 +5,7 @@ import subprocess
 import sys
 from contextlib import closing
 
+from common.provenance import closure
 from common.scoring import Scorer
 from common.scoring.suites import store
 
@@ -44,6 +45,26 @@ def test_no_suite_is_made_for_a_reference_that_no_completion_matches(cold):
     with Scorer(workers=1, databases=4) as scorer:
         scorer.score(**row("SELECT 1", "SELECT 2"))
     assert not list(cold.iterdir())
+
+
+def test_what_makes_a_suite_is_in_its_key(monkeypatch):
+    made_by = closure("common.scoring.judge")
+    assert {"common.scoring.suites.building", "common.mutations.expressions", "common.sandbox.guard"} <= made_by.keys()
+
+    def key() -> str:
+        store._maker.cache_clear()
+        return store.key("CREATE TABLE t (a)", "", "SELECT 1", number=4, generator="conservative", seed=0)
+
+    first = key()
+    assert key() == first
+    monkeypatch.setattr(sqlite3, "sqlite_version", "3.0.0")
+    assert key() != first
+    monkeypatch.undo()
+    assert key() == first
+
+
+def test_a_verdict_stands_on_no_data():
+    assert not [name for name in closure("common.scoring.scorer") if name.split(".")[1:2] in (["data"], ["synthetic"])]
 
 
 def test_a_damaged_store_costs_time_and_nothing_else(cold):

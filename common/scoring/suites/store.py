@@ -6,27 +6,25 @@ A cache and no more: what cannot be read is made again, and where nothing can be
 import hashlib
 import json
 import sqlite3
-import sys
 import zlib
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 
-from common.data import digest_of
+from common.provenance import code, digest, packages
 from common.settings import outputs
 
+_TASK = "common.scoring.judge"
 _BATCH = 500  # keys in one question to SQLite
 _TABLE = "CREATE TABLE IF NOT EXISTS suite (key TEXT PRIMARY KEY, suite TEXT, sum INTEGER) WITHOUT ROWID"
 
 
 @cache
 def _maker() -> str:
-    """What suites are made by: the code, and the libraries that it leans on."""
-    package = Path(__file__).parents[2]
-    sources = [*package.glob("scoring/**/*.py"), *package.glob("sandbox/*.py")]
-    return f"{digest_of(sources)}/{sqlite3.sqlite_version}/{version('sqlglot')}/{sys.version_info[:2]}"
+    """Digest of what suites are made by: the worker's code, and the libraries that have a say in them."""
+    versions = packages(_TASK)
+    return digest(code(_TASK), [versions[name] for name in ("python", "sqlite", "sqlglot")])
 
 
 def key(schema: str, database: str, reference: str, *, number: int, generator: str, seed: int) -> str:
