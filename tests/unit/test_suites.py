@@ -216,7 +216,7 @@ def test_every_reference_of_the_embedded_data_gets_its_databases(cold):
         verdicts = scorer.score_batch([(example, f" {example.sql} ;") for example in examples])
     assert all(v.robust_match for v in verdicts)
     with closing(sqlite3.connect(cold / "cache" / "suites.sqlite")) as connection:
-        sizes = Counter(size for (size,) in connection.execute("SELECT json_array_length(suite) FROM suite"))
+        sizes = Counter(size for (size,) in connection.execute("SELECT json_array_length(suite) FROM suites"))
     assert sizes == {4: 80}
 
 
