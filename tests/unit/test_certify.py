@@ -9,7 +9,7 @@ from common.certify.floor import ANSWERS, first_table, floor
 from common.certify.kept import KEPT, kept
 from common.certify.mutants import ACCEPTED, TWO_CHANGES, acceptance, mutants
 from common.certify.references import FLAGS, look, summary, uses_clock
-from common.certify.shares import grouped_share, shares
+from common.certify.shares import shares
 from common.data import Example, load_examples, load_file
 from common.scoring import Scorer
 
@@ -162,16 +162,14 @@ def test_acceptance_by_hand():
     assert acceptance(table, ("like given",)).loc["all", "robust"] == 0.0
 
 
-def test_grouped_share():
+def test_shares_resample_references():
     """Ten references of ten mutants, five of them wholly accepted: as uncertain as ten tosses, not as a hundred."""
-    groups = [str(n // 10) for n in range(100)]
-    found = grouped_share([n < 50 for n in range(100)], groups)
-    assert (found.value, found.n) == (0.5, 100) and found.high - found.low > 0.5
-    scattered = grouped_share([n % 2 == 0 for n in range(100)], groups)
-    assert scattered.value == 0.5 and scattered.high - scattered.low < 0.01
-    none = grouped_share([False] * 100, groups)
-    assert none.low == 0.0 and none.high == pytest.approx(0.2775, abs=1e-3)  # Wilson for 0 of 10
-    assert grouped_share([], []).value is None
+    ids = [str(n // 10) for n in range(100)]
+    table = pandas.DataFrame({"id": ids, "kind": "x", "strict": [n < 50 for n in range(100)], "robust": False})
+    line = shares(table, ["strict", "robust"], by="kind").loc["x"]
+    # Of ten tosses two or fewer come up with p = .055, one or fewer with .011: the 2.5 % quantile is two.
+    assert (line["strict"], line["strict_low"], line["strict_high"]) == pytest.approx((0.5, 0.2, 0.8))
+    assert (line["robust_low"], line["robust_high"]) == pytest.approx((0.0, 0.2775), abs=1e-4)  # Wilson for 0 of 10
 
 
 def test_shares_leave_out_what_has_no_value():

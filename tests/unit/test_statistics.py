@@ -94,6 +94,86 @@ def test_paired_difference_of_equal_runs_and_of_nothing():
         paired_difference([True, False], [True])
 
 
+def test_groups_that_are_alike_count_as_one_row_each():
+    groups = [str(n // 10) for n in range(100)]
+    alike = mean_interval([n < 50 for n in range(100)], groups=groups)
+    # Ten groups, five of them wholly true: a resample has Binomial(10, 1/2) of them, of which two or fewer come with
+    # p = .055 and one or fewer with .011, so that the 2.5 % quantile is two of ten. Wilson's for 50 of 100 rows is
+    # [.404, .596].
+    assert (alike.value, alike.low, alike.high, alike.n) == pytest.approx((0.5, 0.2, 0.8, 100))
+    scattered = mean_interval([n % 2 == 0 for n in range(100)], groups=groups)  # five of ten in each
+    assert (scattered.value, scattered.low, scattered.high) == pytest.approx((0.5, 0.5, 0.5))
+    none = mean_interval([False] * 100, groups=groups)
+    assert (none.low, none.high) == pytest.approx((0.0, 1.959964**2 / (10 + 1.959964**2)), abs=1e-6)  # Wilson, 0 of 10
+
+
+def test_the_interval_over_groups_is_wider_by_the_root_of_their_size():
+    rng = random.Random(5)
+    values = [value for _ in range(60) for value in [rng.gauss(0, 1)] * 9]
+    groups = [str(n // 9) for n in range(540)]
+    rows, grouped = mean_interval(values), mean_interval(values, groups=groups, resamples=10_000)
+    assert grouped.value == pytest.approx(rows.value) and grouped.n == rows.n == 540
+    # The variance of a mean over rows that are all alike within groups of nine is nine times that over as many rows.
+    assert (grouped.high - grouped.low) / (rows.high - rows.low) == pytest.approx(3, rel=0.1)
+
+
+def test_groups_of_several_sizes_weigh_by_their_rows():
+    found = mean_interval([1.0, 1.0, 1.0, 0.0], groups=["a", "a", "a", "b"])
+    # Both groups are drawn twice with p = 1/4 each: 1 and 0 are the ends, 3/4 and not 1/2 the value.
+    assert (found.value, found.low, found.high) == (0.75, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("values", [[True] * 7 + [False] * 13, [n / 7 for n in range(50)]])
+def test_one_row_a_group_is_no_grouping(values):
+    names = [f"row {n}" for n in range(len(values))]
+    assert mean_interval(values, groups=names) == mean_interval(values)
+    others = values[::-1]
+    assert paired_difference(values, others, groups=names) == paired_difference(values, others)
+
+
+def test_paired_difference_over_groups():
+    # Six schemas of three rows; b has all rows of five schemas right and none of the sixth, a the other way round.
+    a, b = [False] * 15 + [True] * 3, [True] * 15 + [False] * 3
+    groups = [str(n // 3) for n in range(18)]
+    rows, grouped = paired_difference(a, b), paired_difference(a, b, groups=groups)
+    assert rows.value == grouped.value == pytest.approx(12 / 18) and grouped.n == 18
+    assert rows.p == pytest.approx(2 * sum(math.comb(18, k) for k in range(4)) / 2**18)
+    # Over schemas: five or more of six one way, twice.
+    assert grouped.p == pytest.approx(2 * (math.comb(6, 5) + 1) / 2**6)
+    # A resample has k schemas of six on b's side, k ~ Binomial(6, 5/6): P(k <= 2) = .009, P(k <= 3) = .062.
+    assert (grouped.low, grouped.high) == pytest.approx((0.0, 1.0))
+    assert rows.low > 0.2 and rows.high == pytest.approx(1.0)
+
+
+def test_the_test_over_groups_counts_what_each_adds():
+    # Groups add 3, 1 and -1: of the eight signings 5, 3, 3 and their negatives are as far from 0 as 3 is.
+    a, b = [False] * 4 + [True], [True] * 4 + [False]
+    found = paired_difference(a, b, groups=["x", "x", "x", "y", "z"])
+    assert found.p == pytest.approx(6 / 8)
+    assert paired_difference([True, False], [False, True], groups=["x", "x"]).p == 1.0
+    assert paired_difference([0.1, 0.2], [0.2, 0.4], groups=["x", "x"]).p is None
+
+
+def test_metrics_over_groups_keep_rows_and_groups_together():
+    rows = [row("a", True), row("b", None), row("c", True), row("d", False), row("e", False)]
+    groups = ["x", "y", "x", "z", "z"]
+    found = metrics(rows, groups=groups)
+    assert {name: line["value"] for name, line in found.items()} == {n: v["value"] for n, v in metrics(rows).items()}
+    assert found["match"] == mean_interval([True, True, False, False], groups=["x", "x", "z", "z"]).as_dict()
+    assert found["match"]["low"] == 0.0 and found["match"]["high"] == 1.0
+    assert found["scorable"] == mean_interval([True, False, True, True, True], groups=groups).as_dict()
+
+
+def test_each_value_needs_its_group():
+    for call in (
+        lambda: mean_interval([True, False], groups=["x"]),
+        lambda: paired_difference([True, False], [True, True], groups=["x", "y", "z"]),
+        lambda: metrics([row("a", True)], groups=[]),
+    ):
+        with pytest.raises(ValueError, match="each value needs its group"):
+            call()
+
+
 def test_holm_by_hand():
     # sorted: .01 x 4, .02 x 3, .03 x 2, .5 x 1
     assert holm([0.03, 0.01, 0.5, 0.02]) == pytest.approx([0.06, 0.04, 0.5, 0.06])
