@@ -11,7 +11,7 @@ from common.sandbox.database import Database, Unloadable
 from common.sandbox.statements import Failure
 from common.scoring import ordering
 from common.scoring.running import Reference, first_run
-from common.scoring.state import quoted
+from common.scoring.state import quote
 
 Say = Callable[..., None]
 
@@ -56,10 +56,10 @@ def run(shared: dict[str, Any], items: list[Any], file: str | None, say: Say) ->
 
 
 def _has_rows(database: Database) -> bool:
-    opened = database.reader
-    opened.guard.begin("inspect")
-    names = opened.connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-    return any(opened.connection.execute(f"SELECT 1 FROM {quoted(name)} LIMIT 1").fetchall() for (name,) in names)
+    handle = database.reader
+    handle.guard.begin("inspect")
+    names = handle.connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    return any(handle.connection.execute(f"SELECT 1 FROM {quote(name)} LIMIT 1").fetchall() for (name,) in names)
 
 
 def _facts(reference: Reference) -> dict[str, Any]:

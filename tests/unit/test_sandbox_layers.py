@@ -98,7 +98,7 @@ def test_an_item_is_done_without_the_optional_stage_that_it_dies_in(tmp_path, mo
     counted = []
     with Pool("extra_task", workers=1) as pool:
         items = ["", "spin in extra", "spin in main", ""]
-        results = pool.run([Job({}, items, optional=("extra",))], done=counted.append)[0]
+        results = pool.run([Job({}, items, optional=("extra",))], on_finish=counted.append)[0]
     whole = {"main": "done", "extra": "done"}
     assert results == [whole, {"main": "done", "killed": "extra"}, {"killed": "main"}, whole]
     assert sum(counted) == 4

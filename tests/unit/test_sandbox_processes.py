@@ -64,9 +64,9 @@ def test_results_come_in_order_over_jobs_and_workers():
 def test_messages_are_bounded_in_items_and_in_text():
     def sizes(jobs: list[Job], workers: int = 1) -> list[list[int]]:
         batches = _batches(jobs, [[{} for _ in job.items] for job in jobs], workers)
-        told = [(piece.job, position) for batch in batches for piece in batch for position in piece.left]
+        told = [(piece.job, position) for batch in batches for piece in batch for position in piece.rest]
         assert told == [(job, position) for job in jobs for position in range(len(job.items))]
-        return [[len(piece.left) for piece in batch] for batch in batches]
+        return [[len(piece.rest) for piece in batch] for batch in batches]
 
     assert sizes([Job({}, ["x"] * 70)]) == [[32], [32], [6]]
     assert sizes([Job({}, ["x"] * 5) for _ in range(40)]) == [[5] * 7] * 5 + [[5] * 5]
@@ -100,7 +100,7 @@ def test_workers_killed_from_outside_are_replaced_and_their_rows_tried_again():
                     os.kill(pid, signal.SIGKILL)
 
         jobs = [job(WORK, "SELECT 1", f"{WORK} -- {i}", reference="SELECT 20000") for i in range(12)]
-        results = pool.run(jobs, done=kill_now_and_then)
+        results = pool.run(jobs, on_finish=kill_now_and_then)
         assert [outcomes(r) for r in results] == [["match", "mismatch", "match"]] * 12
         assert finished == 36 and killed
         assert all(ends_soon(pid) for pid in killed)
@@ -123,7 +123,7 @@ def test_a_silent_worker_is_ended_by_the_wall_clock():
 
         # Two messages, as 64 rows are too many for one: the worker stands still before it is given the second.
         started = time.monotonic()
-        results = pool.run([job(*(f"SELECT 1 -- {i}" for i in range(64)))], done=stop_once)
+        results = pool.run([job(*(f"SELECT 1 -- {i}" for i in range(64)))], on_finish=stop_once)
         assert time.monotonic() - started < PATIENCE
         assert outcomes(results[0]) == ["match"] * 64
         assert ends_soon(stopped[0]) and pool.pids() != stopped
@@ -256,7 +256,9 @@ def test_an_interrupt_ends_the_run_and_the_worker(pool):
 
     try:
         with pytest.raises(KeyboardInterrupt):
-            pool.run([job(*(f"{WORK} -- {i}" for i in range(2000)), reference="SELECT 20000")], done=interrupt_once)
+            pool.run(
+                [job(*(f"{WORK} -- {i}" for i in range(2000)), reference="SELECT 20000")], on_finish=interrupt_once
+            )
     finally:
         signal.signal(signal.SIGINT, before)
     assert sum(told) < 2000
@@ -277,7 +279,7 @@ def test_closing_from_another_thread_ends_a_run():
                 assert all(map(ends_soon, pids))
 
     with pytest.raises(SandboxError):
-        pool.run([job(*(f"SELECT 1 -- {i}" for i in range(300)))], done=close_once)
+        pool.run([job(*(f"SELECT 1 -- {i}" for i in range(300)))], on_finish=close_once)
     closing.join()
     assert pool.pids() == []
 

@@ -81,7 +81,7 @@ def test_a_guard_forgets_the_last_statement():
     assert guard.tick() and guard.over_budget
     first = guard.random().random()
     guard.begin("read")
-    assert not guard.tick() and not guard.over_budget and not guard.used_random
+    assert not guard.tick() and not guard.over_budget and not guard.uses_random
     assert guard.random().random() == first
 
 
