@@ -23,7 +23,7 @@ def shares(table: pandas.DataFrame, columns: Sequence[str], *, by: str) -> panda
     for name in order:
         lines[name] = {"n": len(parts[name])}
         for column in columns:
-            known = parts[name][parts[name][column].notna()]
-            share = grouped_interval(known[column].to_numpy(bool), known["id"].to_numpy())
+            rows = parts[name][parts[name][column].notna()]
+            share = grouped_interval(rows[column].to_numpy(bool), rows["id"].to_numpy())
             lines[name] |= {column: share.value, f"{column}_low": share.low, f"{column}_high": share.high}
     return pandas.DataFrame.from_dict(lines, orient="index")

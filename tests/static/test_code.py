@@ -18,7 +18,7 @@ LAYERS = [
 ]
 # The same within each package; `__init__` and `__main__` stand above all parts of theirs.
 PARTS = {
-    "certify": ["duplicates", "floor", "rewrites", "looking", "shares", "references", "kept", "mutants"],
+    "certify": ["duplicates", "floor", "rewrites", "probe", "shares", "references", "equivalents", "kept", "mutants"],
     "certify.rewrites": ["conditions", "safety", "queries", "writes", "texts"],
     "metric": ["metric"],
     "mutations": ["edits", "clauses", "expressions", "changes", "neighbours"],

@@ -3,10 +3,10 @@
 import pandas
 import pytest
 
-from common.certify.duplicates import COMPARED, duplicates, similarity
+from common.certify.duplicates import COMPARISONS, duplicates, similarity
 from common.certify.duplicates import summary as duplicate_summary
+from common.certify.equivalents import VERDICTS, equivalents
 from common.certify.floor import ANSWERS, first_table, floor
-from common.certify.kept import KEPT, kept
 from common.certify.mutants import ACCEPTED, TWO_CHANGES, acceptance, mutants
 from common.certify.references import FLAGS, look, summary, uses_clock
 from common.certify.shares import shares
@@ -179,8 +179,8 @@ def test_shares_leave_out_what_has_no_value():
     assert pandas.isna(found.loc["all", "robust"])
 
 
-def test_kept_by_hand(scorer):
-    table = kept([example("SELECT b FROM t WHERE a > 1"), example("INSERT INTO t VALUES (3, 'w')")], scorer)
+def test_equivalents_by_hand(scorer):
+    table = equivalents([example("SELECT b FROM t WHERE a > 1"), example("INSERT INTO t VALUES (3, 'w')")], scorer)
     assert {"comparison flipped", "wrapped", "INSERT with column list"} <= set(table["kind"])
     assert table["strict"].all() and table["robust"].all()
 
@@ -199,10 +199,10 @@ def test_the_verdicts_on_200_rows(scorer, others):
     assert found["strict"] > 0.1 and found["published"] > 0.1
     assert found["robust"] <= 0.062  # 6.0 % to 6.1 %, by which unlikely data are at hand
     assert acceptance(made, ("like given",)).loc["all", "robust"] <= 0.005
-    rewritten = kept(rows, scorer)
+    rewritten = equivalents(rows, scorer)
     assert len(rewritten) > 2_000
     assert rewritten[~(rewritten["strict"] & rewritten["robust"])].empty
-    assert shares(rewritten, KEPT, by="kind").loc["all", "published"] < 1.0
+    assert shares(rewritten, VERDICTS, by="kind").loc["all", "published"] < 1.0
 
 
 def test_similarity():
@@ -223,14 +223,14 @@ def test_duplicates_by_hand():
         example("SELECT x FROM y", "CREATE TABLE w (v)", id="h2", question=long.replace("red", "blue")),
         example("SELECT q FROM r", "CREATE TABLE s (u)", id="h3", question="Something else entirely"),
     ]
-    found = {(d.compared, d.held_out): d for d in duplicates(train, held_out)}
+    found = {(d.comparison, d.held_out): d for d in duplicates(train, held_out)}
     assert found["question, schema and sql", "h1"].exact and found["question, schema and sql", "h1"].train == "t1"
     near = found["question", "h2"]
     # 20 words give 21 pairs with the ends; another word changes two of them: 19 of 23.
     assert not near.exact and near.train == "t2" and near.similarity == pytest.approx(19 / 23)
     assert ("question and sql", "h2") not in found and not [key for key in found if key[1] == "h3"]
     table = duplicate_summary(found.values(), len(held_out))
-    assert list(table.index) == list(COMPARED)
+    assert list(table.index) == list(COMPARISONS)
     assert table.loc["question", "equal"] == pytest.approx(1 / 3)
     assert table.loc["question", "equal or near"] == pytest.approx(2 / 3)
 
@@ -238,7 +238,7 @@ def test_duplicates_by_hand():
 def test_near_duplicates_are_all_found():
     """Against all pairs, compared one by one."""
     train, held_out = load_examples("embedded", "train", limit=400), load_examples("embedded", "test", limit=150)
-    found = {d.held_out for d in duplicates(train, held_out) if d.compared == "sql"}
+    found = {d.held_out for d in duplicates(train, held_out) if d.comparison == "sql"}
     near = {e.id for e in held_out if any(similarity(e.sql, other.sql) >= 0.8 for other in train)}
     assert near == found and near
 
