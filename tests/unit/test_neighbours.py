@@ -151,8 +151,8 @@ def test_depth_does_not_raise(depth):
 
 
 def test_a_long_list_does_not_make_hundreds():
-    found = neighbours("INSERT INTO t VALUES " + ", ".join(f"({n}, {n + 7})" for n in range(300)))
-    assert 0 < len(found) <= 2 * MOST_OF_ONE_OPERATOR
+    misses = neighbours("INSERT INTO t VALUES " + ", ".join(f"({n}, {n + 7})" for n in range(300)))
+    assert 0 < len(misses) <= 2 * MOST_OF_ONE_OPERATOR
 
 
 @pytest.fixture(scope="module")
@@ -162,26 +162,26 @@ def references() -> list[str]:
 
 def test_texts_are_new_distinct_and_the_same_each_time(references):
     for reference in references:
-        found = neighbours(reference)
-        texts = [neighbour.sql for neighbour in found]
-        assert found == neighbours(reference)
+        misses = neighbours(reference)
+        texts = [neighbour.sql for neighbour in misses]
+        assert misses == neighbours(reference)
         assert len(set(texts)) == len(texts) and reference.rstrip(";") not in texts
 
 
 def test_most_run(references):
     """On the schema they were made for: a change that SQLite refuses tells nobody anything."""
-    ran = failed = 0
+    runs = failures = 0
     for example in load_examples("embedded", "test", limit=150):
         for neighbour in neighbours(example.sql):
             connection = sqlite3.connect(":memory:")
             connection.executescript(example.schema)
             try:
                 connection.executescript(neighbour.sql)
-                ran += 1
+                runs += 1
             except sqlite3.Error:
-                failed += 1
+                failures += 1
             connection.close()
-    assert ran > 1_000 and failed / (ran + failed) < 0.08
+    assert runs > 1_000 and failures / (runs + failures) < 0.08
 
 
 def cpu_seconds(work: Callable[[str], object], texts: list[str]) -> float:

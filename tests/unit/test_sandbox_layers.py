@@ -95,13 +95,13 @@ def run(shared, items, file, say):
 def test_an_item_is_done_without_the_optional_stage_that_it_dies_in(tmp_path, monkeypatch):
     (tmp_path / "extra_task.py").write_text(TASK_WITH_AN_EXTRA)
     monkeypatch.syspath_prepend(tmp_path)
-    counted = []
+    counts = []
     with Pool("extra_task", workers=1) as pool:
         items = ["", "spin in extra", "spin in main", ""]
-        results = pool.run([Job({}, items, optional=("extra",))], on_finish=counted.append)[0]
+        results = pool.run([Job({}, items, optional=("extra",))], on_finish=counts.append)[0]
     whole = {"main": "done", "extra": "done"}
     assert results == [whole, {"main": "done", "killed": "extra"}, {"killed": "main"}, whole]
-    assert sum(counted) == 4
+    assert sum(counts) == 4
 
 
 def test_a_long_piece_that_goes_on_is_not_taken_for_silent(tmp_path, monkeypatch):

@@ -64,8 +64,8 @@ def test_results_come_in_order_over_jobs_and_workers():
 def test_messages_are_bounded_in_items_and_in_text():
     def sizes(jobs: list[Job], workers: int = 1) -> list[list[int]]:
         batches = _batches(jobs, [[{} for _ in job.items] for job in jobs], workers)
-        told = [(piece.job, position) for batch in batches for piece in batch for position in piece.rest]
-        assert told == [(job, position) for job in jobs for position in range(len(job.items))]
+        order = [(piece.job, position) for batch in batches for piece in batch for position in piece.rest]
+        assert order == [(job, position) for job in jobs for position in range(len(job.items))]
         return [[len(piece.rest) for piece in batch] for batch in batches]
 
     assert sizes([Job({}, ["x"] * 70)]) == [[32], [32], [6]]
@@ -88,22 +88,22 @@ def test_a_killed_prediction_costs_one_row(pool):
 def test_workers_killed_from_outside_are_replaced_and_their_rows_tried_again():
     with Pool(TASK, workers=2) as pool:
         # Once: on a busy machine a second time could meet the same row, which is tried again only once.
-        finished, killed, marks = 0, [], [10]
+        total, victims, marks = 0, [], [10]
 
         def kill_now_and_then(number: int) -> None:
-            nonlocal finished
-            finished += number
-            if marks and finished >= marks[0]:
+            nonlocal total
+            total += number
+            if marks and total >= marks[0]:
                 marks.pop(0)
-                killed.extend(pool.pids())
+                victims.extend(pool.pids())
                 for pid in pool.pids():
                     os.kill(pid, signal.SIGKILL)
 
         jobs = [job(WORK, "SELECT 1", f"{WORK} -- {i}", reference="SELECT 20000") for i in range(12)]
         results = pool.run(jobs, on_finish=kill_now_and_then)
         assert [outcomes(r) for r in results] == [["match", "mismatch", "match"]] * 12
-        assert finished == 36 and killed
-        assert all(ends_soon(pid) for pid in killed)
+        assert total == 36 and victims
+        assert all(ends_soon(pid) for pid in victims)
 
 
 def test_an_idle_worker_that_died_is_replaced(pool):
@@ -196,16 +196,16 @@ def test_a_forgotten_pool_ends_its_workers():
 
 def test_threads_share_a_pool_and_their_end_ends_no_worker():
     with Pool(TASK, workers=1) as pool:
-        found: list[list[str]] = []
+        results: list[list[str]] = []
         threads = [
-            threading.Thread(target=lambda: found.append(outcomes(pool.run([job("SELECT 1", "SELECT 2")])[0])))
+            threading.Thread(target=lambda: results.append(outcomes(pool.run([job("SELECT 1", "SELECT 2")])[0])))
             for _ in range(4)
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert found == [["match", "mismatch"]] * 4
+        assert results == [["match", "mismatch"]] * 4
         # Linux sends the parent's death signal when the starting thread ends: the worker must look twice.
         pid = pool.pids()[0]
         time.sleep(0.05)
@@ -247,12 +247,12 @@ def test_an_interrupt_ends_the_run_and_the_worker(pool):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     pool.run([job("SELECT 1")])
     pid = pool.pids()[0]
-    told = []
+    counts = []
 
     def interrupt_once(number: int) -> None:
-        if not told:
+        if not counts:
             os.kill(os.getpid(), signal.SIGINT)
-        told.append(number)
+        counts.append(number)
 
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -261,7 +261,7 @@ def test_an_interrupt_ends_the_run_and_the_worker(pool):
             )
     finally:
         signal.signal(signal.SIGINT, before)
-    assert sum(told) < 2000
+    assert sum(counts) < 2000
     assert ends_soon(pid) and pool.pids() == []
     assert outcomes(pool.run([job("SELECT 1")])[0]) == ["match"]
 
@@ -297,5 +297,5 @@ def test_a_layer_that_the_platform_lacks_is_told_once(pool, monkeypatch, caplog)
         assert outcomes(pool.run([job("SELECT 1")])[0]) == ["match"]
         os.kill(pool.pids()[0], signal.SIGKILL)
     assert pool.missing == ["parent death signal", "RLIMIT_AS"]
-    said = "the sandbox runs without what this platform lacks: parent death signal, RLIMIT_AS"
-    assert [record.message for record in caplog.records] == [said]
+    warning = "the sandbox runs without what this platform lacks: parent death signal, RLIMIT_AS"
+    assert [record.message for record in caplog.records] == [warning]

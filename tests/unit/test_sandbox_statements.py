@@ -125,11 +125,11 @@ def test_an_unknown_action_is_refused_in_strict_modes():
 def test_a_private_copy_has_limits_and_is_private():
     database = Database(schema=SCHEMA)
     with database.copy() as first, database.copy() as second:
-        for opened in (first, second):
-            assert {limit: opened.connection.getlimit(limit) for limit in LIMITS} == LIMITS
-            opened.guard.begin("inspect")
-            pages = opened.connection.execute("PRAGMA page_count").fetchone()[0]
-            assert opened.connection.execute("PRAGMA max_page_count").fetchone()[0] == pages + 2048
+        for handle in (first, second):
+            assert {limit: handle.connection.getlimit(limit) for limit in LIMITS} == LIMITS
+            handle.guard.begin("inspect")
+            pages = handle.connection.execute("PRAGMA page_count").fetchone()[0]
+            assert handle.connection.execute("PRAGMA max_page_count").fetchone()[0] == pages + 2048
         reader = database.reader.connection
         assert {limit: reader.getlimit(limit) for limit in LIMITS} == LIMITS
         first.guard.begin("write")

@@ -38,11 +38,11 @@ def test_suites_are_made_once(cold, monkeypatch):
     pairs = [*LUCKY, *SAME]
     with Scorer(workers=2, databases=4) as scorer:
         first = scorer.score_batch(pairs)
-    written = []
-    monkeypatch.setattr(store, "write", lambda found: written.append(found))
+    writes = []
+    monkeypatch.setattr(store, "write", lambda suites: writes.append(suites))
     with Scorer(workers=2, databases=4) as scorer:
         assert scorer.score_batch(pairs) == first  # from the store: judged in one go, with the same words
-    assert written == []
+    assert writes == []
 
 
 def test_no_suite_is_made_for_a_reference_that_no_completion_matches(cold):
