@@ -11,20 +11,21 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # Each module imports only from those before it. A new module gets its place here.
 LAYERS = [
-    *("settings", "locks", "provenance", "profiles", "synthetic", "data", "prompts", "sandbox", "scoring"),
+    *("settings", "locks", "provenance", "profiles", "synthetic", "data", "prompts", "sandbox", "mutations"),
+    "scoring",
     *("statistics", "metric", "certify", "distributed", "models", "layout", "decoding", "generation", "evaluation"),
     *("training", "sweeps", "results", "display", "notebook", "notebooks", "study"),
 ]
 # The same within each package; `__init__` and `__main__` stand above all parts of theirs.
 PARTS = {
-    "certify": ["duplicates", "floor", "rewrites", "looking", "shares", "references", "kept", "mutants"],
+    "certify": ["duplicates", "floor", "rewrites", "probe", "shares", "references", "equivalents", "kept", "mutants"],
     "certify.rewrites": ["conditions", "safety", "queries", "writes", "texts"],
     "metric": ["metric"],
+    "mutations": ["edits", "clauses", "expressions", "changes", "neighbours"],
     "results": ["ledger", "comparison", "audits", "benches", "gpu", "readme"],
     "sandbox": ["guard", "frames", "functions", "process", "worker", "database", "pool", "statements"],
-    "scoring": ["compare", "query", "mutations", "rouge", "state", "keys", "neighbours", "ordering", "running"]
-    + ["published", "suites", "judge", "scorer"],
-    "scoring.mutations": ["edits", "clauses", "expressions"],
+    "scoring": ["compare", "query", "rouge", "state", "keys", "ordering", "running", "published", "suites", "judge"]
+    + ["scorer"],
     "scoring.suites": ["survey", "store", "mentions", "values", "filling", "building"],
     "sweeps": ["storage", "workers", "space", "draws", "sweep", "attempts", "objective", "tracking", "found"]
     + ["searching"],
