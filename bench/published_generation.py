@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from transformers import GenerationConfig
 
-from common.generation import Completion, completion, end_tokens
+from common.generation import Completion
+from common.generation.answers import completion, end_tokens
 from common.models import LoadedModel
 
 BATCH = 32

@@ -12,13 +12,14 @@ ROOT = Path(__file__).resolve().parents[2]
 # Each module imports only from those before it. A new module gets its place here.
 LAYERS = [
     *("settings", "locks", "provenance", "profiles", "synthetic", "data", "prompts", "sandbox", "scoring"),
-    *("statistics", "metric", "certify", "distributed", "models", "layout", "decoding", "generation", "evaluation"),
+    *("statistics", "metric", "certify", "distributed", "models", "generation", "completions", "evaluation"),
     *("training", "sweeps", "results", "display", "notebook", "notebooks", "study"),
 ]
 # The same within each package; `__init__` and `__main__` stand above all parts of theirs.
 PARTS = {
     "certify": ["duplicates", "floor", "rewrites", "looking", "shares", "references", "kept", "mutants"],
     "certify.rewrites": ["conditions", "safety", "queries", "writes", "texts"],
+    "generation": ["sampling", "onednn", "capacity", "batching", "answers"],
     "metric": ["metric"],
     "results": ["ledger", "comparison", "audits", "benches", "gpu", "readme"],
     "sandbox": ["guard", "frames", "functions", "process", "worker", "database", "pool", "statements"],
