@@ -54,10 +54,8 @@ def tiny() -> Callable[..., LoadedModel]:
     return load
 
 
-@pytest.fixture
-def talkative(tiny) -> LoadedModel:
-    """A model that looks hard at what it read, and whose answers differ in length: every 15th token ends one."""
-    loaded = tiny()
+def make_talkative(loaded: LoadedModel) -> LoadedModel:
+    """Have the tiny model look hard at what it read, and end an answer with every 15th token: lengths differ."""
     with torch.no_grad():
         for layer in loaded.model.model.layers:
             layer.self_attn.q_norm.weight.mul_(6)
@@ -65,6 +63,17 @@ def talkative(tiny) -> LoadedModel:
     every = range(0, loaded.model.config.vocab_size, 15)
     loaded.model.generation_config.eos_token_id = [loaded.tokenizer.eos_token_id, *every]
     return loaded
+
+
+@pytest.fixture(scope="session")
+def talking(tiny) -> Callable[[], LoadedModel]:
+    """The tiny model made talkative, anew at each call."""
+    return lambda: make_talkative(tiny())
+
+
+@pytest.fixture
+def talkative(talking) -> LoadedModel:
+    return talking()
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The batch that is kept full: slots, prefill, columns, what overflows, what fits, and oneDNN's layout."""
 
+import random
 from collections import Counter
 
 import pytest
@@ -154,6 +155,34 @@ def test_a_row_that_overflows_ends_and_harms_no_other(talkative, prompts, dtype,
     assert "1 of 24 answers break off where the logits are no numbers" in capsys.readouterr().out
     assert answers[row].token_ids == clean[row].token_ids[: at + 1]
     assert answers[:row] + answers[row + 1 :] == clean[:row] + clean[row + 1 :]
+
+
+def test_what_an_overflow_leaves_in_its_slot_harms_no_later_row(talkative):
+    """The last of eight slots overflows; when row 0 has ended too, two short rows come, far right of what is left."""
+    model, poison, end, rng = talkative.model, 5, 6, random.Random(3)
+    prompts = [[rng.randrange(100, 1000) for _ in range(length)] for length in (*range(20, 12, -1), 3, 3)]
+    counts = [14, *[40] * 7, 9, 9]
+
+    def logits_of(poisoned: bool) -> list[list[torch.Tensor]]:
+        """Of each row, for the tokens 11, 12, … whatever the model would have said."""
+        logits: list[list[torch.Tensor]] = [[] for _ in prompts]
+
+        def choose(batch: torch.Tensor, rows: list[int]) -> list[int]:
+            for row, vector in zip(rows, batch, strict=True):
+                logits[row].append(vector)
+            steps = [len(logits[row]) for row in rows]
+            tokens = [end if step == counts[row] else 10 + step for row, step in zip(rows, steps, strict=True)]
+            return [poison if (row, step) == (7, 5) else t for row, step, t in zip(rows, steps, tokens, strict=True)]
+
+        with torch.inference_mode(), overflow_at(model, poison, float("nan") if poisoned else 0.0):
+            sizes = {"max_new_tokens": 40, "batch_size": 8}
+            answers = dict(batching.decode(model, prompts, None, choose=choose, ends={end}, **sizes))
+        assert [len(answers[row]) for row in range(10)] == [*counts[:7], 5 if poisoned else 40, 9, 9]
+        return logits
+
+    clean, poisoned = logits_of(False), logits_of(True)
+    for row in (*range(7), 8, 9):
+        assert torch.allclose(torch.stack(clean[row]), torch.stack(poisoned[row]), atol=1e-4)
 
 
 def test_a_prompt_that_overflows_has_an_empty_answer(talkative, prompts, capsys):
