@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument("--max-new-tokens", type=int, default=resolve("cpu").max_new_tokens)
     parser.add_argument("--batch-size", type=int, default=resolve("cpu").eval_batch_size)
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--library", action="store_true", help="time transformers' own continuous batching, too")
+    parser.add_argument("--generate-batch", action="store_true", help="time transformers' own continuous batching, too")
     parser.add_argument("--out", type=Path, help="where the record goes, instead of results/bench")
     options = parser.parse_args()
     if not 1 <= options.alone <= options.rows or options.repetitions < 1 or not 0 <= options.long_rows <= options.rows:
@@ -179,7 +179,7 @@ def main() -> None:
     examples = load_examples("embedded", "test", limit=options.rows)
     prompts = [prompt_ids(example, loaded.tokenizer) for example in examples]
     device, limit, batch_size = loaded.model.device.type, options.max_new_tokens, options.batch_size
-    also = {"plain": device == "cpu" and available(), "library": options.library}
+    also = {"plain": device == "cpu" and available(), "library": options.generate_batch}
     for way in recipes(loaded, prompts[:4], max_new_tokens=2, batch_size=4, **also).values():
         way()  # warm-up
     ways = recipes(loaded, prompts, max_new_tokens=limit, batch_size=batch_size, **also)
