@@ -14,9 +14,10 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from common.generation.capacity import PREFILL, capacity, column_bytes, free_bytes, probe
+from common.generation.capacity import capacity, column_bytes, free_bytes, probe
 from common.generation.sampling import Choose
 
+PREFILL = {"cpu": 512, "cuda": 16_384}  # positions read at once, rows × longest: enough for fast products
 SLACK = 64  # columns beyond what one row can need: how many steps pass between two moves of the whole batch
 
 
@@ -227,9 +228,20 @@ def decode(
         column_bytes=column_bytes(probe(model) if prefix is None else prefix),
         columns=width,
         batch_size=min(batch_size, len(prompts)),
-        prefill=PREFILL.get(model.device.type, PREFILL["cuda"]),
     )
+    positions = PREFILL.get(model.device.type, PREFILL["cuda"])
     batch = Batch(model, prefix, slots=size.slots, longest=longest, width=width)
+
+    def next_prefill() -> list[int]:
+        """The numbers of the queue's next rows that are read together: one, or as many as have slots and fit."""
+        numbers, unique = [], set()
+        width = len(prompts[queue[0]])
+        for number in queue[: batch.free_slots]:
+            unique.add(tuple(prompts[number]))
+            if numbers and (len(unique) * width > positions or len(unique) * (before + width) > size.prefill):
+                break
+            numbers.append(number)
+        return numbers
 
     def extend(rows: Sequence[Row], logits: torch.Tensor) -> list[bool]:
         """Give each row its next token; for each, whether it ends here."""
@@ -246,7 +258,7 @@ def decode(
     while queue or batch.rows:
         # 1) Prefill once a quarter of the slots is free: a prefill of one prompt costs as much as one of several.
         if queue and (not batch.rows or batch.free_slots >= max(1, size.slots // 4)):
-            rows = [Row(number) for number in _next_prefill(prompts, queue, batch.free_slots, size.prefill)]
+            rows = [Row(number) for number in next_prefill()]
             del queue[: len(rows)]
             unique: dict[tuple[int, ...], int] = {}  # equal prompts share one prefill
             sources = [unique.setdefault(tuple(prompts[row.number]), len(unique)) for row in rows]
@@ -268,14 +280,3 @@ def decode(
                 yield row.number, row.tokens
         # 4) Compact the cache where it has come to its right edge.
         batch.compact(len(prompts[queue[0]]) + before if queue else 0)
-
-
-def _next_prefill(prompts: Sequence[Sequence[int]], queue: Sequence[int], slots: int, positions: int) -> list[int]:
-    """The next rows to read together: at most `slots`, and `positions` unless one row alone has more."""
-    numbers, unique = [], set()
-    for number in queue[:slots]:
-        unique.add(tuple(prompts[number]))
-        if numbers and len(unique) * len(prompts[numbers[0]]) > positions:
-            break
-        numbers.append(number)
-    return numbers

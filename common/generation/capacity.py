@@ -1,9 +1,10 @@
-"""How many rows are answered at once, and how many prompt positions are read at once, in the memory that is free.
+"""How many rows are answered at once, and how many prompts are read at once, in the memory that is free.
 
 The largest part is known in advance: keys and values, so many bytes a column of a row. What layers compute on the way
 is not counted; it gets a share. Covers one CUDA device or the CPU; on others nothing is known, and nothing bounded.
 """
 
+import math
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,28 +13,25 @@ import torch
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
-PREFILL = {"cpu": 512, "cuda": 16_384}  # positions read at once: enough for fast products
-
 
 @dataclass(frozen=True)
 class Capacity:
-    """slots: rows in the batch. prefill: positions, rows × longest, of the prompts that are read together."""
+    """slots: rows in the batch. prefill: columns of all prompts that are read together, what stands before included."""
 
     slots: int
-    prefill: int
+    prefill: float
 
 
-def capacity(free: int | None, *, column_bytes: int, columns: int, batch_size: int, prefill: int) -> Capacity:
-    """What goes into `free` bytes, at most `batch_size` slots and `prefill` positions; at least one of each.
+def capacity(free: int | None, *, column_bytes: int, columns: int, batch_size: int) -> Capacity:
+    """What goes into `free` bytes: at least one slot, at most `batch_size`.
 
     Half of the bytes are for the slots, `columns` each; a quarter for the keys and values of a prefill; the last one
     for what layers compute. None: nothing is known of the memory.
     """
     if free is None:
-        return Capacity(batch_size, prefill)
+        return Capacity(batch_size, math.inf)
     slots = free // 2 // (columns * column_bytes)
-    positions = free // 4 // column_bytes
-    return Capacity(max(1, min(batch_size, slots)), max(1, min(prefill, positions)))
+    return Capacity(max(1, min(batch_size, slots)), free // 4 // column_bytes)
 
 
 def column_bytes(cache: Cache) -> int:

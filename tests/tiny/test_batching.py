@@ -1,5 +1,6 @@
 """The batch that is kept full: slots, prefill, columns, what overflows, what fits, and oneDNN's layout."""
 
+import math
 import random
 from collections import Counter
 
@@ -199,14 +200,13 @@ def test_a_prompt_that_overflows_has_an_empty_answer(talkative, prompts, capsys)
 
 
 def test_capacity_by_hand():
-    """A slot of 50 columns takes 5,000 bytes; of 60,000 bytes half are 6 slots, a quarter 150 positions."""
-    sizes = {"column_bytes": 100, "columns": 50, "prefill": 512}
+    """A slot of 50 columns takes 5,000 bytes; of 60,000 bytes half are 6 slots, a quarter 150 columns of a prefill."""
+    sizes = {"column_bytes": 100, "columns": 50}
     assert capacity(60_000, batch_size=32, **sizes) == Capacity(6, 150)
     assert capacity(59_999, batch_size=32, **sizes) == Capacity(5, 149)
     assert capacity(60_000, batch_size=4, **sizes) == Capacity(4, 150)
-    assert capacity(10**9, batch_size=32, **sizes) == Capacity(32, 512)
-    assert capacity(0, batch_size=32, **sizes) == Capacity(1, 1)
-    assert capacity(None, batch_size=32, **sizes) == Capacity(32, 512)
+    assert capacity(0, batch_size=32, **sizes) == Capacity(1, 0)
+    assert capacity(None, batch_size=32, **sizes) == Capacity(32, math.inf)
 
 
 def test_bytes_of_a_column_by_hand(tiny):
@@ -227,14 +227,25 @@ def test_free_memory_is_what_the_system_says():
 def test_little_memory_changes_no_answer(talkative, prompts, steps, prefills, monkeypatch):
     answers = complete(talkative, prompts, max_new_tokens=MOST, batch_size=16)
     assert max(steps) == 16
+    assert max(prefills) > max(map(len, prompts))  # several prompts at once
     slot = 512 * (max(map(len, prompts)) + MOST + SLACK)
     for free, slots in ((2 * 3 * slot, 3), (4 * 512, 1), (0, 1)):
         steps.clear()
-        prefills.clear()
         monkeypatch.setattr(batching, "free_bytes", lambda device, free=free: free)
         assert complete(talkative, prompts, max_new_tokens=MOST, batch_size=16) == answers
         assert max(steps) == slots
-    assert len(prefills) == len(prompts)  # one after the other
+
+
+def test_a_prefill_fits_into_its_share_with_what_stands_before_the_prompts(talkative, prompts, prefills, monkeypatch):
+    monkeypatch.setitem(batching.PREFILL, "cpu", 10_000)
+    shared, longest = shared_start(prompts[:16]), max(map(len, prompts[:16]))
+    assert 3 * (longest - shared) < 2 * longest + 50  # a third prompt would fit if that were not counted
+    for prefill, rows in ((2 * longest + 50, 2), (longest - 1, 1), (0, 1)):
+        prefills.clear()
+        monkeypatch.setattr(batching, "capacity", lambda *_, prefill=prefill, **__: Capacity(16, prefill))
+        complete(talkative, prompts[:16], max_new_tokens=1, batch_size=16)
+        assert prefills[0] == rows * (longest - shared)
+    assert len(prefills) == 16
 
 
 # oneDNN's layout
