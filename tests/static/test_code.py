@@ -11,15 +11,15 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # Each module imports only from those before it. A new module gets its place here.
 LAYERS = [
-    *("settings", "locks", "provenance", "profiles", "synthetic", "data", "prompts", "sandbox", "mutations"),
-    "scoring",
-    *("statistics", "metric", "certify", "distributed", "models", "layout", "decoding", "generation", "evaluation"),
+    *("settings", "locks", "provenance", "profiles", "synthetic", "data", "prompts", "sandbox", "mutations", "scoring"),
+    *("statistics", "metric", "certify", "distributed", "models", "generation", "completions", "evaluation"),
     *("training", "sweeps", "results", "display", "notebook", "notebooks", "study"),
 ]
 # The same within each package; `__init__` and `__main__` stand above all parts of theirs.
 PARTS = {
     "certify": ["duplicates", "floor", "rewrites", "probe", "shares", "references", "equivalents", "kept", "mutants"],
     "certify.rewrites": ["conditions", "safety", "queries", "writes", "texts"],
+    "generation": ["sampling", "onednn", "capacity", "batching", "answers"],
     "metric": ["metric"],
     "mutations": ["edits", "clauses", "expressions", "changes", "neighbours"],
     "results": ["ledger", "comparison", "audits", "benches", "gpu", "readme"],
