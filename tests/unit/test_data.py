@@ -14,7 +14,7 @@ import sys
 import pytest
 
 from common import data
-from common.data import GRETEL, Example, check_no_leak, digest_of, ids_hash, load_examples, revision
+from common.data import GRETEL, Example, check_no_leak, digest_of, ids_hash, load_examples, revision, without_leaks
 from common.settings import ROOT, UserError
 from tests.unit.files import sha16
 
@@ -108,6 +108,28 @@ def test_leaks_are_found_by_id_and_by_content():
         check_no_leak(train, [row("c", "three"), row("b", "four")])
     with pytest.raises(UserError, match="2 held-out rows .* the first is x"):
         check_no_leak(iter(train), [row("x", "two"), row("a", "nine")])
+
+
+def test_leaks_are_dropped_from_the_training_rows_and_counted():
+    train = [row("a", "one"), row("b", "two"), row("c", "three"), row("d", "four")]
+    valid = [row("x", "two"), row("c", "ten")]  # b by its content, c by its id
+    test = [row("y", "three"), row("z", "one", sql="SELECT 2")]  # c again, and no reference of a's
+    rows, dropped = without_leaks(iter(train), iter(valid), iter(test))
+    assert (rows, dropped) == ([train[0], train[3]], 2)
+    for held_out in (valid, test):
+        check_no_leak(rows, held_out)
+
+
+def test_without_a_leak_all_rows_stay():
+    train = [row("a", "one"), row("b", "two")]
+    assert without_leaks(train) == without_leaks(train, [], [row("c", "three")]) == (train, 0)
+    assert without_leaks([], [row("a")]) == ([], 0)
+
+
+def test_training_on_nothing_but_held_out_rows_is_one_line():
+    train = [row("a", "one"), row("b", "two")]
+    with pytest.raises(UserError, match="^all 2 training rows are also held-out rows; split again$"):
+        without_leaks(train, train)
 
 
 def test_digest_covers_names_and_bytes_but_no_compiled_python(tmp_path):
