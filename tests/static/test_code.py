@@ -11,8 +11,20 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # Each module imports only from those before it. A new module gets its place here.
 LAYERS = [
-    *("settings", "locks", "provenance", "profiles", "synthetic", "data", "prompts", "sandbox", "scoring"),
-    *("statistics", "metric", "certify", "distributed", "models", "layout", "decoding", "generation", "evaluation"),
+    *("settings", "locks", "provenance", "hub", "profiles", "synthetic", "data", "prompts", "sandbox", "scoring"),
+    *(
+        "statistics",
+        "metric",
+        "certify",
+        "distributed",
+        "gguf",
+        "tiny",
+        "models",
+        "layout",
+        "decoding",
+        "generation",
+        "evaluation",
+    ),
     *("training", "sweeps", "results", "display", "notebook", "notebooks", "study"),
 ]
 # The same within each package; `__init__` and `__main__` stand above all parts of theirs.

@@ -36,8 +36,8 @@ def test_there_is_a_row_of_the_table_for_each_profile():
 def test_profile_is_as_designed(name):
     profile = resolve(name)
     stages = tuple((stage.train_rows, stage.valid_rows) for stage in profile.stages)
-    found = (profile.model_id, profile.data, stages, profile.test_rows, profile.max_new_tokens, profile.precision)
-    assert (profile.name, found) == (name, TABLE[name])
+    sizes = (profile.model_id, profile.data, stages, profile.test_rows, profile.max_new_tokens, profile.precision)
+    assert (profile.name, sizes) == (name, TABLE[name])
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)
