@@ -49,6 +49,12 @@ def test_sizes_are_possible(profile):
     assert list(trained) == sorted(set(trained)) and list(validated) == sorted(validated)
 
 
+@pytest.mark.parametrize("name", TABLE)
+def test_a_device_batch_leaves_enough_groups_to_sort_by_length(name):
+    """Two groups of an effective batch of 32 are a quarter padding, four an eighth (see the profile)."""
+    assert 32 // PROFILES[name].per_device_train_batch_size >= 4
+
+
 @pytest.mark.parametrize(
     ("capability", "name"),
     [
