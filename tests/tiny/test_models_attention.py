@@ -1,4 +1,10 @@
-"""Which attention kernel a GPU can take: what reaches PyTorch, with the GPU's age invented."""
+"""What loading a model sets for the process: the attention kernel that a GPU can take, and no advice at every start.
+
+The GPU's age is invented: what reaches PyTorch is looked at.
+"""
+
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -7,6 +13,7 @@ from transformers.integrations import sdpa_attention
 from common import models
 from common.models import load_model
 from common.profiles import TINY_MODEL
+from common.settings import ROOT
 
 HEADS = {"query": 4, "key": 2}  # the tiny model's
 
@@ -53,3 +60,14 @@ def test_newer_gpus_and_the_cpu_group_their_heads(kernels, monkeypatch, capabili
     logits(capability, monkeypatch)
     assert len(kernels) == 2
     assert all(call["enable_gqa"] and call["key heads"] == HEADS["key"] for call in kernels)
+
+
+def test_bitsandbytes_advises_nothing_at_a_start():
+    """It does so where a CPU has AVX512-BF16; elsewhere this looks at the level of the logger that would."""
+    script = (
+        "import common.models, bitsandbytes, logging\n"
+        "from bitsandbytes.backends.cpu import ops\n"
+        "print(ops.logger.isEnabledFor(logging.WARNING), ops.logger.isEnabledFor(logging.ERROR))"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert (run.stdout, run.stderr) == ("False True\n", "")
