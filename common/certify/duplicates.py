@@ -5,16 +5,21 @@ Exact means equal after spacing and case are set aside. Near means that the two 
 chance; fewer than one in ten thousand near pairs is missed. Not covered: paraphrases in other words.
 """
 
+from __future__ import annotations
+
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pandas
 from datasketch import MinHash, MinHashLSH
 
-from common.data import Example
 from common.statistics import mean_interval
+
+if TYPE_CHECKING:
+    from common.data import Example
 
 FIELDS = ("question", "schema", "sql")
 # What is compared, each field by itself and then together.

@@ -4,13 +4,18 @@ Covers what `common.certify.rewrites` proves to be equal on every database. Rewr
 question means it (a name that is unique, a column without NULL) are not made and not counted.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pandas
 
 from common.certify.rewrites import rewrites
-from common.data import Example
 from common.scoring import Scorer
+
+if TYPE_CHECKING:
+    from common.data import Example
 
 VERDICTS = ("published", "strict", "robust")
 

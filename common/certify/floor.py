@@ -4,14 +4,19 @@ A verdict that a constant answer passes often says little where a model passes i
 the question.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pandas
 
-from common.data import Example
 from common.scoring import Scorer
 from common.statistics import mean_interval
+
+if TYPE_CHECKING:
+    from common.data import Example
 
 _TABLE = re.compile(
     r"""\bCREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?("[^"]+"|`[^`]+`|\[[^\]]+\]|[\w$]+)""", re.IGNORECASE

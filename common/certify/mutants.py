@@ -17,15 +17,20 @@ changes flatters it. Mutants with two changes are near misses of near misses, wh
 line of their own.
 """
 
+from __future__ import annotations
+
 import random
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pandas
 
 from common.certify.shares import shares
-from common.data import Example
 from common.mutations.neighbours import neighbours
 from common.scoring import Scorer
+
+if TYPE_CHECKING:
+    from common.data import Example
 
 TWO_CHANGES = "two changes"
 ACCEPTED = ("published", "strict", "robust")

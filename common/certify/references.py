@@ -5,14 +5,19 @@ is told by its words, everything else by what it did. Not covered: whether it an
 default is the clock.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pandas
 
-from common.data import Example
 from common.sandbox.pool import Job, Pool
 from common.sandbox.statements import TOKEN
 from common.statistics import mean_interval
+
+if TYPE_CHECKING:
+    from common.data import Example
 
 _CLOCK_WORDS = frozenset({"current_timestamp", "current_date", "current_time"})
 # Date functions, and how many arguments they take before their time value; without it they take the clock's.

@@ -11,6 +11,7 @@ from common.certify.mutants import ACCEPTED, TWO_CHANGES, acceptance, mutants
 from common.certify.references import FLAGS, look, summary, uses_clock
 from common.certify.shares import shares
 from common.data import Example, load_examples, load_file
+from common.provenance import closure
 from common.scoring import Scorer
 
 SCHEMA = "CREATE TABLE t (a INT, b TEXT); INSERT INTO t VALUES (1, 'x'), (2, 'y'), (2, 'z');"
@@ -103,6 +104,13 @@ def test_uses_clock(sql, expected):
 )
 def test_first_table(schema, expected):
     assert first_table(schema) == expected
+
+
+def test_an_audit_stands_on_its_worker_and_its_rewrites_and_on_no_data():
+    parts = ("duplicates", "equivalents", "floor", "mutants", "references", "shares")
+    modules = closure(*(f"common.certify.{part}" for part in parts))
+    assert {"common.certify.probe", "common.certify.rewrites.safety", "common.mutations.clauses"} <= modules.keys()
+    assert "common.data" not in modules
 
 
 def test_floor(scorer):
