@@ -10,39 +10,29 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # Each module imports only from those before it. A new module gets its place here.
 LAYERS = [
-    *("settings", "locks", "provenance", "hub", "profiles", "synthetic", "data", "prompts", "sandbox", "scoring"),
-    *(
-        "statistics",
-        "metric",
-        "certify",
-        "distributed",
-        "gguf",
-        "tiny",
-        "models",
-        "layout",
-        "decoding",
-        "generation",
-        "evaluation",
-    ),
+    *("settings", "locks", "provenance", "hub", "profiles", "synthetic", "data", "prompts", "sandbox", "mutations"),
+    *("scoring", "statistics", "metric", "certify", "distributed", "gguf", "tiny", "models", "generation"),
+    *("completions", "evaluation"),
     *("training", "sweeps", "results", "display", "notebook", "notebooks", "study"),
 ]
 # The same within each package; `__init__` and `__main__` stand above all parts of theirs.
 PARTS = {
-    "certify": ["duplicates", "floor", "rewrites", "looking", "shares", "references", "kept", "mutants"],
+    "certify": ["duplicates", "floor", "rewrites", "probe", "shares", "references", "equivalents", "kept", "mutants"],
     "certify.rewrites": ["conditions", "safety", "queries", "writes", "texts"],
+    "generation": ["sampling", "onednn", "capacity", "batching", "answers"],
     "metric": ["metric"],
+    "mutations": ["edits", "clauses", "expressions", "changes", "neighbours"],
     "results": ["ledger", "comparison", "audits", "benches", "gpu", "readme"],
     "sandbox": ["guard", "frames", "functions", "process", "worker", "database", "pool", "statements"],
-    "scoring": ["compare", "query", "mutations", "rouge", "state", "keys", "neighbours", "ordering", "running"]
-    + ["published", "suites", "judge", "scorer"],
-    "scoring.mutations": ["edits", "clauses", "expressions"],
+    "scoring": ["compare", "query", "rouge", "state", "keys", "ordering", "running", "published", "suites", "judge"]
+    + ["scorer"],
     "scoring.suites": ["survey", "store", "mentions", "values", "filling", "building"],
     "sweeps": ["storage", "workers", "space", "draws", "sweep", "attempts", "objective", "tracking", "found"]
     + ["searching"],
     "synthetic": ["check", "budget", "content", "scene", "conditions", "aggregates", "analytic", "basic", "sorting"]
     + ["writes", "groups", "joins", "nested", "chains", "mix"],
-    "training": ["recipe", "decoder", "loss", "precision", "adapt", "optimizers", "estimate", "folder", "memory"]
-    + ["rows", "trainer", "sharing", "sft"],
+    "training": ["recipe", "plan", "architecture", "estimate", "memory", "adapters", "adapt", "rows", "losses"]
+    + ["checkpoints", "arguments", "trainer", "session", "sft"],
 }
 MODULES = sorted(ROOT.glob("common/**/*.py"))
 MOST_LINES = 320
