@@ -154,9 +154,13 @@ def parameter_counts(model: PreTrainedModel) -> tuple[int, int]:
 def base_digest(model: torch.nn.Module) -> str:
     """First 16 hex digits of the SHA-256 over names and values of all parameters and buffers, in the model's order.
 
-    Of 4-bit weights that includes the packed values and all that bitsandbytes needs to unpack them.
+    Of 4-bit weights that includes the packed values and all that bitsandbytes needs to unpack them; of adapters the
+    factor by which each is added, which is no weight.
     """
     hashed = hashlib.sha256()
+    for name, module in model.named_modules():
+        if isinstance(scaling := getattr(module, "scaling", None), dict):
+            hashed.update(f"{name} {sorted(scaling.items())}".encode())
     for name, value in model.state_dict().items():
         hashed.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         hashed.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())

@@ -43,11 +43,11 @@ def prompts(loaded):
 
 
 def greedy(loaded, prompt, count):
-    made = []
+    tokens = []
     with torch.inference_mode():
-        while len(made) < count:
-            made.append(loaded.model(torch.tensor([prompt + made])).logits[0, -1].argmax().item())
-    return made
+        while len(tokens) < count:
+            tokens.append(loaded.model(torch.tensor([prompt + tokens])).logits[0, -1].argmax().item())
+    return tokens
 
 
 def test_the_published_loop_takes_batches_in_the_datas_order_to_their_longest(loaded, prompts, monkeypatch):
@@ -65,13 +65,13 @@ def test_the_published_loop_takes_batches_in_the_datas_order_to_their_longest(lo
 
 def test_the_published_loop_cuts_an_answer_at_its_end_token(loaded, prompts, monkeypatch):
     # A token that one row comes to, of all that others do not begin with.
-    tokens = [greedy(loaded, prompt, 6) for prompt in prompts[:8]]
-    end = next(token for token in sum(tokens, []) if token not in {made[0] for made in tokens})
+    rows = [greedy(loaded, prompt, 6) for prompt in prompts[:8]]
+    end = next(token for token in sum(rows, []) if token not in {tokens[0] for tokens in rows})
     monkeypatch.setattr(loaded.model.generation_config, "eos_token_id", [end])
     answers = published_generation.complete(loaded, prompts[:8], max_new_tokens=6)
     assert answers == complete(loaded, prompts[:8], max_new_tokens=6)
-    assert [answer.new_tokens for answer in answers] == [made.index(end) + 1 if end in made else 6 for made in tokens]
-    assert any(end in made for made in tokens)
+    assert [answer.new_tokens for answer in answers] == [row.index(end) + 1 if end in row else 6 for row in rows]
+    assert any(end in row for row in rows)
 
 
 def test_differing_rows_and_their_gap_by_hand(loaded, prompts):
