@@ -157,24 +157,24 @@ def base_digest(model: torch.nn.Module) -> str:
     Of 4-bit weights that includes the packed values and all that bitsandbytes needs to unpack them; of adapters the
     factor by which each is added, which is no weight.
     """
-    digest = hashlib.sha256()
+    hashed = hashlib.sha256()
     for name, module in model.named_modules():
         if isinstance(scaling := getattr(module, "scaling", None), dict):
-            digest.update(f"{name} {sorted(scaling.items())}".encode())
+            hashed.update(f"{name} {sorted(scaling.items())}".encode())
     for name, value in model.state_dict().items():
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()[:16]
+        hashed.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        hashed.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return hashed.hexdigest()[:16]
 
 
 def weights_digest(folder: Path) -> str:
     """First 16 hex digits of the SHA-256 of the saved weights: names what an evaluation used."""
-    digest = hashlib.sha256()
+    hashed = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
         with path.open("rb") as file:
             while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()[:16]
+                hashed.update(block)
+    return hashed.hexdigest()[:16]
 
 
 def _folder(name: str) -> Path:
