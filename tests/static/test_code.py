@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # Each module imports only from those before it. A new module gets its place here.
 LAYERS = [
-    *("settings", "locks", "provenance", "profiles", "synthetic", "data", "prompts", "sandbox", "scoring"),
+    *("settings", "tracking", "locks", "provenance", "profiles", "synthetic", "data", "prompts", "sandbox", "scoring"),
     *("statistics", "metric", "certify", "distributed", "models", "layout", "decoding", "generation", "evaluation"),
     *("training", "sweeps", "results", "display", "notebook", "notebooks", "study"),
 ]
@@ -26,7 +26,7 @@ PARTS = {
     + ["published", "suites", "judge", "scorer"],
     "scoring.mutations": ["edits", "clauses", "expressions"],
     "scoring.suites": ["survey", "store", "mentions", "values", "filling", "building"],
-    "sweeps": ["storage", "workers", "space", "draws", "sweep", "attempts", "objective", "tracking", "found"]
+    "sweeps": ["storage", "liveness", "space", "sampler", "sweep", "attempts", "folders", "objective", "result"]
     + ["searching"],
     "synthetic": ["check", "budget", "content", "scene", "conditions", "aggregates", "analytic", "basic", "sorting"]
     + ["writes", "groups", "joins", "nested", "chains", "mix"],
