@@ -146,7 +146,10 @@ def test_an_outcome_or_error_of_a_trial_that_was_taken_over_is_nobodys(lab, fail
         if candidate.id == "sft-lora-s1-02" and [c.id for c in lab.candidates].count(candidate.id) == 1:
             other = Attempts(lab.sweep, Storage(), 1.0)
             other._fail(other.slots(1)[2].owner._trial_id)
-            time.sleep(0.2)  # the next sign of life finds it so
+            deadline = time.monotonic() + 10
+            while not candidate.should_stop() and time.monotonic() < deadline:  # the next sign of life finds it so
+                time.sleep(0.01)
+            assert candidate.should_stop()
             if fails:
                 raise FileNotFoundError("a file system that is away")
             return outcome(candidate, loss=-100.0)
