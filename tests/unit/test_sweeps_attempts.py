@@ -141,6 +141,8 @@ def test_a_worker_learns_that_its_trial_was_taken_over(lab, pair):
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_an_outcome_or_error_of_a_trial_that_was_taken_over_is_nobodys(lab, fails):
+    stops = []
+
     def overtaken(sweep, candidate):
         lab.candidates.append(candidate)
         if candidate.id == "sft-lora-s1-02" and [c.id for c in lab.candidates].count(candidate.id) == 1:
@@ -149,7 +151,7 @@ def test_an_outcome_or_error_of_a_trial_that_was_taken_over_is_nobodys(lab, fail
             deadline = time.monotonic() + 10
             while not candidate.should_stop() and time.monotonic() < deadline:  # the next sign of life finds it so
                 time.sleep(0.01)
-            assert candidate.should_stop()
+            stops.append(candidate.should_stop())
             if fails:
                 raise FileNotFoundError("a file system that is away")
             return outcome(candidate, loss=-100.0)
@@ -158,6 +160,7 @@ def test_an_outcome_or_error_of_a_trial_that_was_taken_over_is_nobodys(lab, fail
     result = search(lab.sweep, objective=overtaken, heartbeat=0.05)
     assert result.trials.loss.min() > 0 and len(result.trials) == 9
     assert len(lab.candidates) == 10, "the trial was trained twice and counted once"
+    assert stops == [True]
 
 
 def test_a_dead_process_is_known_at_once_and_a_foreign_one_is_not():
