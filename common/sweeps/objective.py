@@ -8,15 +8,13 @@ import gc
 import importlib
 import inspect
 import math
-from types import ModuleType
 
 import torch
 
-from common.data import load_examples
 from common.models import base_digest, load_model, locate
 from common.settings import UserError
-from common.sweeps.sweep import DIVERGED, NO_FIT, Candidate, Outcome, Sweep, trainer_module
-from common.training.trainer import Diverged
+from common.sweeps.sweep import DIVERGED, NO_FIT, NO_MOVE, Candidate, Outcome, Sweep
+from common.training.trainer import Diverged, Unmoved
 
 # What torch says where it has no exception of its own: on a CPU, and where cuBLAS gets no workspace.
 _NO_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -28,10 +26,11 @@ def prepared(sweep: Sweep) -> Sweep:
     Raises UserError, before anything is trained, where the data have fewer rows than a stage asks for, or the model is
     another than the sweep was begun with.
     """
+    module = importlib.import_module(sweep.recipe.module)
     for split, name in (("train", "train_rows"), ("validation", "valid_rows")):
         most = max(getattr(stage, name) for stage in sweep.stages)
         try:
-            _load_rows(sweep)(sweep.data, split, limit=most, seed=sweep.seed)
+            module.load_rows(sweep.data, split, limit=most, seed=sweep.seed)
         except UserError as error:
             stages = [str(n) for n, stage in enumerate(sweep.stages, 1) if getattr(stage, name) == most]
             raise UserError(f"stage {stages[0]} of {sweep.name} cannot have its rows: {error}") from None
@@ -47,7 +46,8 @@ def prepared(sweep: Sweep) -> Sweep:
 def train(sweep: Sweep, candidate: Candidate) -> Outcome:
     """Train `candidate` from the base weights and evaluate it once.
 
-    A training that diverges, or needs more memory than there is, has the loss infinity and a note that says which.
+    A training that diverges, moves no weight or needs more memory than there is has the loss infinity, and a note that
+    says which.
     Raises UserError where the weights are not those that earlier trials started from, and whatever training raises.
     """
     try:
@@ -76,14 +76,16 @@ def _train(sweep: Sweep, candidate: Candidate) -> Outcome:
             "model anew for each trial, and keep its files as they are while a search runs"
         )
     rows = candidate.rows
-    train_rows = _load_rows(sweep)(sweep.data, "train", limit=rows.train_rows, seed=sweep.seed)
-    valid_rows = _load_rows(sweep)(sweep.data, "validation", limit=rows.valid_rows, seed=sweep.seed)
-    trainer = _trainer(sweep)
+    module = importlib.import_module(recipe.module)
+    train_rows = module.load_rows(sweep.data, "train", limit=rows.train_rows, seed=sweep.seed)
+    valid_rows = module.load_rows(sweep.data, "validation", limit=rows.valid_rows, seed=sweep.seed)
     options = {"max_new_tokens": sweep.max_new_tokens, "batch_size": sweep.batch_size, "databases": sweep.databases}
-    if "should_stop" in inspect.signature(trainer).parameters:
+    if "should_stop" in inspect.signature(module.train).parameters:
         options["should_stop"] = candidate.should_stop
     try:
-        trained = trainer(loaded, train_rows, valid_rows, recipe, folder=candidate.folder, **options)
+        trained = module.train(loaded, train_rows, valid_rows, recipe, folder=candidate.folder, **options)
+    except Unmoved:
+        note = NO_MOVE
     except Diverged:
         note = DIVERGED
     except (MemoryError, RuntimeError) as error:
@@ -110,20 +112,8 @@ def _outcome(trained, base: str) -> Outcome:
         curve=curve,
         score=trained.eval_score,
         dropped_rows=trained.dropped_rows,
+        skipped_steps=trained.skipped_steps,
     )
-
-
-def _module(sweep: Sweep) -> ModuleType:
-    return importlib.import_module(trainer_module(sweep.recipe))
-
-
-def _load_rows(sweep: Sweep):
-    return getattr(_module(sweep), "load_rows", load_examples)
-
-
-def _trainer(sweep: Sweep):
-    module = _module(sweep)
-    return module.train if hasattr(module, "train") else module.train_sft
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -10,9 +10,18 @@ from common.profiles import Stage
 from common.settings import UserError
 from common.sweeps.attempts import Slot
 from common.sweeps.space import is_ordered
-from common.sweeps.sweep import DIVERGED, NO_FIT, Sweep
+from common.sweeps.sweep import DIVERGED, NO_FIT, NO_MOVE, Sweep
 from common.training.recipe import Recipe
 
+# Why candidates have no loss → what to say of them, and what to do where none has.
+FAILURES = {
+    DIVERGED: ("diverged", "lower the learning rates of the search space"),
+    NO_MOVE: ("moved no weight", "raise the learning rates of the search space, or train on more rows"),
+    NO_FIT: (
+        "needed more memory than the machine had",
+        "lower the recipe's per_device_train_batch_size or max_length, or set gradient_checkpointing",
+    ),
+}
 LEAST_RANKED = 3  # candidates below which a rank correlation is no number to show
 
 
@@ -106,17 +115,18 @@ def table(sweep: Sweep, by_stage: Sequence[dict[int, Slot]]) -> pandas.DataFrame
 
 def no_candidate(stage: int, slots: dict[int, Slot]) -> UserError:
     """The one line for a stage without any loss."""
-    misfits = sum(slot.outcome.note == NO_FIT for slot in slots.values() if slot.outcome)
-    rates = "lower the learning rates of the search space"
-    sizes = "lower the recipe's per_device_train_batch_size or max_length, or set gradient_checkpointing"
-    if not misfits:
-        return UserError(f"every candidate of stage {stage} diverged; {rates}")
-    if misfits == len(slots):
-        return UserError(f"no candidate of stage {stage} fits in the memory there is; {sizes}")
-    return UserError(
-        f"{misfits} of {len(slots)} candidates of stage {stage} did not fit in the memory there is, the others "
-        f"diverged; {sizes}, and {rates}"
-    )
+    counts = _failures(slots)
+    advice = ", and ".join(FAILURES[note][1] for note in counts)
+    if len(counts) == 1:
+        return UserError(f"every candidate of stage {stage} {FAILURES[next(iter(counts))][0]}; {advice}")
+    parts = ", ".join(f"{count} {FAILURES[note][0]}" for note, count in counts.items())
+    return UserError(f"no candidate of stage {stage} has a loss: {parts}; {advice}")
+
+
+def _failures(slots: dict[int, Slot]) -> dict[str, int]:
+    """Why candidates have no loss → how many."""
+    notes = [slot.outcome.note for slot in slots.values() if slot.outcome]
+    return {note: notes.count(note) for note in FAILURES if note in notes}
 
 
 def rank_correlation(sweep: Sweep, by_stage: Sequence[dict[int, Slot]]) -> tuple[float | None, int]:
@@ -152,9 +162,11 @@ def _notes(number: int, stage: Stage, slots: dict[int, Slot], ranking: list[Slot
     if len(slots) < stage.trials:
         why = "the grid has no more points" if number == 1 else "no more candidates have a loss"
         notes.append(f"stage {number} trained {len(slots)} candidates of {stage.trials}: {why}")
-    for note, text in ((DIVERGED, "diverged"), (NO_FIT, "did not fit in the memory of the machine that trained them")):
-        if count := sum(slot.outcome.note == note for slot in slots.values()):
-            notes.append(f"{count} of {len(slots)} candidates of stage {number} {text}; their tokens are not counted")
+    for note, count in _failures(slots).items():
+        what = FAILURES[note][0]
+        notes.append(f"{count} of {len(slots)} candidates of stage {number} {what}; their tokens are not counted")
+    if steps := max((slot.outcome.skipped_steps for slot in ranking), default=0):
+        notes.append(f"candidates of stage {number} lost up to {steps} optimiser steps to float16's overflow")
     tokens = sorted({slot.outcome.tokens for slot in ranking})
     if len(tokens) > 1:
         notes.append(f"candidates of stage {number} saw unequal numbers of tokens, {tokens[0]:,} to {tokens[-1]:,}")

@@ -19,7 +19,8 @@ from common.sweeps.space import Space, check
 from common.training.recipe import Recipe
 
 RANKS = ("loss", "score")
-DIVERGED = "diverged"
+# Why a trial has no loss.
+DIVERGED, NO_MOVE = "diverged", "moved no weight"
 NO_FIT = "does not fit"  # in the memory of the machine that trained it
 
 
@@ -73,7 +74,7 @@ class Sweep:
     @property
     def id(self) -> str:
         """The name and a digest: equal ids mean equal candidates, rows, code and libraries, so equal results."""
-        basis = _basis(trainer_module(self.recipe), ROOT)
+        basis = _basis(self.recipe.module, ROOT)
         return f"{self.name}-{provenance.digest(self.to_json(), basis, _data_revision(self.data))[:10]}"
 
     def to_json(self) -> str:
@@ -124,8 +125,8 @@ class Outcome:
     loss: the validation loss, lower is better; infinity where there is none. train_rows and valid_rows: rows trained
     and validated on; `dropped_rows` more were too long. tokens: trained on, padding excluded. seconds: of training and
     evaluation. base_digest: hash of the weights that the trial started from. curve: step, loss, eval_loss, … as dicts.
-    score: the mean score of the answers, None where none were given. note: why there is no loss, DIVERGED or NO_FIT;
-    else "".
+    score: the mean score of the answers, None where none were given. note: why there is no loss: DIVERGED, NO_MOVE or
+    NO_FIT; else "". skipped_steps: optimiser steps that float16's overflow took out.
     """
 
     loss: float
@@ -138,6 +139,7 @@ class Outcome:
     score: float | None = None
     dropped_rows: int = 0
     note: str = ""
+    skipped_steps: int = 0
 
     def __post_init__(self):
         if not math.isfinite(self.loss) or self.note:
@@ -146,11 +148,6 @@ class Outcome:
 
 
 Objective = Callable[[Sweep, Candidate], Outcome]
-
-
-def trainer_module(recipe: Recipe) -> str:
-    """The name of the module that trains a recipe of this class: it has `load_rows` and `train`."""
-    return getattr(recipe, "module", "common.training.sft")
 
 
 def _recipe_class(name: str) -> type[Recipe]:

@@ -13,7 +13,7 @@ from common.profiles import TINY_MODEL, Stage
 from common.settings import UserError
 from common.sweeps import Sweep, objective, search
 from common.training import sft
-from common.training.adapt import adapt
+from common.training.adapters import adapt
 from common.training.recipe import Recipe
 from common.training.rows import tokenise
 
@@ -47,8 +47,7 @@ def untracked():
 
 def watch(patch: pytest.MonkeyPatch) -> list[dict]:
     """The arguments of each training from now on, and its result."""
-    calls, name = [], "train" if hasattr(sft, "train") else "train_sft"
-    real = getattr(sft, name)
+    calls, real = [], sft.train
 
     def watched(loaded, train, valid, recipe, *, folder, **options):
         call = {"base": base_digest(loaded.model), "train": train, "valid": valid, "recipe": recipe, "folder": folder}
@@ -56,7 +55,7 @@ def watch(patch: pytest.MonkeyPatch) -> list[dict]:
         calls.append(call)
         return call["trained"]
 
-    patch.setattr(sft, name, watched)
+    patch.setattr(sft, "train", watched)
     return calls
 
 

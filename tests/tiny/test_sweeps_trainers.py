@@ -14,6 +14,7 @@ from common.profiles import TINY_MODEL, Stage
 from common.settings import UserError
 from common.sweeps import Sweep, objective, search
 from common.training.recipe import Recipe
+from common.training.trainer import Unmoved
 from tests.unit.sweep_recipes import pairwise
 
 STAGES = (Stage(8, 4, 3), Stage(12, 5, 2), Stage(16, 6, 1))
@@ -45,6 +46,7 @@ def test_a_recipes_own_module_loads_its_rows_and_trains_it(second):
     assert {(c.max_new_tokens, c.batch_size, c.databases) for c in second.calls} == {(24, 8, 2)}
     assert all((c.recipe.evaluations, c.recipe.score_rows, c.recipe.select_by) == (1, 0, "loss") for c in second.calls)
     assert sorted(result.trials.loss[:3]) == pytest.approx([0.0, 0.2, 0.2])
+    assert result.notes[0] == "candidates of stage 1 lost up to 2 optimiser steps to float16's overflow"
 
 
 def test_a_training_is_told_when_its_trial_was_taken_over(second):
@@ -103,11 +105,18 @@ def test_a_training_that_needs_too_much_memory_ends_its_trial_and_not_the_search
     one = result.trials[:3].set_index("beta")
     assert one.loss[0.3] == math.inf and one.note[0.3] == "does not fit" and not one.promoted[0.3]
     assert sorted(one.loss[[0.1, 0.5]]) == pytest.approx([0.2, 0.2]) and list(one.note[[0.1, 0.5]]) == ["", ""]
-    assert result.notes == [
-        "1 of 3 candidates of stage 1 did not fit in the memory of the machine that trained them; their tokens are "
-        "not counted"
-    ]
+    expected = "1 of 3 candidates of stage 1 needed more memory than the machine had; their tokens are not counted"
+    assert result.notes[0] == expected
     assert len(models) == 5
+
+
+def test_a_training_in_which_nothing_moves_is_no_divergence(second, monkeypatch):
+    def train(*_, **__):
+        raise Unmoved("no trained weight has moved in 2 steps")
+
+    monkeypatch.setattr(second.module, "train", train)
+    with pytest.raises(UserError, match="^every candidate of stage 1 moved no weight; raise the learning rates"):
+        search(second.plan)
 
 
 def test_any_other_error_of_a_training_is_raised(second, monkeypatch):

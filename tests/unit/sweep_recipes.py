@@ -53,6 +53,7 @@ def train(
         train_rows=len(train),
         valid_rows=len(valid),
         dropped_rows=0,
+        skipped_steps=2 if recipe.beta == 0.5 else 0,
         tokens=7 * len(train),
         seconds=1.0,
         evaluation_seconds=0.5,

@@ -173,8 +173,8 @@ def test_a_trial_that_does_not_fit_in_memory_uses_its_slot_and_is_no_divergence(
     assert failures > 0 and set(one.note[one.promoted]) == {""}
     assert result.notes[:2] == [
         f"{failures} of 6 candidates of stage 1 diverged; their tokens are not counted",
-        f"{sum(large)} of 6 candidates of stage 1 did not fit in the memory of the machine that trained them; their "
-        "tokens are not counted",
+        f"{sum(large)} of 6 candidates of stage 1 needed more memory than the machine had; their tokens are "
+        "not counted",
     ]
     again = search(lab.sweep, objective=lambda *_: pytest.fail("what does not fit is not tried again"))
     assert again.trials.equals(result.trials)
@@ -187,11 +187,11 @@ def test_a_stage_in_which_nothing_fits_says_so(lab):
     for objective, says in (
         (
             lambda s, c: outcome(c, **NO_ROOM),
-            "^no candidate of stage 1 fits in the memory there is; lower .*batch_size",
+            "^every candidate of stage 1 needed more memory than the machine had; lower .*batch_size",
         ),
         (
             mixture,
-            "^1 of 6 candidates of stage 1 did not fit .* the others diverged; lower .*batch_size.*learning rates",
+            "^no candidate of stage 1 has a loss: 5 diverged, 1 needed more memory .*learning rates.*batch_size",
         ),
     ):
         with pytest.raises(UserError, match=says) as error:
