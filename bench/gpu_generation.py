@@ -70,36 +70,37 @@ def by_published_loop(
     """Batch by batch until `seconds` are over, after a first one that is not timed."""
     published_generation.complete(loaded, prompts[: published_generation.BATCH], max_new_tokens=max_new_tokens)
     reset_peak()
-    start, found = time.perf_counter(), []
+    start, new_tokens = time.perf_counter(), []
     for at in range(0, len(prompts), published_generation.BATCH):
         batch = prompts[at : at + published_generation.BATCH]
-        made = published_generation.complete(loaded, batch, max_new_tokens=max_new_tokens)
-        found += [answer.new_tokens for answer in made]
+        answers = published_generation.complete(loaded, batch, max_new_tokens=max_new_tokens)
+        new_tokens += [answer.new_tokens for answer in answers]
         if time.perf_counter() - start > seconds:
             break
     wait(device())
-    return Answered(time.perf_counter() - start, found, peak_bytes())
+    return Answered(time.perf_counter() - start, new_tokens, peak_bytes())
 
 
 def by_us(
-    loaded: LoadedModel, prompts: Sequence[list[int]], max_new_tokens: int, places: int, seconds: float
+    loaded: LoadedModel, prompts: Sequence[list[int]], max_new_tokens: int, batch_size: int, seconds: float
 ) -> Answered:
-    """All prompts, or as many as `seconds` allow by the pace of the first `places`, which are the warm-up.
+    """All prompts, or as many as `seconds` allow by the pace of the first `batch_size`, which are the warm-up.
 
-    That pace is the slower one: while its last rows are answered, other places stay empty.
+    That pace is the slower one: while its last rows are answered, other slots stay empty.
     """
-    warm = prompts[:places]
-    complete(loaded, warm[: published_generation.BATCH], max_new_tokens=max_new_tokens, places=places)
+    warm = prompts[:batch_size]
+    complete(loaded, warm[: published_generation.BATCH], max_new_tokens=max_new_tokens, batch_size=batch_size)
     start = time.perf_counter()
-    complete(loaded, warm, max_new_tokens=max_new_tokens, places=places)
+    complete(loaded, warm, max_new_tokens=max_new_tokens, batch_size=batch_size)
     wait(device())
     affordable = int(seconds / (time.perf_counter() - start) * len(warm))
-    chosen = prompts[: max(affordable, len(warm))]
     reset_peak()
     start = time.perf_counter()
-    made = complete(loaded, chosen, max_new_tokens=max_new_tokens, places=places)
+    answers = complete(
+        loaded, prompts[: max(affordable, len(warm))], max_new_tokens=max_new_tokens, batch_size=batch_size
+    )
     wait(device())
-    return Answered(time.perf_counter() - start, [one.new_tokens for one in made], peak_bytes())
+    return Answered(time.perf_counter() - start, [answer.new_tokens for answer in answers], peak_bytes())
 
 
 def measure(
@@ -107,39 +108,41 @@ def measure(
     prompts: Sequence[list[int]],
     *,
     prefix: str,
-    places: int,
+    batch_size: int,
     seconds: float,
-    wanted: Sequence[int] | None = None,
+    lengths: Sequence[int] | None = None,
 ) -> dict:
-    """Both ways on the same prompts: found values by line name, and notes. wanted: new tokens of each, checked."""
+    """Both ways on the same prompts: values by line name, and notes. lengths: new tokens of each, checked."""
     tokens = LONGEST_ANSWER
     theirs = by_published_loop(loaded, prompts, tokens, seconds / 4)
     free()
-    mine = by_us(loaded, prompts, tokens, places, 1.5 * seconds)
-    found = {}
+    mine = by_us(loaded, prompts, tokens, batch_size, 1.5 * seconds)
+    values = {}
     for suffix, run in (("-published", theirs), ("", mine)):
-        found[f"{prefix}-rows{suffix}"] = [len(run.new_tokens) / run.seconds]
-        found[f"{prefix}-tokens{suffix}"] = [sum(run.new_tokens) / run.seconds]
-        found[f"{prefix}-memory{suffix}"] = [run.peak / 1e9]
+        values[f"{prefix}-rows{suffix}"] = [len(run.new_tokens) / run.seconds]
+        values[f"{prefix}-tokens{suffix}"] = [sum(run.new_tokens) / run.seconds]
+        values[f"{prefix}-memory{suffix}"] = [run.peak / 1e9]
     if len(mine.new_tokens) == ANSWERED:
-        found[f"{prefix}-seconds"] = [mine.seconds]
+        values[f"{prefix}-seconds"] = [mine.seconds]
     note = (
-        f"{prefix}: greedy, at most {tokens} new tokens. Ours {len(mine.new_tokens):,} rows, {places} at once; the "
+        f"{prefix}: greedy, at most {tokens} new tokens. Ours {len(mine.new_tokens):,} rows, {batch_size} at once; the "
         f"published loop {len(theirs.new_tokens):,} of them in batches of {published_generation.BATCH} in data order."
     )
     for run in (theirs, mine):
-        right = sum(a == b for a, b in zip(run.new_tokens, wanted or run.new_tokens, strict=False))
+        right = sum(a == b for a, b in zip(run.new_tokens, lengths or run.new_tokens, strict=False))
         if right < 0.99 * len(run.new_tokens):
             raise RuntimeError(f"only {right} of {len(run.new_tokens)} answers ended where they should")
-    return {"found": found, "notes": [note]}
+    return {"found": values, "notes": [note]}
 
 
 def on_random_weights(setting: Setting) -> dict:
     """The published test set's shape on a model that counts down."""
     loaded, sizes = setting.load(), setting.sizes
     count_down(loaded.model, loaded.tokenizer.eos_token_id)
-    prompts, wanted = make_prompts(sizes.answered, sizes.architecture["vocab_size"], seed=7)
-    return measure(loaded, prompts, prefix="generation", places=setting.places, seconds=setting.seconds, wanted=wanted)
+    prompts, lengths = make_prompts(sizes.answered, sizes.architecture["vocab_size"], seed=7)
+    return measure(
+        loaded, prompts, prefix="generation", batch_size=setting.batch_size, seconds=setting.seconds, lengths=lengths
+    )
 
 
 def on_smollm2(setting: Setting) -> dict:
@@ -147,4 +150,4 @@ def on_smollm2(setting: Setting) -> dict:
     loaded = load_model(setting.smollm2, precision=setting.precision)
     rows = load_examples("embedded", "test", limit=min(setting.sizes.answered, EMBEDDED_SIZES["test"]))
     prompts = [prompt_ids(row, loaded.tokenizer) for row in rows]
-    return measure(loaded, prompts, prefix="smollm2-generation", places=setting.places, seconds=setting.seconds)
+    return measure(loaded, prompts, prefix="smollm2-generation", batch_size=setting.batch_size, seconds=setting.seconds)

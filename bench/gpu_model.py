@@ -54,7 +54,7 @@ class Sizes:
     """How much is measured.
 
     steps: at most so many timed steps of `effective` rows a pass; passes: over the same steps, one repetition each.
-    answered: prompts of the generation, in `places` at once; loss_steps: of `loss_rows` rows.
+    answered: prompts of the generation, in batches of `batch_size`; loss_steps: of `loss_rows` rows.
     """
 
     architecture: dict
@@ -62,14 +62,14 @@ class Sizes:
     steps: int
     passes: int
     answered: int
-    places: int
+    batch_size: int
     loss_steps: int
     loss_rows: int
 
 
-FULL = Sizes(QWEN3_06B, 32, steps=8, passes=3, answered=ANSWERED, places=512, loss_steps=100, loss_rows=8)
+FULL = Sizes(QWEN3_06B, 32, steps=8, passes=3, answered=ANSWERED, batch_size=512, loss_steps=100, loss_rows=8)
 # Keeps the bench alive where there is no GPU; its figures say nothing.
-SMALL = Sizes(NARROW, 4, steps=2, passes=2, answered=24, places=8, loss_steps=10, loss_rows=4)
+SMALL = Sizes(NARROW, 4, steps=2, passes=2, answered=24, batch_size=8, loss_steps=10, loss_rows=4)
 
 
 def sizes() -> Sizes:
@@ -176,11 +176,11 @@ class Setting:
         return resolve("auto").precision if torch.cuda.is_available() else "float32"
 
     @property
-    def places(self) -> int:
+    def batch_size(self) -> int:
         """Rows that are answered at once: fewer than wished for on a card that has not the memory."""
         if torch.cuda.is_available() and torch.cuda.get_device_properties(0).total_memory < ROOMY:
-            return min(self.sizes.places, resolve("auto").eval_batch_size)
-        return self.sizes.places
+            return min(self.sizes.batch_size, resolve("auto").eval_batch_size)
+        return self.sizes.batch_size
 
     def load(self, quantisation: str = "", precision: str = "") -> LoadedModel:
         """The random model, loaded as the product loads one."""

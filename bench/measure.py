@@ -6,7 +6,6 @@ so anything else that runs on the machine is in them. Peak memory is Linux's own
 
 import importlib.metadata
 import json
-import os
 import platform
 import sqlite3
 import statistics
@@ -131,7 +130,9 @@ def children() -> list[int]:
 
 def environment(packages: Iterable[str]) -> dict:
     """What the numbers depend on: the processor, its cores, versions; nothing that names the machine or its user."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    from common.distributed import cpus  # here, since it takes torch, which is not in the memory that scoring needs
+
+    cores = cpus()
     return {
         "device": f"{_processor()}, {cores} cores",
         "cores": cores,

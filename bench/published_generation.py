@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from transformers import GenerationConfig
 
-from common.generation import Completion, completion, end_tokens
+from common.generation import Completion
+from common.generation.answers import completion, end_tokens
 from common.models import LoadedModel
 
 BATCH = 32
@@ -26,8 +27,8 @@ def complete(loaded: LoadedModel, prompts: Sequence[list[int]], *, max_new_token
         width = max(map(len, batch))
         ids = torch.tensor([[pad] * (width - len(p)) + p for p in batch], device=loaded.model.device)
         mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in batch], device=ids.device)
-        made = loaded.model.generate(input_ids=ids, attention_mask=mask, generation_config=config)[:, width:]
-        for tokens in made.tolist():
+        outputs = loaded.model.generate(input_ids=ids, attention_mask=mask, generation_config=config)[:, width:]
+        for tokens in outputs.tolist():
             end = next((i + 1 for i, token in enumerate(tokens) if token in ends), len(tokens))
             answers.append(completion(tokens[:end], ends, loaded.tokenizer))
     return answers

@@ -47,7 +47,7 @@ QUICK = Sizes(rows=24, repetitions=2, published=8, prompts=4, bulk=60, volumes=(
 
 
 @contextmanager
-def started(**options: int) -> Iterator[Scorer]:
+def warm_scorer(**options: int) -> Iterator[Scorer]:
     """A scorer whose workers run already."""
     with Scorer(**options) as scorer:
         scorer.score_batch([{**A_ROW, "reference": f"SELECT a + {i} FROM t"} for i in range(options["workers"])])
@@ -74,24 +74,24 @@ def against_published(rows: list[workload.Row], sizes: Sizes) -> tuple[list[dict
 
     The repetitions take turns, so that a machine that slows down slows all of them.
     """
-    shown = rows[: sizes.published]
-    with fresh_outputs(), started(workers=1) as scorer:
+    sample = rows[: sizes.published]
+    with fresh_outputs(), warm_scorer(workers=1) as scorer:
         lines = suites(rows, sizes)
-        judged = scorer.score_batch(rows)  # the warm-up
-        scored = [published.score(**shown[0])]
+        verdicts = scorer.score_batch(rows)  # the warm-up
+        pairs = [published.score(**sample[0])]
         rates: dict[str, list[float]] = {"published": [], "bare": [], "strict": [], "robust": []}
         ours: list[tuple[Verdict, tuple[bool, float]]] = []
         for number in range(sizes.repetitions):
-            own = slice(number, None, sizes.repetitions)  # parts are alike in what they hold, together they are all
-            took, scored = timed(lambda own=own: [published.score(**row) for row in shown[own]])
-            rates["published"].append(len(scored) / took)
-            ours += zip(judged[: len(shown)][own], scored, strict=True)
+            part = slice(number, None, sizes.repetitions)  # parts are alike in what they hold, together they are all
+            took, pairs = timed(lambda part=part: [published.score(**row) for row in sample[part]])
+            rates["published"].append(len(pairs) / took)
+            ours += zip(verdicts[: len(sample)][part], pairs, strict=True)
             rates["bare"].append(len(rows) / timed(lambda: [published.executes_alike(**row) for row in rows])[0])
             rates["strict"].append(len(rows) / timed(lambda: scorer.score_batch(rows))[0])
             # A new scorer each time: what is measured is a suite read from the disk's cache, not from memory.
-            with started(workers=1, databases=DATABASES) as other:
+            with warm_scorer(workers=1, databases=DATABASES) as other:
                 rates["robust"].append(len(rows) / timed(lambda other=other: other.score_batch(rows))[0])
-    theirs, bare, strict, robust = (Spread(tuple(found)) for found in rates.values())
+    theirs, bare, strict, robust = (Spread(tuple(values)) for values in rates.values())
     against = "– against the published recipe"
     lines = [
         measurement("published", "published recipe, one process", "rows/s", theirs),
@@ -105,19 +105,19 @@ def against_published(rows: list[workload.Row], sizes: Sizes) -> tuple[list[dict
     agree = sum(v.published_match == m and abs(v.published_score - s) < 1e-9 for v, (m, s) in ours)
     data = {
         "rows": len(rows),
-        "outcomes": dict(sorted(Counter(verdict.outcome for verdict in judged).items())),
+        "outcomes": dict(sorted(Counter(verdict.outcome for verdict in verdicts).items())),
         "published_rows": len(ours),
         "published_agree": agree,
     }
     notes = [
-        f"The published recipe is slow: each repetition runs {len(shown) // sizes.repetitions} rows, a different part "
+        f"The published recipe is slow: each repetition runs {len(sample) // sizes.repetitions} rows, a different part "
         f"of the same {len(rows)} each time. Both scorers gave the same published match and score on {agree} of "
         f"{len(ours)} rows. A ratio is median by median; its ends are the slowest of one by the fastest of the other.",
         "The recipe's time is numpy's, ours is SQLite's and Python's, so their ratio is the machine's as well. With a "
         f"sandbox, both verdicts and ROUGE-L, strict match reaches {strict.median / bare.median:.0%} of the rate of "
         "the recipe's SQL alone, beyond which no scorer gets that makes a database for each row on one core.",
         "Only completions that match go on to the further databases, which are built once for a reference and kept on "
-        f"disk; {sum(v.outcome == 'match' for v in judged)} of these rows match.",
+        f"disk; {sum(v.outcome == 'match' for v in verdicts)} of these rows match.",
     ]
     return lines, data, notes
 
@@ -128,19 +128,19 @@ def suites(rows: list[workload.Row], sizes: Sizes) -> list[dict]:
     Each repetition takes other rows: a suite is built once. Afterwards all of them are in the cache.
     """
     right = [{**row, "prediction": row["reference"]} for row in rows]
-    building, cached = [], []
+    build_times, rates = [], []
     for number in range(sizes.repetitions):
         some = right[number :: sizes.repetitions]
-        taken = []
+        seconds = []
         for _ in ("first", "again"):
-            with started(workers=1, databases=DATABASES) as scorer:
-                taken.append(timed(lambda some=some, scorer=scorer: scorer.score_batch(some))[0])
-        building.append((taken[0] - taken[1]) / len(some) * 1000)
-        cached.append(len(some) / taken[1])
-    built = Spread(tuple(building))
+            with warm_scorer(workers=1, databases=DATABASES) as scorer:
+                seconds.append(timed(lambda some=some, scorer=scorer: scorer.score_batch(some))[0])
+        build_times.append((seconds[0] - seconds[1]) / len(some) * 1000)
+        rates.append(len(some) / seconds[1])
+    build = Spread(tuple(build_times))
     return [
-        measurement("robust-right", "robust match where every completion is right", "rows/s", Spread(tuple(cached))),
-        measurement("suite", f"building {DATABASES} databases, once a reference", "ms", built, {"at_most": 40}),
+        measurement("robust-right", "robust match where every completion is right", "rows/s", Spread(tuple(rates))),
+        measurement("suite", f"building {DATABASES} databases, once a reference", "ms", build, {"at_most": 40}),
     ]
 
 
@@ -148,15 +148,15 @@ def grpo(sizes: Sizes) -> list[dict]:
     """Completions in groups of eight against as many rows with a reference each, one worker, strict."""
     size = sizes.prompts * len(workload.KINDS)
     examples = workload.examples(size)
-    alone, groups = workload.independent(examples), workload.grouped(examples[: sizes.prompts])
-    taken: dict[str, list[float]] = {"alone": [], "groups": []}
-    with started(workers=1) as scorer:
+    alone, groups = workload.independent(examples), workload.groups(examples[: sizes.prompts])
+    rates: dict[str, list[float]] = {"alone": [], "groups": []}
+    with warm_scorer(workers=1) as scorer:
         for number in range(sizes.repetitions + 1):
             for name, rows in (("alone", alone), ("groups", groups)):
                 took, _ = timed(lambda rows=rows: scorer.score_batch(rows))
                 if number:  # the first is the warm-up
-                    taken[name].append(size / took)
-    rate, base = Spread(tuple(taken["groups"])), Spread(tuple(taken["alone"]))
+                    rates[name].append(size / took)
+    rate, base = Spread(tuple(rates["groups"])), Spread(tuple(rates["alone"]))
     return [
         measurement("independent", f"{size:,} rows, a reference each, one worker", "rows/s", base),
         measurement(
@@ -169,7 +169,7 @@ def grpo(sizes: Sizes) -> list[dict]:
 def bulk(sizes: Sizes) -> list[dict]:
     """As many rows as the published test set has, with two workers; and what starting a scorer costs."""
     rows = workload.independent(workload.examples(sizes.bulk))
-    with started(workers=2) as scorer:
+    with warm_scorer(workers=2) as scorer:
         took = repeat(lambda: scorer.score_batch(rows), sizes.repetitions)
 
     def start() -> None:
@@ -185,11 +185,11 @@ def bulk(sizes: Sizes) -> list[dict]:
 def volume(sizes: Sizes) -> tuple[list[dict], list[str]]:
     """Time and memory at each size in calls of `batch` rows, and of the largest size in one call."""
     first, last = sizes.volumes[0], sizes.volumes[-1]
-    found = {size: _volume(size, sizes.batch, 1 if size == last else sizes.repetitions) for size in sizes.volumes}
+    measures = {size: _volume(size, sizes.batch, 1 if size == last else sizes.repetitions) for size in sizes.volumes}
     whole = _volume(last, None, 1)
-    a_row = {size: Spread(tuple(s / size * 1000 for s in found[size]["seconds"])) for size in found}
+    a_row = {size: Spread(tuple(s / size * 1000 for s in measures[size]["seconds"])) for size in measures}
     lines = [
-        measurement(f"row-{size}", f"a row among {size:,}, strict, two workers", "ms", a_row[size]) for size in found
+        measurement(f"row-{size}", f"a row among {size:,}, strict, two workers", "ms", a_row[size]) for size in measures
     ]
     lines.append(
         measurement(
@@ -201,7 +201,7 @@ def volume(sizes: Sizes) -> tuple[list[dict], list[str]]:
         )
     )
     for name, who in (("parent", "the calling process"), ("worker", "its largest worker")):
-        large, small = (_megabytes(found[size][name]) for size in (last, first))
+        large, small = (_megabytes(measures[size][name]) for size in (last, first))
         lines += [
             measurement(f"memory-{name}", f"peak memory of {who} at {last:,} rows", "MB", large),
             measurement(
@@ -230,10 +230,10 @@ def volume(sizes: Sizes) -> tuple[list[dict], list[str]]:
 def _volume(size: int, batch: int | None, repetitions: int) -> dict:
     command = [sys.executable, "-m", "bench.volume", str(size), "--repetitions", str(repetitions)]
     command += ["--batch", str(batch)] if batch else []
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"bench.volume failed: {done.stderr.strip()}")
-    return json.loads(done.stdout)
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if process.returncode:
+        raise RuntimeError(f"bench.volume failed: {process.stderr.strip()}")
+    return json.loads(process.stdout)
 
 
 def _megabytes(size: int | None) -> Spread | None:
@@ -260,16 +260,16 @@ def main() -> None:
         lines.extend(more)
         print("\n".join(map(show, more)), flush=True)  # as it comes: the whole takes minutes
 
-    found, data, notes = against_published(workload.independent(workload.examples(sizes.rows)), sizes)
-    add(found)
+    more, data, notes = against_published(workload.independent(workload.examples(sizes.rows)), sizes)
+    add(more)
     add(grpo(sizes))
     add(bulk(sizes))
-    found, volume_notes = volume(sizes)
-    add(found)
+    more, volume_notes = volume(sizes)
+    add(more)
     data |= {"source": "embedded", "seed": workload.SEED, "kinds": list(workload.KINDS), "sizes": vars(sizes)}
-    made = record("scoring", lines, packages=PACKAGES, data=data, notes=notes + volume_notes)
+    result = record("scoring", lines, packages=PACKAGES, data=data, notes=notes + volume_notes)
     if arguments.out or not arguments.quick:
-        print(f"record: {os.path.relpath(write(made, arguments.out))}")
+        print(f"record: {os.path.relpath(write(result, arguments.out))}")
 
 
 if __name__ == "__main__":

@@ -52,19 +52,19 @@ Row = dict[str, str]
 
 def examples(size: int) -> list[Example]:
     """The first rows of the test split, and of test_unseen and validation where that has too few."""
-    found: list[Example] = []
+    rows: list[Example] = []
     for split, most in (("test", 2_500), ("test_unseen", 2_500), ("validation", 2_500)):
-        if len(found) < size:
-            found += load_examples("embedded", split, limit=min(most, size - len(found)))
-    if len(found) < size:
-        raise ValueError(f"the embedded data have {len(found)} rows here, {size} were asked for")
-    return found
+        if len(rows) < size:
+            rows += load_examples("embedded", split, limit=min(most, size - len(rows)))
+    if len(rows) < size:
+        raise ValueError(f"the embedded data have {len(rows)} rows here, {size} were asked for")
+    return rows
 
 
 def near_misses(sql: str) -> list[str]:
     """Texts that differ from a statement in one place, all different."""
-    changed = (re.sub(pattern, new, sql, count=1) for pattern, new in _CHANGES)
-    return [text for text in dict.fromkeys(changed) if text != sql]
+    texts = (re.sub(pattern, new, sql, count=1) for pattern, new in _CHANGES)
+    return [text for text in dict.fromkeys(texts) if text != sql]
 
 
 def completions(example: Example, others: Sequence[Example], random: Random) -> list[str]:
@@ -72,7 +72,7 @@ def completions(example: Example, others: Sequence[Example], random: Random) -> 
     misses = near_misses(example.sql)
     random.shuffle(misses)
     strange = [other.sql for other in random.sample(others, min(len(others), 12)) if other.sql != example.sql]
-    made = [
+    texts = [
         example.sql,
         f"```sql\n{example.sql}\n```",
         *(misses + ["SELECT 0", "SELECT 1 WHERE 0"])[:2],
@@ -81,7 +81,7 @@ def completions(example: Example, others: Sequence[Example], random: Random) -> 
         f"The table does not say enough to answer the question {example.question}",
     ]
     # A short text cut off may be another of them; every completion of a prompt is to be scored on its own.
-    return [text if text not in made[:place] else f"{text} -- {place}" for place, text in enumerate(made)]
+    return [text if text not in texts[:place] else f"{text} -- {place}" for place, text in enumerate(texts)]
 
 
 def independent(rows: Sequence[Example]) -> list[Row]:
@@ -90,7 +90,7 @@ def independent(rows: Sequence[Example]) -> list[Row]:
     return [_row(e, completions(e, rows, random)[place % len(KINDS)]) for place, e in enumerate(rows)]
 
 
-def grouped(rows: Sequence[Example]) -> list[Row]:
+def groups(rows: Sequence[Example]) -> list[Row]:
     """A completion of every kind for each reference, as GRPO asks for with eight generations."""
     random = Random(SEED)
     return [_row(example, text) for example in rows for text in completions(example, rows, random)]

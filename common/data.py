@@ -7,20 +7,21 @@ Not covered: other SQL dialects; a reference that SQLite refuses is kept here an
 
 import hashlib
 import json
-import os
-import shutil
 import tarfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
-from common.settings import UserError, outputs, writing
+from common.hub import hub_commit, no_hub
+from common.provenance import code, files_digest
+from common.settings import UserError, once, outputs
 from common.synthetic import SPLITS, generate
 
 COLUMNS = ("sql_prompt", "sql_context", "sql")
 GRETEL = "gretelai/synthetic_text_to_sql"
+digest_of = files_digest  # for modules that still import it from here
 EMBEDDED_SIZES = {"train": 20_000, "validation": 2_500, "test": 2_500, "test_unseen": 2_500}
 
 
@@ -53,7 +54,7 @@ def load_examples(source: str, split: str, *, limit: int | None = None, seed: in
     if source == "embedded":
         examples = _embedded(split, limit, seed)
     elif source == "gretel" or source.startswith("gretel@"):
-        examples = _gretel(source.partition("@")[2] or None, split, limit, seed)
+        examples = _gretel(source, split, limit, seed)
     elif source.startswith("spider:"):
         examples = _spider(Path(source.removeprefix("spider:")).expanduser(), split, seed)
     else:
@@ -72,19 +73,11 @@ def _too_few(source: str, split: str, size: int, limit: int) -> UserError:
 def revision(source: str) -> str:
     """What pins the source's content: the hub's commit for gretel, else a digest of the generator or the files."""
     if source == "embedded":
-        return digest_of(Path(__file__).parent.glob("synthetic/**/*.[pt]*"))
+        return code("common.synthetic")
     if source == "gretel" or source.startswith("gretel@"):
-        return _gretel_commit(source.partition("@")[2] or None)
+        return _gretel_commit(source)
     path = Path(source.removeprefix("spider:")).expanduser()
-    return digest_of([*path.glob("*.json*"), path / "databases.tar.gz"] if path.is_dir() else [path])
-
-
-def digest_of(paths: Iterable[Path]) -> str:
-    """First 16 hex digits of the SHA-256 over the files' names and bytes, in name order; no compiled Python."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in paths if path.is_file() and path.suffix != ".pyc"):
-        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:16]
+    return files_digest([*path.glob("*.json*"), path / "databases.tar.gz"] if path.is_dir() else [path])
 
 
 def ids_hash(examples: Iterable[Example]) -> str:
@@ -92,16 +85,37 @@ def ids_hash(examples: Iterable[Example]) -> str:
     return hashlib.sha256("\n".join(example.id for example in examples).encode()).hexdigest()[:16]
 
 
+def without_leaks(train: Iterable[Example], *held_out: Iterable[Example]) -> tuple[list[Example], int]:
+    """The training rows that are in none of the held-out sets, in their order, and how many were dropped.
+
+    Rows are the same by id, or by question, schema and reference: a random split of real data parts such pairs, and the
+    held-out row is the one that stays. Raises UserError where no training row remains.
+    """
+    train, leaks = list(train), _overlap(example for examples in held_out for example in examples)
+    rows = [example for example in train if not leaks(example)]
+    if train and not rows:
+        raise UserError(f"all {len(train)} training rows are also held-out rows; split again")
+    return rows, len(train) - len(rows)
+
+
 def check_no_leak(train: Iterable[Example], held_out: Iterable[Example]) -> None:
     """Raises UserError where a held-out row (by id, or by question, schema and reference) is also trained on."""
-    train = list(train)
-    ids = {example.id for example in train}
-    rows = {(example.question, example.schema, example.sql) for example in train}
-    leaks = [e.id for e in held_out if e.id in ids or (e.question, e.schema, e.sql) in rows]
+    trains = _overlap(train)
+    leaks = [example.id for example in held_out if trains(example)]
     if leaks:
         raise UserError(
             f"{len(leaks)} held-out rows are also in the training rows, the first is {leaks[0]}; split again"
         )
+
+
+def _overlap(examples: Iterable[Example]) -> Callable[[Example], bool]:
+    """Tells whether a row is one of these, by its id or by its content."""
+    keys = {key for example in examples for key in (example.id, _content(example))}
+    return lambda example: example.id in keys or _content(example) in keys
+
+
+def _content(example: Example) -> tuple[str, str, str]:
+    return example.question, example.schema, example.sql
 
 
 def _example(row: dict, id: str) -> Example:
@@ -123,10 +137,10 @@ def _embedded(split: str, limit: int | None, seed: int) -> list[Example]:
     return [_example(row, row["id"]) for row in generate(split, limit or size, seed=seed)]
 
 
-def _gretel(commit: str | None, split: str, limit: int | None, seed: int) -> list[Example]:
+def _gretel(source: str, split: str, limit: int | None, seed: int) -> list[Example]:
     if split == "test_unseen":
         raise UserError("gretel has the splits train, validation and test; test_unseen is only in embedded and spider")
-    commit, name = _gretel_commit(commit), "test" if split == "test" else "train"
+    commit, name = _gretel_commit(source), "test" if split == "test" else "train"
     import datasets
 
     try:
@@ -140,26 +154,8 @@ def _gretel(commit: str | None, split: str, limit: int | None, seed: int) -> lis
     return [_example(row, f"gretel-{name}-{row['id']}") for row in rows]
 
 
-@cache
-def _gretel_commit(commit: str | None) -> str:
-    """The full commit, asked for once: what is recorded is what was loaded, though the network may be gone by then."""
-    from huggingface_hub import HfApi, constants
-
-    if commit and constants.HF_HUB_OFFLINE:
-        return commit  # the cache has it, or loading says so
-    try:
-        # A short question first: without a network the loader would try again for half a minute.
-        return HfApi().dataset_info(GRETEL, revision=commit, timeout=10).sha
-    except Exception as error:
-        raise no_hub(GRETEL, error) from None
-
-
-def no_hub(name: str, error: Exception) -> UserError:
-    """The one line for something the hub did not give."""
-    return UserError(
-        f"cannot get '{name}' from the Hugging Face hub ({type(error).__name__}); check the name and the network, set "
-        "HF_HUB_OFFLINE=1 to use an earlier download, or take PROFILE=cpu, which needs neither hub nor network"
-    )
+def _gretel_commit(source: str) -> str:
+    return hub_commit(GRETEL, source.partition("@")[2], kind="dataset")
 
 
 def _spider(folder: Path, split: str, seed: int) -> list[Example]:
@@ -168,7 +164,7 @@ def _spider(folder: Path, split: str, seed: int) -> list[Example]:
         schemas = json.loads((folder / "schemas.json").read_text())
         name = "dev" if split.startswith("test") else "train"
         rows = [json.loads(line) for line in (folder / f"{name}.jsonl").open()]
-        databases = _unpacked(folder / "databases.tar.gz")
+        databases = _databases(folder / "databases.tar.gz")
     except FileNotFoundError as error:
         raise UserError(f"no Spider in {folder}: {Path(error.filename).name} is missing") from None
     except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError) as error:
@@ -196,24 +192,19 @@ def _one_text(schema: str | list[str]) -> str:
     return schema if isinstance(schema, str) else " ".join(schema)
 
 
-def _unpacked(archive: Path) -> Path:
-    """The folder of the archive's databases, unpacked once into the cache; a rename makes it whole or absent."""
+def _databases(archive: Path) -> Path:
+    """The folder of the archive's databases, unpacked once into the cache."""
     stat = archive.stat()
-    folder = outputs() / "cache" / f"spider-{stat.st_size}-{stat.st_mtime_ns}"
-    if not folder.exists():
-        unfinished = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
-        try:
-            with writing(folder), tarfile.open(archive) as tar:
-                unfinished.mkdir(parents=True)
-                for member in tar:
-                    if member.isfile() and member.name.endswith(".sqlite"):
-                        member.name = Path(member.name).name
-                        tar.extract(member, unfinished, filter="data")
-                if not folder.exists():  # else another process was faster
-                    unfinished.rename(folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-    return folder
+    return once(outputs() / "cache" / f"spider-{stat.st_size}-{stat.st_mtime_ns}", partial(_unpack, archive))
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    folder.mkdir()
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            if member.isfile() and member.name.endswith(".sqlite"):
+                member.name = Path(member.name).name
+                tar.extract(member, folder, filter="data")
 
 
 def load_file(path: str | Path) -> list[Example]:
@@ -248,13 +239,13 @@ def _rows_of(path: str | Path) -> list[tuple[Example, str]]:
         if column in table.columns and (empty := table[column].isna()).any():
             raise UserError(f"{path} has an empty {column} in row {int(empty.idxmax()) + 1}; fill or drop it")
     rows = table.astype(object).where(table.notna(), None).to_dict("records")
-    named = [
+    pairs = [
         (_example(row, str(row.get("id", f"{path.stem}-{n:05d}"))), str(row.get("split") or ""))
         for n, row in enumerate(rows)
     ]
-    if len({example.id for example, _ in named}) < len(named):
+    if len({example.id for example, _ in pairs}) < len(pairs):
         raise UserError(f"{path} repeats an id; make the ids unique, or leave the column out")
-    return named
+    return pairs
 
 
 def _file_split(rows: list[tuple[Example, str]], split: str, seed: int) -> list[Example]:

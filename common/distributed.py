@@ -67,6 +67,11 @@ def is_main() -> bool:
     return rank() == 0
 
 
+def cpus() -> int:
+    """How many CPUs this process may use: of a large machine, a container or a batch job often has a few only."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def wait() -> None:
     """Go on when all processes have come here."""
     if world() > 1:

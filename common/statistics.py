@@ -1,7 +1,9 @@
 """Intervals, paired comparisons and corrections, and a run's metrics from its predictions rows.
 
 Shares get Wilson intervals; means get percentile bootstrap intervals; two runs over the same rows are compared row by
-row. The intervals are about the test rows drawn, not about what another training seed would have given.
+row. Rows that share a database, a domain or a template pass and fail together: with `groups`, one name a row, whole
+groups are resampled instead of rows, and where each group holds one row nothing changes. The intervals are about the
+test rows (or groups) drawn, not about what another training seed would have given.
 """
 
 from collections import Counter
@@ -16,6 +18,7 @@ from common.settings import UserError
 if TYPE_CHECKING:
     from scipy.stats import BinomTestResult
 
+METRICS = (*("match", "right", "score", "published_score", "published_match", "robust_match", "rouge_l", "scorable"),)
 _CHUNK = 250  # resamples drawn at once, which bounds memory
 
 
@@ -34,7 +37,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """mean(b) - mean(a) over `n` pairs; `p` is McNemar's exact two-sided p, None unless the values are booleans."""
+    """mean(b) - mean(a) over `n` pairs; `p` is McNemar's exact two-sided p, None unless the values are booleans.
+
+    With groups `p` is of the same test over whole groups: each may as well have had its difference the other way round.
+    """
 
     value: float | None
     low: float | None
@@ -47,13 +53,25 @@ class PairedDifference:
 
 
 def mean_interval(
-    values: Iterable[bool | float], *, level: float = 0.95, seed: int = 0, resamples: int = 2_000
+    values: Iterable[bool | float],
+    *,
+    groups: Sequence[str] | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+    resamples: int = 2_000,
 ) -> Interval:
-    """The mean of `values`: Wilson's interval for booleans, a seeded percentile bootstrap for other numbers."""
+    """The mean of `values`: Wilson's interval for booleans, a seeded percentile bootstrap for other numbers.
+
+    groups: which values belong together, one name a value; then groups are resampled, of booleans too. Raises
+    ValueError where there are fewer or more of them than values.
+    """
     values = list(values)
     n = len(values)
+    _check_groups(groups, n)
     if not n:
         return Interval(None, None, None, 0)
+    if _are_joint(groups):
+        return grouped_interval(values, groups, level=level, seed=seed, resamples=resamples)
     if _boolean(values):
         low, high = _binomial_test(sum(values), n).proportion_ci(level, method="wilson")
     else:
@@ -61,57 +79,107 @@ def mean_interval(
     return Interval(float(numpy.mean(values)), float(low), float(high), n)
 
 
+def grouped_interval(
+    values: Sequence[bool | float],
+    groups: Sequence[str],
+    *,
+    level: float = 0.95,
+    seed: int = 0,
+    resamples: int = 2_000,
+) -> Interval:
+    """The mean of `values` with a percentile bootstrap over groups, also where each holds one value; n counts values.
+
+    Booleans that are all alike get Wilson's interval over groups, of which none, or each, is then an exception. A
+    single group shows no spread.
+    """
+    values = list(values)
+    if not values:
+        return Interval(None, None, None, 0)
+    sums, sizes = _by_group(values, groups)
+    mean = float(numpy.mean(values))
+    if _boolean(values) and mean in (0.0, 1.0):
+        low, high = _binomial_test(int(mean) * len(sizes), len(sizes)).proportion_ci(level, method="wilson")
+    else:
+        low, high = _grouped_bootstrap(sums, sizes, level, seed, resamples)
+    return Interval(mean, float(low), float(high), len(values))
+
+
 def paired_difference(
     a: Sequence[bool | float],
     b: Sequence[bool | float],
     *,
+    groups: Sequence[str] | None = None,
     level: float = 0.95,
     seed: int = 0,
     resamples: int = 10_000,
 ) -> PairedDifference:
-    """How much higher `b` is than `a` on the same rows, in the same order; pairs are resampled, never single values."""
+    """How much higher `b` is than `a` on the same rows, in the same order; pairs are resampled, never single values.
+
+    groups: which pairs belong together, one name a pair; then whole groups are resampled, and tested. Raises ValueError
+    where the three are not of one length.
+    """
     if len(a) != len(b):
         raise ValueError(f"pairs need two values each; got {len(a)} and {len(b)}")
     n = len(a)
+    _check_groups(groups, n)
     if not n:
         return PairedDifference(None, None, None, 0, None)
     difference = numpy.asarray(b, float) - numpy.asarray(a, float)
-    low, high = _bootstrap(difference, level, seed, resamples)
-    p = None
+    joint, p = _are_joint(groups), None
+    if joint:
+        sums, sizes = _by_group(difference, groups)
+        low, high = _grouped_bootstrap(sums, sizes, level, seed, resamples)
+    else:
+        low, high = _bootstrap(difference, level, seed, resamples)
     if _boolean(a) and _boolean(b):
         better, worse = int((difference > 0).sum()), int((difference < 0).sum())
-        p = float(_binomial_test(better, better + worse).pvalue) if better + worse else 1.0
+        if joint:
+            p = _sign_test([int(total) for total in sums])
+        else:
+            p = float(_binomial_test(better, better + worse).pvalue) if better + worse else 1.0
     return PairedDifference(float(difference.mean()), float(low), float(high), n, p)
 
 
 def holm(pvalues: Sequence[float]) -> list[float]:
     """Holm's adjusted p-values, in the given order: valid for all comparisons together, whatever their dependence."""
-    adjusted, running = [0.0] * len(pvalues), 0.0
+    bounds, highest = [0.0] * len(pvalues), 0.0
     for rank, i in enumerate(sorted(range(len(pvalues)), key=lambda i: pvalues[i])):
-        running = max(running, min(1.0, (len(pvalues) - rank) * pvalues[i]))
-        adjusted[i] = running
-    return adjusted
+        highest = max(highest, min(1.0, (len(pvalues) - rank) * pvalues[i]))
+        bounds[i] = highest
+    return bounds
 
 
-def metrics(rows: Sequence[dict]) -> dict[str, dict]:
+def metrics(rows: Sequence[dict], *, groups: Sequence[str] | None = None) -> dict[str, dict]:
     """A record's metrics from its predictions rows.
 
     `match`, `score` and `right` (the headline: robust where databases were generated, else strict) are means over the
     scorable rows (those whose match is not None), `robust_match` over the rows that have it, the published figures,
-    `rouge_l` and the share `scorable` over all rows.
+    `rouge_l` and the share `scorable` over all rows. groups: one name a row, for the intervals, as of `mean_interval`.
     """
-    scorable = [row for row in rows if row["match"] is not None]
-    found = {
-        "match": [row["match"] for row in scorable],
-        "right": [is_right(row) for row in scorable],
-        "score": [float(row["score"]) for row in scorable],
-        "published_score": [float(row["published_score"]) for row in rows],
-        "published_match": [row["published_match"] for row in rows],
-        "robust_match": [row["robust_match"] for row in rows if row["robust_match"] is not None],
-        "rouge_l": [float(row["rouge_l"]) for row in rows],
-        "scorable": [row["match"] is not None for row in rows],
+    _check_groups(groups, len(rows))
+    values = [_metric_values(row) for row in rows]
+
+    def interval(name: str) -> Interval:
+        places = [place for place, line in enumerate(values) if line[name] is not None]
+        names = None if groups is None else [groups[place] for place in places]
+        return mean_interval([values[place][name] for place in places], groups=names)
+
+    return {name: interval(name).as_dict() for name in METRICS}
+
+
+def _metric_values(row: dict) -> dict[str, bool | float | None]:
+    """What a row adds to each metric; None where it is left out of it."""
+    scorable = row["match"] is not None
+    return {
+        "match": row["match"],
+        "right": is_right(row) if scorable else None,
+        "score": float(row["score"]) if scorable else None,
+        "published_score": float(row["published_score"]),
+        "published_match": row["published_match"],
+        "robust_match": row["robust_match"],
+        "rouge_l": float(row["rouge_l"]),
+        "scorable": scorable,
     }
-    return {name: mean_interval(values).as_dict() for name, values in found.items()}
 
 
 def is_right(row: dict) -> bool | None:
@@ -122,11 +190,11 @@ def is_right(row: dict) -> bool | None:
 def slices(rows: Sequence[dict]) -> dict[str, dict[str, dict]]:
     """match, the headline verdict and score by complexity and by task type, over the scorable rows; rows without a name
     are in no slice."""
-    found = {}
+    shares = {}
     for column in ("complexity", "task_type"):
         names = sorted({row[column] for row in rows if row[column]})
-        found[column] = {name: _slice([row for row in rows if row[column] == name]) for name in names}
-    return found
+        shares[column] = {name: _slice([row for row in rows if row[column] == name]) for name in names}
+    return shares
 
 
 def _slice(rows: list[dict]) -> dict[str, dict]:
@@ -166,14 +234,59 @@ def _binomial_test(successes: int, n: int) -> "BinomTestResult":
     return stats.binomtest(successes, n)
 
 
+def _check_groups(groups: Sequence[str] | None, n: int) -> None:
+    if groups is not None and len(groups) != n:
+        raise ValueError(f"each value needs its group; got {len(groups)} groups for {n} values")
+
+
+def _are_joint(groups: Sequence[str] | None) -> bool:
+    """Whether any group holds more than one value."""
+    return groups is not None and len(set(groups)) < len(groups)
+
+
+def _by_group(values: Sequence[float], groups: Sequence[str]) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Each group's sum and size, in the order of their names."""
+    places = {name: place for place, name in enumerate(sorted(set(groups)))}
+    numbers = [places[name] for name in groups]
+    return numpy.bincount(numbers, weights=numpy.asarray(values, float)), numpy.bincount(numbers)
+
+
+def _grouped_bootstrap(
+    sums: numpy.ndarray, sizes: numpy.ndarray, level: float, seed: int, resamples: int
+) -> numpy.ndarray:
+    """The percentile interval of the mean over all values, groups being drawn whole."""
+    n, rng = len(sums), numpy.random.default_rng(seed)
+    means = []
+    for start in range(0, resamples, _CHUNK):
+        counts = rng.multinomial(n, numpy.full(n, 1 / n), size=min(_CHUNK, resamples - start))
+        means.append(counts @ sums / (counts @ sizes))
+    tail = round((1 - level) / 2, 12)
+    return numpy.quantile(numpy.concatenate(means), [tail, 1 - tail])
+
+
+def _sign_test(sums: Sequence[int]) -> float:
+    """Exact two-sided p of the total of `sums`, each of which might as well have had the other sign.
+
+    McNemar's exact test where each is 1 or -1.
+    """
+    steps = [abs(value) for value in sums if value]
+    reach = sum(steps)
+    chances = numpy.zeros(2 * reach + 1)  # of each total from -reach to reach
+    chances[reach] = 1.0
+    for step in steps:
+        chances = (numpy.roll(chances, step) + numpy.roll(chances, -step)) / 2  # what rolls over the end is zero
+    totals = numpy.abs(numpy.arange(-reach, reach + 1))
+    return min(1.0, float(chances[totals >= abs(sum(sums))].sum()))
+
+
 def _bootstrap(values: Sequence[float], level: float, seed: int, resamples: int) -> numpy.ndarray:
     """The percentile interval of the mean."""
     values = numpy.asarray(values, float)
     n, rng = len(values), numpy.random.default_rng(seed)
     distinct, counts = numpy.unique(values, return_counts=True)
     means = []
-    for done in range(0, resamples, _CHUNK):
-        size = min(_CHUNK, resamples - done)
+    for start in range(0, resamples, _CHUNK):
+        size = min(_CHUNK, resamples - start)
         if len(distinct) < 32:  # few values, as verdicts have: draw how often each comes, which is the same law
             means.append(rng.multinomial(n, counts / n, size=size) @ distinct / n)
         else:

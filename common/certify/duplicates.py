@@ -18,8 +18,11 @@ from common.statistics import mean_interval
 
 FIELDS = ("question", "schema", "sql")
 # What is compared, each field by itself and then together.
-COMPARED = {"question": ("question",), "schema": ("schema",), "sql": ("sql",), "question and sql": ("question", "sql")}
-COMPARED["question, schema and sql"] = FIELDS
+COMPARISONS = {
+    **{field: (field,) for field in FIELDS},
+    "question and sql": ("question", "sql"),
+    "question, schema and sql": FIELDS,
+}
 NEAR = 0.8
 # 25 bands of 5: a pair that shares 80 % becomes a candidate with probability 1 - (1 - .8^5)^25 = .99995.
 _BANDS, _ROWS = 25, 5
@@ -28,9 +31,9 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 
 @dataclass(frozen=True)
 class Duplicate:
-    """A held-out row and a training row that are alike in `compared`; similarity 1.0 may still differ in word order."""
+    """A held-out row and a training row that are alike in a comparison; similarity 1.0 may differ in word order."""
 
-    compared: str
+    comparison: str
     held_out: str
     train: str
     exact: bool
@@ -38,34 +41,34 @@ class Duplicate:
 
 
 def duplicates(train: Sequence[Example], held_out: Sequence[Example]) -> list[Duplicate]:
-    """For each held-out row and each of COMPARED the training row that is most like it, where one is near or equal.
+    """For each held-out row and each of COMPARISONS the training row that is most like it, where one is near or equal.
 
-    similarity: of the least similar of the compared fields.
+    similarity: of the least similar of the fields that are compared.
     """
     alike = {field: _alike([_text(e, field) for e in train], [_text(e, field) for e in held_out]) for field in FIELDS}
-    found = []
+    pairs = []
     for number, example in enumerate(held_out):
-        for compared, fields in COMPARED.items():
+        for comparison, fields in COMPARISONS.items():
             common = set.intersection(*(set(alike[field][number]) for field in fields))
             if common:
                 best = min(common, key=lambda place: (*_rank(alike, fields, number, place), place))
                 exact, similarity = _likeness(alike, fields, number, best)
-                found.append(Duplicate(compared, example.id, train[best].id, exact, similarity))
-    return found
+                pairs.append(Duplicate(comparison, example.id, train[best].id, exact, similarity))
+    return pairs
 
 
-def summary(found: Iterable[Duplicate], held_out: int) -> pandas.DataFrame:
+def summary(pairs: Iterable[Duplicate], held_out: int) -> pandas.DataFrame:
     """Shares of the held-out rows with an equal, and with an equal or near, row in training; one line for each of
-    COMPARED, intervals as `<column>_low` and `<column>_high`."""
-    found = list(found)
+    COMPARISONS, intervals as `<column>_low` and `<column>_high`."""
+    pairs = list(pairs)
     lines = {}
-    for compared in COMPARED:
-        own = [duplicate for duplicate in found if duplicate.compared == compared]
+    for comparison in COMPARISONS:
+        alike = [duplicate for duplicate in pairs if duplicate.comparison == comparison]
         line = {"n": held_out}
-        for name, count in (("equal", sum(d.exact for d in own)), ("equal or near", len(own))):
+        for name, count in (("equal", sum(d.exact for d in alike)), ("equal or near", len(alike))):
             share = mean_interval([True] * count + [False] * (held_out - count))
             line |= {name: share.value, f"{name}_low": share.low, f"{name}_high": share.high}
-        lines[compared] = line
+        lines[comparison] = line
     return pandas.DataFrame.from_dict(lines, orient="index")
 
 
@@ -98,28 +101,28 @@ def _alike(train: list[str], held_out: list[str]) -> list[dict[int, tuple[bool, 
     index = MinHashLSH(num_perm=_BANDS * _ROWS, params=(_BANDS, _ROWS))
     for number, sketch in enumerate(_sketches(pairs)):
         index.insert(number, sketch)
-    found: dict[str, dict[int, tuple[bool, float]]] = {}
-    asked = list(dict.fromkeys(held_out))
-    asked_pairs = [_pairs(text) for text in asked]
-    for text, own, sketch in zip(asked, asked_pairs, _sketches(asked_pairs), strict=True):
-        found[text] = {}
+    likeness: dict[str, dict[int, tuple[bool, float]]] = {}
+    queries = list(dict.fromkeys(held_out))
+    query_pairs = [_pairs(text) for text in queries]
+    for text, query, sketch in zip(queries, query_pairs, _sketches(query_pairs), strict=True):
+        likeness[text] = {}
         for number in sorted(index.query(sketch)):
             other = pairs[number]
-            share = len(own & other) / len(own | other) if own | other else 0.0
+            share = len(query & other) / len(query | other) if query | other else 0.0
             if share >= NEAR:
-                found[text] |= dict.fromkeys(places[texts[number]], (texts[number] == text, share))
-        found[text] |= dict.fromkeys(places.get(text, ()), (True, 1.0))
-    return [found[text] for text in held_out]
+                likeness[text] |= dict.fromkeys(places[texts[number]], (texts[number] == text, share))
+        likeness[text] |= dict.fromkeys(places.get(text, ()), (True, 1.0))
+    return [likeness[text] for text in held_out]
 
 
 def _sketches(pairs: list[set[str]]) -> list[MinHash]:
-    words = [sorted(pair.encode() for pair in own) for own in pairs]
+    words = [sorted(pair.encode() for pair in text_pairs) for text_pairs in pairs]
     return MinHash.bulk(words, num_perm=_BANDS * _ROWS, seed=1) if words else []
 
 
 def _likeness(alike: dict, fields: Sequence[str], number: int, place: int) -> tuple[bool, float]:
-    found = [alike[field][number][place] for field in fields]
-    return all(exact for exact, _ in found), min(share for _, share in found)
+    parts = [alike[field][number][place] for field in fields]
+    return all(exact for exact, _ in parts), min(share for _, share in parts)
 
 
 def _rank(alike: dict, fields: Sequence[str], number: int, place: int) -> tuple[bool, float]:

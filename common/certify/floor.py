@@ -32,8 +32,8 @@ VERDICTS = ("published_match", "published_score", "match", "robust_match", "scor
 
 def first_table(schema: str) -> str:
     """The name of the first table that a schema makes, as it is written there; '' without one."""
-    found = _TABLE.search(schema)
-    return found[1] if found else ""
+    match = _TABLE.search(schema)
+    return match[1] if match else ""
 
 
 def floor(examples: Sequence[Example], scorer: Scorer) -> pandas.DataFrame:
@@ -48,14 +48,14 @@ def floor(examples: Sequence[Example], scorer: Scorer) -> pandas.DataFrame:
     verdicts = scorer.score_batch(completions)
     lines = {}
     for number, answer in enumerate(ANSWERS):
-        own = verdicts[number * len(examples) : (number + 1) * len(examples)]
-        scorable = [verdict for verdict in own if verdict.match is not None]
-        line = {"n": len(own), "scorable": len(scorable)}
+        answers = verdicts[number * len(examples) : (number + 1) * len(examples)]
+        scorable = [verdict for verdict in answers if verdict.match is not None]
+        line = {"n": len(answers), "scorable": len(scorable)}
         for name in VERDICTS:
-            chosen = own if name.startswith("published") else scorable
-            values = [getattr(verdict, name) for verdict in chosen]
-            found = mean_interval([value for value in values if value is not None])
-            line |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+            group = answers if name.startswith("published") else scorable
+            values = [getattr(verdict, name) for verdict in group]
+            interval = mean_interval([value for value in values if value is not None])
+            line |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
         lines[answer.format(table="<first table>") or "(nothing)"] = line
     table = pandas.DataFrame.from_dict(lines, orient="index")
     return table.sort_values(["published_score", "match"], ascending=False, kind="stable")

@@ -10,7 +10,7 @@ database that is says how different they are:
 - `none`: no database parts it (undecided). Most mean the same; some would be parted by data that nobody made.
 
 Mutants that are no valid SQL for the schema are left out, since every verdict refuses them. All this counts only what
-`common.scoring.neighbours` makes; a model's mistakes are others.
+`common.mutations.neighbours` makes; a model's mistakes are others.
 
 The databases of the robust verdict were chosen by a sample of near misses of the same reference, so its share on single
 changes flatters it. Mutants with two changes are near misses of near misses, which that choice never saw; they have a
@@ -24,12 +24,12 @@ import pandas
 
 from common.certify.shares import shares
 from common.data import Example
+from common.mutations.neighbours import neighbours
 from common.scoring import Scorer
-from common.scoring.neighbours import neighbours
 
 TWO_CHANGES = "two changes"
 ACCEPTED = ("published", "strict", "robust")
-PARTED_BY = ("like given", "any", "none")
+SEPARATORS = ("like given", "any", "none")
 _NOT_SQL = ("syntax_error", "schema_error", "forbidden")
 
 
@@ -45,19 +45,19 @@ def mutants(
     """One line a mutant that is valid SQL: id, operator, sql, published, strict, robust, parted_by.
 
     scorer: its verdicts are studied; it has generated databases. like_given, free: scorers of other seeds with the
-    conservative and the aggressive generator, asked only which mutants are different. two_changes: mutants with two
+    conservative and the aggressive generator, which only say which mutants are different. two_changes: mutants with two
     changes a reference. References that cannot be scored have no line.
     """
-    made = [
+    rows = [
         (example, operator, sql)
         for example in examples
         for operator, sql in [
             *((neighbour.operator, neighbour.sql) for neighbour in neighbours(example.sql)),
-            *((TWO_CHANGES, sql) for sql in _changed_twice(example.sql, two_changes, seed)),
+            *((TWO_CHANGES, sql) for sql in _double_changes(example.sql, two_changes, seed)),
         ]
     ]
-    verdicts = scorer.score_batch([(example, sql) for example, _, sql in made])
-    parted_by = _parted_by(made, verdicts, like_given, free)
+    verdicts = scorer.score_batch([(example, sql) for example, _, sql in rows])
+    parted_by = _separators(rows, verdicts, like_given, free)
     return pandas.DataFrame(
         [
             {
@@ -67,9 +67,9 @@ def mutants(
                 "published": verdict.published_match,
                 "strict": verdict.match,
                 "robust": verdict.robust_match,
-                "parted_by": parted,
+                "parted_by": separator,
             }
-            for (example, operator, sql), verdict, parted in zip(made, verdicts, parted_by, strict=True)
+            for (example, operator, sql), verdict, separator in zip(rows, verdicts, parted_by, strict=True)
             if verdict.match is not None and verdict.outcome not in _NOT_SQL
         ],
         columns=["id", "operator", "sql", *ACCEPTED, "parted_by"],
@@ -81,35 +81,35 @@ def acceptance(table: pandas.DataFrame, parted_by: Sequence[str] = ("like given"
 
     parted_by: which mutants count. Columns as of `shares`, with `undecided`: how many no database parts, in no share.
     """
-    counted = table[table["parted_by"].isin(parted_by)]
-    is_double = counted["operator"] == TWO_CHANGES
-    found = shares(counted[~is_double], ACCEPTED, by="operator")
+    subset = table[table["parted_by"].isin(parted_by)]
+    is_double = subset["operator"] == TWO_CHANGES
+    lines = shares(subset[~is_double], ACCEPTED, by="operator")
     if is_double.any():
-        found = pandas.concat([found, shares(counted[is_double], ACCEPTED, by="operator").loc[[TWO_CHANGES]]])
+        lines = pandas.concat([lines, shares(subset[is_double], ACCEPTED, by="operator").loc[[TWO_CHANGES]]])
     none = table[table["parted_by"] == "none"]
     undecided = none.groupby("operator").size().to_dict() | {"all": int((none["operator"] != TWO_CHANGES).sum())}
-    return found.assign(undecided=[undecided.get(name, 0) for name in found.index])
+    return lines.assign(undecided=[undecided.get(name, 0) for name in lines.index])
 
 
-def _parted_by(made: list[tuple], verdicts: list, like_given: Scorer, free: Scorer) -> list[str]:
-    found = ["like given" if not verdict.robust_match else "none" for verdict in verdicts]
+def _separators(rows: list[tuple], verdicts: list, like_given: Scorer, free: Scorer) -> list[str]:
+    separators = ["like given" if not verdict.robust_match else "none" for verdict in verdicts]
     for scorer, name in ((like_given, "like given"), (free, "any")):
-        places = [place for place, parted in enumerate(found) if parted == "none"]
-        asked = scorer.score_batch([(made[place][0], made[place][2]) for place in places])
-        for place, verdict in zip(places, asked, strict=True):
+        places = [place for place, separator in enumerate(separators) if separator == "none"]
+        answers = scorer.score_batch([(rows[place][0], rows[place][2]) for place in places])
+        for place, verdict in zip(places, answers, strict=True):
             if not verdict.robust_match:
-                found[place] = name
-    return found
+                separators[place] = name
+    return separators
 
 
-def _changed_twice(sql: str, count: int, seed: int) -> list[str]:
+def _double_changes(sql: str, count: int, seed: int) -> list[str]:
     """Near misses of near misses that are none of the reference itself."""
     once = [neighbour.sql for neighbour in neighbours(sql)]
-    taken = {sql.strip().rstrip("; \n"), *once}
+    exclusions = {sql.strip().rstrip("; \n"), *once}
     rng = random.Random(f"{seed}/{sql}")
-    found: dict[str, None] = {}
+    doubles: dict[str, None] = {}
     for first in rng.sample(once, min(count, len(once))):
-        further = [neighbour.sql for neighbour in neighbours(first) if neighbour.sql not in taken]
+        further = [neighbour.sql for neighbour in neighbours(first) if neighbour.sql not in exclusions]
         if further:
-            found[rng.choice(further)] = None
-    return list(found)
+            doubles[rng.choice(further)] = None
+    return list(doubles)

@@ -46,14 +46,18 @@ def look(examples: Sequence[Example], *, workers: int = 2) -> pandas.DataFrame:
     for number, example in enumerate(examples):
         key = (example.database, "" if example.database else example.schema)
         groups.setdefault(key, []).append(number)
-    jobs = [Job({"schema": schema}, [[examples[n].sql] for n in own], file) for (file, schema), own in groups.items()]
-    pool = Pool("common.certify.looking", workers=workers)
+    jobs = [
+        Job({"schema": schema}, [[examples[number].sql] for number in numbers], file)
+        for (file, schema), numbers in groups.items()
+    ]
+    pool = Pool("common.certify.probe", workers=workers)
     try:
         results = pool.run(jobs)
     finally:
         pool.close()
-    found = dict(zip([n for own in groups.values() for n in own], [p for parts in results for p in parts], strict=True))
-    lines = [_line(example, found[number]) for number, example in enumerate(examples)]
+    order = [number for numbers in groups.values() for number in numbers]
+    parts_of = dict(zip(order, (parts for answers in results for parts in answers), strict=True))
+    lines = [_line(example, parts_of[number]) for number, example in enumerate(examples)]
     return pandas.DataFrame(lines, index=pandas.Index([example.id for example in examples], name="id"))
 
 
@@ -93,13 +97,13 @@ def _commas(tokens: Sequence[str], start: int) -> int:
 
 
 def _line(example: Example, parts: dict) -> dict:
-    stopped = "killed" in parts
-    outcome = parts["outcome"] if not stopped else "schema_invalid" if parts["killed"] == "schema" else "timeout"
+    is_killed = "killed" in parts
+    outcome = parts["outcome"] if not is_killed else "schema_invalid" if parts["killed"] == "schema" else "timeout"
     query = outcome == "runs" and not parts["writes"]
     rows = parts.get("rows", 0)
     return {
         "outcome": outcome,
-        "detail": "stopped for its running time" if stopped else parts["detail"],
+        "detail": "stopped for its running time" if is_killed else parts["detail"],
         "rows": rows,
         "columns": parts.get("columns", 0),
         "schema_invalid": outcome == "schema_invalid",

@@ -6,27 +6,9 @@ none, or each, is then an exception.
 
 from collections.abc import Sequence
 
-import numpy
 import pandas
 
-from common.statistics import Interval, mean_interval
-
-
-def grouped_share(values: Sequence[bool], groups: Sequence[str], *, seed: int = 0, resamples: int = 2_000) -> Interval:
-    """The share of true values with its 95 % interval; n counts the values."""
-    if not len(values):
-        return Interval(None, None, None, 0)
-    table = pandas.DataFrame({"value": numpy.asarray(values, bool), "group": groups})
-    by_group = table.groupby("group", sort=True)["value"].agg(["sum", "count"])
-    accepted, sizes = by_group["sum"].to_numpy(), by_group["count"].to_numpy()
-    share, n = float(accepted.sum() / sizes.sum()), int(sizes.sum())
-    if share in (0.0, 1.0):
-        wilson = mean_interval([bool(share)] * len(sizes))
-        return Interval(share, wilson.low, wilson.high, n)
-    rng = numpy.random.default_rng(seed)
-    drawn = rng.multinomial(len(sizes), numpy.full(len(sizes), 1 / len(sizes)), size=resamples)
-    low, high = numpy.quantile(drawn @ accepted / (drawn @ sizes), [0.025, 0.975])
-    return Interval(share, float(low), float(high), n)
+from common.statistics import grouped_interval
 
 
 def shares(table: pandas.DataFrame, columns: Sequence[str], *, by: str) -> pandas.DataFrame:
@@ -41,7 +23,7 @@ def shares(table: pandas.DataFrame, columns: Sequence[str], *, by: str) -> panda
     for name in order:
         lines[name] = {"n": len(parts[name])}
         for column in columns:
-            known = parts[name][parts[name][column].notna()]
-            found = grouped_share(known[column].to_numpy(bool), known["id"].to_numpy())
-            lines[name] |= {column: found.value, f"{column}_low": found.low, f"{column}_high": found.high}
+            rows = parts[name][parts[name][column].notna()]
+            share = grouped_interval(rows[column].to_numpy(bool), rows["id"].to_numpy())
+            lines[name] |= {column: share.value, f"{column}_low": share.low, f"{column}_high": share.high}
     return pandas.DataFrame.from_dict(lines, orient="index")

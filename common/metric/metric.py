@@ -75,11 +75,11 @@ class TextToSql(evaluate.Metric):
         for name, value in (("robust_databases", robust_databases), ("workers", workers)):
             if isinstance(value, bool) or not isinstance(value, int):
                 raise UserError(f"{name}={value!r} is no whole number")
-        given = {"predictions": predictions, "references": references, "schemas": schemas}
-        if any(column is not None for column in given.values()):
-            given = _columns(given)
+        texts = {"predictions": predictions, "references": references, "schemas": schemas}
+        if any(column is not None for column in texts.values()):
+            texts = _columns(texts)
             # Here as well as below: evaluate cannot take rows back once it has them.
-            databases = _databases(databases, len(given["predictions"]))
+            databases = _databases(databases, len(texts["predictions"]))
         elif databases is not None:
             databases = list(databases)
         try:
@@ -87,7 +87,7 @@ class TextToSql(evaluate.Metric):
         except UserError as error:  # it calls robust_databases databases, which are files here
             raise UserError(str(error).replace("databases=", "robust_databases=")) from None
         with scorer:
-            return super().compute(**given, databases=databases, scorer=scorer, rows=rows)
+            return super().compute(**texts, databases=databases, scorer=scorer, rows=rows)
 
     def add_batch(
         self,
@@ -97,8 +97,8 @@ class TextToSql(evaluate.Metric):
         schemas: Iterable[str] | None = None,
     ) -> None:
         """Add rows; `compute()` scores them."""
-        given = {"predictions": predictions, "references": references, "schemas": schemas}
-        super().add_batch(**_columns(given))
+        texts = {"predictions": predictions, "references": references, "schemas": schemas}
+        super().add_batch(**_columns(texts))
 
     def add(self, *, prediction: str | None = None, reference: str | None = None, schema: str | None = None) -> None:
         """Add one row; `compute()` scores it."""
@@ -115,19 +115,19 @@ class TextToSql(evaluate.Metric):
         rows: bool,
     ) -> dict[str, Any]:
         files = _databases(databases, len(predictions))
-        asked = [
+        scorer_rows = [
             {"schema": schema, "reference": reference, "prediction": prediction, "database": file}
             for schema, reference, prediction, file in zip(schemas, references, predictions, files, strict=True)
         ]
-        verdicts = [asdict(verdict) for verdict in scorer.score_batch(asked)]
-        found: dict[str, Any] = {name: interval["value"] for name, interval in metrics(verdicts).items()}
-        return found | {"n": len(verdicts)} | ({"rows": verdicts} if rows else {})
+        verdicts = [asdict(verdict) for verdict in scorer.score_batch(scorer_rows)]
+        means: dict[str, Any] = {name: interval["value"] for name, interval in metrics(verdicts).items()}
+        return means | {"n": len(verdicts)} | ({"rows": verdicts} if rows else {})
 
 
-def _columns(given: dict[str, Iterable[str] | None]) -> dict[str, list[str]]:
+def _columns(texts: dict[str, Iterable[str] | None]) -> dict[str, list[str]]:
     """The columns as lists of texts, all of one length. Raises UserError."""
     columns = {}
-    for name, column in given.items():
+    for name, column in texts.items():
         if column is None:
             raise UserError(f"{name} is missing; give one text for each row")
         if isinstance(column, str) or not isinstance(column, Iterable):
@@ -151,13 +151,13 @@ def _text(name: str, row: int, value: object) -> str:
     return str(value)
 
 
-def _databases(given: Iterable[str | Path | None] | None, rows: int) -> list[str | Path | None]:
+def _databases(databases: Iterable[str | Path | None] | None, rows: int) -> list[str | Path | None]:
     """One file or None a row. Raises UserError."""
-    if given is None:
+    if databases is None:
         return [None] * rows
-    if isinstance(given, (str, Path)) or not isinstance(given, Iterable):
+    if isinstance(databases, (str, Path)) or not isinstance(databases, Iterable):
         raise UserError("databases is one path; give a list with a path or None for each row")
-    files = list(given)
+    files = list(databases)
     if len(files) != rows:
         raise UserError(f"databases needs a path or None for each row, got {len(files)} for {rows} rows")
     if wrong := [file for file in files if not (file is None or isinstance(file, (str, Path)))]:

@@ -51,19 +51,19 @@ class Unloadable(Exception):
 
 
 @dataclass
-class Open:
+class Handle:
     """A connection and the guard that watches over it."""
 
     connection: sqlite3.Connection
     guard: Guard
 
 
-_TELLING = (
+_STATEFUL = (
     *("pragma", "attach", "detach", "vacuum", "begin", "commit", "rollback", "savepoint", "analyze", "reindex"),
     *("virtual", "changes", "total_changes", "last_insert_rowid", "temp", "temporary"),
 )
-_TELLS = re.compile(rf"\b(?:{'|'.join(_TELLING)})\b")
-_spare: list[Open] = []
+_STATEFUL_WORD = re.compile(rf"\b(?:{'|'.join(_STATEFUL)})\b")
+_spare: list[Handle] = []
 
 
 def _seems_plain(schema: str) -> bool:
@@ -71,7 +71,7 @@ def _seems_plain(schema: str) -> bool:
     text = schema.lower()
     if "sqlite_" in text:
         return False
-    return not any(word in text for word in _TELLING) or not _TELLS.search(text)  # the pattern alone is slow
+    return not any(word in text for word in _STATEFUL) or not _STATEFUL_WORD.search(text)  # the pattern alone is slow
 
 
 def set_heap_limit() -> None:
@@ -97,32 +97,32 @@ class Database:
         # Whether the image is all there is: no temporary objects, settings, counters, clock or random numbers, and no
         # other encoding than the one that a used connection keeps.
         self.is_plain = _seems_plain(schema) if file is None else file[56:60] == _UTF8
-        self._borrowed = False  # the reader goes back to the spare ones
+        self._is_spare = False  # the reader goes back to the spare ones
         self.reader = self._load()
         self.size = len(self._image or b"")
 
     def close(self) -> None:
         """Close the shared connection, or keep it for the next database: it has only ever read."""
-        if self._borrowed and len(_spare) < MOST_SPARE and self.size <= LARGEST_SPARE:
+        if self._is_spare and len(_spare) < MOST_SPARE and self.size <= LARGEST_SPARE:
             _spare.append(self.reader)
         else:
             self.reader.connection.close()
 
     @contextmanager
-    def copy(self) -> Iterator[Open]:
+    def copy(self) -> Iterator[Handle]:
         """A private copy, closed at the end."""
-        opened = _connect(None if self._by_script else self._image)
+        handle = _connect(None if self._by_script else self._image)
         try:
             if self._by_script:
-                self._run_script(opened)
-            opened.guard.begin("inspect")
-            pages = opened.connection.execute("PRAGMA page_count").fetchone()[0]
-            opened.connection.execute(f"PRAGMA max_page_count={pages + MAX_PAGES}")
+                self._run_script(handle)
+            handle.guard.begin("inspect")
+            pages = handle.connection.execute("PRAGMA page_count").fetchone()[0]
+            handle.connection.execute(f"PRAGMA max_page_count={pages + MAX_PAGES}")
             for name, value in self.settings.items():
-                opened.connection.execute(f"PRAGMA {name}={value}")
-            yield self._settle(opened)
+                handle.connection.execute(f"PRAGMA {name}={value}")
+            yield self._settle(handle)
         finally:
-            opened.connection.close()
+            handle.connection.close()
 
     def fill_published(self, connection: sqlite3.Connection) -> bool:
         """Put the file's content into a plain connection; False where the database comes from a script."""
@@ -136,107 +136,107 @@ class Database:
         if self._image:
             connection.deserialize(self._image)
 
-    def _load(self) -> Open:
+    def _load(self) -> Handle:
         try:
             if self._file is None:
-                opened = self._from_script()
+                handle = self._from_script()
             else:
-                opened = self._from_file(_rollback_mode(self._file))
-            if not self._borrowed:
-                functions.without_counters(opened.connection, opened.guard)
-            return opened
+                handle = self._from_file(_rollback_mode(self._file))
+            if not self._is_spare:
+                functions.without_counters(handle.connection, handle.guard)
+            return handle
         except (sqlite3.Error, sqlite3.Warning, MemoryError, ValueError) as error:
             raise Unloadable(str(error) or "out of memory") from error
 
-    def _from_file(self, image: bytes) -> Open:
+    def _from_file(self, image: bytes) -> Handle:
         self._image = image
-        self._borrowed = self.is_plain
-        with _closed_on_error(_borrow(image) if self._borrowed else _connect(image)) as opened:
-            opened.guard.begin("inspect")
-            opened.connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            return self._settle(opened)
+        self._is_spare = self.is_plain
+        with _close_on_error(_borrow(image) if self._is_spare else _connect(image)) as handle:
+            handle.guard.begin("inspect")
+            handle.connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            return self._settle(handle)
 
-    def _from_script(self) -> Open:
-        self._borrowed = self.is_plain
-        with _closed_on_error(_borrow(_EMPTY) if self.is_plain else _connect(None)) as opened:
+    def _from_script(self) -> Handle:
+        self._is_spare = self.is_plain
+        with _close_on_error(_borrow(_EMPTY) if self.is_plain else _connect(None)) as handle:
             try:
-                self._run_script(opened)
+                self._run_script(handle)
             except (sqlite3.Error, sqlite3.Warning, MemoryError, ValueError) as error:
-                why = opened.guard.denied and f"{opened.guard.denied} is not allowed"
+                why = handle.guard.refusal and f"{handle.guard.refusal} is not allowed"
                 raise Unloadable(why or str(error) or type(error).__name__) from error
-            self.is_plain &= not opened.guard.moved
-            opened.guard.begin("inspect")
-            if not self._borrowed:
-                ask = opened.connection.execute
-                self.settings = {name: ask(f"PRAGMA {name}").fetchone()[0] for name in SETTINGS}
+            self.is_plain &= not handle.guard.volatile
+            handle.guard.begin("inspect")
+            if not self._is_spare:
+                execute = handle.connection.execute
+                self.settings = {name: execute(f"PRAGMA {name}").fetchone()[0] for name in SETTINGS}
                 # Temporary objects are in no image: such a script is run again for each copy.
-                self._by_script = bool(ask("SELECT 1 FROM sqlite_temp_master LIMIT 1").fetchall())
-                if not ask("PRAGMA page_count").fetchone()[0]:
-                    return self._settle(opened)
-            self._image = opened.connection.serialize()
-            return self._settle(opened)
+                self._by_script = bool(execute("SELECT 1 FROM sqlite_temp_master LIMIT 1").fetchall())
+                if not execute("PRAGMA page_count").fetchone()[0]:
+                    return self._settle(handle)
+            self._image = handle.connection.serialize()
+            return self._settle(handle)
 
-    def _run_script(self, opened: Open) -> None:
-        _room_for_script(opened)
-        opened.connection.executescript(self._schema)
-        if opened.connection.in_transaction:
-            opened.connection.execute("COMMIT")
+    def _run_script(self, handle: Handle) -> None:
+        _room_for_script(handle)
+        handle.connection.executescript(self._schema)
+        if handle.connection.in_transaction:
+            handle.connection.execute("COMMIT")
 
-    def _settle(self, opened: Open) -> Open:
+    def _settle(self, handle: Handle) -> Handle:
         """What holds from here on for a connection that reads."""
         for limit, value in LIMITS.items():
-            opened.connection.setlimit(limit, value)
-        opened.guard.begin("read")
-        return opened
+            handle.connection.setlimit(limit, value)
+        handle.guard.begin("read")
+        return handle
 
 
 @contextmanager
-def blank(image: bytes | None) -> Iterator[Open]:
+def blank(image: bytes | None) -> Iterator[Handle]:
     """A connection for databases of our own making: may define and write, with no more room than a script has."""
-    opened = _connect(image)
+    handle = _connect(image)
     try:
-        _room_for_script(opened)
-        yield opened
+        _room_for_script(handle)
+        yield handle
     finally:
-        opened.connection.close()
+        handle.connection.close()
 
 
-def _room_for_script(opened: Open) -> None:
-    opened.guard.begin("inspect")
-    opened.connection.execute(f"PRAGMA max_page_count={MAX_SCHEMA_PAGES}")
-    opened.guard.begin("schema")
+def _room_for_script(handle: Handle) -> None:
+    handle.guard.begin("inspect")
+    handle.connection.execute(f"PRAGMA max_page_count={MAX_SCHEMA_PAGES}")
+    handle.guard.begin("schema")
     for limit, value in SCHEMA_LIMITS.items():  # all of them: a spare connection has those of its last queries
-        opened.connection.setlimit(limit, value)
+        handle.connection.setlimit(limit, value)
 
 
-def _borrow(image: bytes) -> Open:
+def _borrow(image: bytes) -> Handle:
     """A spare connection with the image in place of what it read before: several times faster than a new one."""
     while _spare:
         with suppress(sqlite3.Error):  # where something still reads in it, it is given up
             return _replace(_spare.pop(), image)
-    opened = _connect(None)
-    functions.without_counters(opened.connection, opened.guard)
-    return _replace(opened, image)
+    handle = _connect(None)
+    functions.without_counters(handle.connection, handle.guard)
+    return _replace(handle, image)
 
 
-def _replace(opened: Open, image: bytes) -> Open:
-    with _closed_on_error(opened):
-        opened.connection.set_authorizer(None)  # to SQLite this is an ATTACH
-        opened.connection.deserialize(image)
-        opened.guard.attach(opened.connection)
-    return opened
+def _replace(handle: Handle, image: bytes) -> Handle:
+    with _close_on_error(handle):
+        handle.connection.set_authorizer(None)  # to SQLite this is an ATTACH
+        handle.connection.deserialize(image)
+        handle.guard.attach(handle.connection)
+    return handle
 
 
 @contextmanager
-def _closed_on_error(opened: Open) -> Iterator[Open]:
+def _close_on_error(handle: Handle) -> Iterator[Handle]:
     try:
-        yield opened
+        yield handle
     except BaseException:
-        opened.connection.close()
+        handle.connection.close()
         raise
 
 
-def _of_a_new_connection() -> tuple[bytes, dict[int, int]]:
+def _defaults() -> tuple[bytes, dict[int, int]]:
     """An image without a table, and SQLite's own values of the limits."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.execute("PRAGMA user_version=1")
@@ -244,11 +244,11 @@ def _of_a_new_connection() -> tuple[bytes, dict[int, int]]:
         return connection.serialize(), {limit: connection.getlimit(limit) for limit in LIMITS}
 
 
-_EMPTY, _OWN_LIMITS = _of_a_new_connection()
-SCHEMA_LIMITS = _OWN_LIMITS | _SCHEMA_LIMITS
+_EMPTY, _DEFAULT_LIMITS = _defaults()
+SCHEMA_LIMITS = _DEFAULT_LIMITS | _SCHEMA_LIMITS
 
 
-def _connect(image: bytes | None) -> Open:
+def _connect(image: bytes | None) -> Handle:
     # No statement cache: a cached statement is not shown to the authorizer again.
     connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=0)
     if image:
@@ -258,7 +258,7 @@ def _connect(image: bytes | None) -> Open:
     guard = Guard()
     functions.install(connection, guard, longest=LENGTH)
     guard.attach(connection)
-    return Open(connection, guard)
+    return Handle(connection, guard)
 
 
 def _rollback_mode(file: bytes) -> bytes:

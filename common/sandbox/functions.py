@@ -22,9 +22,9 @@ def install(connection: sqlite3.Connection, guard: Guard, *, longest: int) -> No
     longest: bytes that randomblob() may give.
     """
     for name, position in _TIME_VALUE.items():
-        connection.create_function(name, -1, _dated(name, position, guard), deterministic=True)
+        connection.create_function(name, -1, _date_function(name, position, guard), deterministic=True)
     for name, value in _KEYWORDS.items():
-        connection.create_function(name, 0, _moving(value, guard), deterministic=True)
+        connection.create_function(name, 0, _volatile_function(value, guard), deterministic=True)
     if sqlite3.sqlite_version_info >= (3, 43):
         connection.create_function("timediff", 2, _difference(guard), deterministic=True)
 
@@ -33,11 +33,11 @@ def install(connection: sqlite3.Connection, guard: Guard, *, longest: int) -> No
         return guard.random().getrandbits(64) - 2**63
 
     def random_blob(size: Any) -> bytes:
-        wanted = max(1, int(size)) if isinstance(size, int | float) else 1
-        if wanted > longest:
+        length = max(1, int(size)) if isinstance(size, int | float) else 1
+        if length > longest:
             raise OverflowError  # SQLite then says "string or blob too big"
-        guard.count_call(1 + wanted // 1000)
-        return guard.random().randbytes(wanted)
+        guard.count_call(1 + length // 1000)
+        return guard.random().randbytes(length)
 
     connection.create_function("random", 0, random_integer)
     connection.create_function("randomblob", 1, random_blob)
@@ -46,27 +46,27 @@ def install(connection: sqlite3.Connection, guard: Guard, *, longest: int) -> No
 def without_counters(connection: sqlite3.Connection, guard: Guard) -> None:
     """Counters of a connection that is shared would tell of what was in it before."""
     for name in ("changes", "total_changes", "last_insert_rowid"):
-        connection.create_function(name, 0, _moving(0, guard))
+        connection.create_function(name, 0, _volatile_function(0, guard))
 
 
-def _moving(value: Any, guard: Guard) -> Callable[[], Any]:
+def _volatile_function(value: Any, guard: Guard) -> Callable[[], Any]:
     def function() -> Any:
-        guard.moved = True
+        guard.volatile = True
         return value
 
     return function
 
 
-def _dated(name: str, position: int, guard: Guard) -> Callable[..., Any]:
+def _date_function(name: str, position: int, guard: Guard) -> Callable[..., Any]:
     def function(*values: Any) -> Any:
         guard.count_call()
         arguments = list(values)
-        given = arguments[position] if len(arguments) > position else None
-        if len(arguments) == position or _word(given) in ("subsec", "subsecond"):
+        time_value = arguments[position] if len(arguments) > position else None
+        if len(arguments) == position or _word(time_value) in ("subsec", "subsecond"):
             arguments.insert(position, NOW)
-        elif _word(given) == "now":
+        elif _word(time_value) == "now":
             arguments[position] = NOW
-        return _own(name, arguments)
+        return _native(name, arguments)
 
     return function
 
@@ -81,7 +81,7 @@ def _word(value: Any) -> str:
 def _difference(guard: Guard) -> Callable[..., Any]:
     def function(*values: Any) -> Any:
         guard.count_call()
-        return _own("timediff", [NOW if _word(value) == "now" else value for value in values])
+        return _native("timediff", [NOW if _word(value) == "now" else value for value in values])
 
     return function
 
@@ -89,7 +89,7 @@ def _difference(guard: Guard) -> Callable[..., Any]:
 _pristine: sqlite3.Connection | None = None
 
 
-def _own(name: str, arguments: list[Any]) -> Any:
+def _native(name: str, arguments: list[Any]) -> Any:
     """SQLite's own function, called on a connection where nothing is replaced."""
     global _pristine
     if _pristine is None:

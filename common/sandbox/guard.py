@@ -57,22 +57,22 @@ class Guard:
     """
 
     mode: str = "read"
-    denied: str = ""  # what was refused, for a person
+    refusal: str = ""  # what was refused, for a person
     wants_write: bool = False  # a write action was seen (and refused in mode `read`)
     over_budget: bool = False
-    used_random: bool = False
+    uses_random: bool = False
     seed: int = 0
     ticks: int = 0
     calls: int = 0
-    moved: bool = False  # asked for what another connection may answer otherwise: clock, random numbers, counters
-    _altering: bool = False
+    volatile: bool = False  # asked for what another connection may answer otherwise: clock, random numbers, counters
+    _alters: bool = False
     _random: random.Random | None = field(default=None, repr=False)
 
     def begin(self, mode: str, *, seed: int = 0) -> None:
         """Forget the last statement; a new budget and new random numbers."""
         self.mode, self.seed = mode, seed
-        self.denied, self.wants_write, self.over_budget, self.used_random = "", False, False, False
-        self.ticks, self.calls, self.moved, self._random, self._altering = 0, 0, False, None, False
+        self.refusal, self.wants_write, self.over_budget, self.uses_random = "", False, False, False
+        self.ticks, self.calls, self.volatile, self._random, self._alters = 0, 0, False, None, False
 
     def attach(self, connection: sqlite3.Connection) -> None:
         """Watch over every statement of this connection from now on."""
@@ -88,14 +88,14 @@ class Guard:
     def count_call(self, weight: int = 1) -> None:
         """Called by our own SQL functions, whose time the step budget does not see."""
         self.calls += weight
-        self.moved = True
+        self.volatile = True
         if self.calls > CALL_BUDGET:
             self.over_budget = True
             raise RuntimeError("call budget")
 
     def random(self) -> random.Random:
         """Random numbers that start anew from the seed for each run."""
-        self.used_random = True
+        self.uses_random = True
         if self._random is None:
             self._random = random.Random(self.seed)
         return self._random
@@ -128,7 +128,7 @@ class Guard:
         if action == sqlite3.SQLITE_CREATE_VTABLE and self.mode != "published":
             return self._deny(f"a virtual table of {second}")
         self.wants_write = True
-        self._altering |= action == sqlite3.SQLITE_ALTER_TABLE
+        self._alters |= action == sqlite3.SQLITE_ALTER_TABLE
         if self.mode == "read":
             return sqlite3.SQLITE_DENY  # not forbidden: the statement is run again on a private copy
         if self.mode == "inspect":
@@ -139,7 +139,7 @@ class Guard:
         name = (first or "").lower()
         if self.mode == "inspect":
             return action == sqlite3.SQLITE_PRAGMA
-        if action == sqlite3.SQLITE_PRAGMA and name == "quick_check" and self._altering:
+        if action == sqlite3.SQLITE_PRAGMA and name == "quick_check" and self._alters:
             return True  # ALTER TABLE ... ADD COLUMN ... CHECK asks so by itself; it only reads
         if self.mode == "schema":
             if action == sqlite3.SQLITE_PRAGMA:
@@ -154,5 +154,5 @@ class Guard:
         return False
 
     def _deny(self, what: str) -> int:
-        self.denied = self.denied or what
+        self.refusal = self.refusal or what
         return sqlite3.SQLITE_DENY

@@ -15,8 +15,8 @@ from common.sandbox.process import DiedAtStart, SandboxError, Worker
 
 MOST_ITEMS = 32  # in one message
 MOST_CHARACTERS = 2_000_000  # in one message, but for a longer item, which goes alone
-HELD_BYTES = 64 * 2**20  # of database files in one worker
-FAILED_STARTS = 3
+MOST_FILE_BYTES = 64 * 2**20  # of database files in one worker
+MOST_STARTS = 3
 _LOG = logging.getLogger(__name__)
 
 
@@ -38,7 +38,7 @@ class _Piece:
     """Some items of a job that go to one worker together."""
 
     job: Job
-    left: list[int]  # positions in job.items that are not answered yet
+    rest: list[int]  # positions in job.items that are not answered yet
     results: list[dict[str, Any]]  # the whole job's, filled in place
     without: set[tuple[int, str]] = field(default_factory=set)  # positions and the stages they are done without
 
@@ -48,10 +48,10 @@ class _Slot:
     """The place of one worker: the process changes, the place stays."""
 
     worker: Worker | None = None
-    held: dict[str, int] = field(default_factory=dict)  # file key -> bytes, oldest first
+    files: dict[str, int] = field(default_factory=dict)  # file key -> bytes, oldest first
 
     def stop(self) -> None:
-        worker, self.worker, self.held = self.worker, None, {}
+        worker, self.worker, self.files = self.worker, None, {}
         if worker is not None:
             worker.stop()
 
@@ -79,17 +79,17 @@ class Pool:
             raise ValueError(f"a pool needs at least one worker, not {workers}")
         self.missing: list[str] = []  # layers the platform lacks, known after the first start
         self._task, self._wall, self._count = task, wall_seconds, workers
-        self._closed = False
+        self._is_closed = False
         self._renew()
 
     def run(
         self,
         jobs: Sequence[Job],
         *,
-        done: Callable[[int], None] | None = None,
+        on_finish: Callable[[int], None] | None = None,
         meanwhile: Iterator[None] | None = None,
     ) -> list[list[dict[str, Any]]]:
-        """Results of each job's items, in order. done: called with the number of items just finished.
+        """Results of each job's items, in order. on_finish: called with the number of items just finished.
 
         meanwhile: work of the caller's own, in small steps, of which some are done whenever a worker is busy; it may
         not have come to its end. Raises SandboxError when our own machinery fails, never for anything an item contains.
@@ -97,11 +97,11 @@ class Pool:
         if os.getpid() != self._process:
             self._renew()
         with self._lock:
-            if self._closed:
+            if self._is_closed:
                 raise SandboxError("the pool is closed")
             results: list[list[dict[str, Any]]] = [[{} for _ in job.items] for job in jobs]
             self._meanwhile = meanwhile or iter(())
-            self._run_all(_batches(jobs, results, self._count), done or (lambda number: None))
+            self._run_all(_batches(jobs, results, self._count), on_finish or (lambda number: None))
             return results
 
     def pids(self) -> list[int]:
@@ -110,7 +110,7 @@ class Pool:
 
     def close(self) -> None:
         """End all workers and wait for them; a run in another thread raises SandboxError. Safe to call again."""
-        self._closed = True
+        self._is_closed = True
         if os.getpid() != self._process:
             self._renew()
         for slot in self._slots:
@@ -136,7 +136,7 @@ class Pool:
         self._slots = [_Slot() for _ in range(self._count)]
         self._finalizer = weakref.finalize(self, _stop_all, self._slots, self._process)
 
-    def _run_all(self, batches: "deque[list[_Piece]]", done: Callable[[int], None]) -> None:
+    def _run_all(self, batches: "deque[list[_Piece]]", on_finish: Callable[[int], None]) -> None:
         errors: list[BaseException] = []
 
         def serve(slot: _Slot) -> None:
@@ -146,7 +146,7 @@ class Pool:
                         batch = batches.popleft()
                     except IndexError:
                         return
-                    self._serve(slot, batch, done, errors)
+                    self._serve(slot, batch, on_finish, errors)
             except BaseException as error:
                 slot.stop()  # it may be in the middle of something
                 errors.append(error)
@@ -171,38 +171,38 @@ class Pool:
             raise errors[0]
 
     def _serve(
-        self, slot: _Slot, batch: list[_Piece], done: Callable[[int], None], errors: list[BaseException]
+        self, slot: _Slot, batch: list[_Piece], on_finish: Callable[[int], None], errors: list[BaseException]
     ) -> None:
-        tried: set[tuple[int, int | None, str | None]] = set()
+        retries: set[tuple[int, int | None, str | None]] = set()
         silent = 0
-        while batch := [piece for piece in batch if piece.left]:
-            before = sum(len(piece.left) for piece in batch)
-            at, why = self._serve_once(slot, batch, done)
+        while batch := [piece for piece in batch if piece.rest]:
+            before = sum(len(piece.rest) for piece in batch)
+            at, why = self._serve_once(slot, batch, on_finish)
             if why is None:
                 return
             slot.stop()
-            if self._closed or errors:
+            if self._is_closed or errors:
                 raise SandboxError("stopped while it ran")
             if at is None:
-                silent = 1 if sum(len(piece.left) for piece in batch) < before else silent + 1
-                if silent >= FAILED_STARTS:
+                silent = 1 if sum(len(piece.rest) for piece in batch) < before else silent + 1
+                if silent >= MOST_STARTS:
                     raise SandboxError(f"{silent} workers in a row died before they began: {why}")
                 continue
             piece, item, stage = at
             key = (id(piece), item, stage)
-            if why != "cpu" and key not in tried:
-                tried.add(key)
+            if why != "cpu" and key not in retries:
+                retries.add(key)
                 continue
-            for position in list(piece.left) if item is None else [item]:
+            for position in list(piece.rest) if item is None else [item]:
                 piece.results[position]["killed"] = stage
                 if item is not None and stage in piece.job.optional:
                     piece.without.add((position, stage))
                 else:
-                    piece.left.remove(position)
-                    done(1)
+                    piece.rest.remove(position)
+                    on_finish(1)
 
     def _serve_once(
-        self, slot: _Slot, batch: list[_Piece], done: Callable[[int], None]
+        self, slot: _Slot, batch: list[_Piece], on_finish: Callable[[int], None]
     ) -> tuple[tuple[_Piece, int | None, str | None] | None, str | None]:
         """Send a batch and take its answers: what the worker was at when it died, and why (None: it did not)."""
         if slot.worker is None:
@@ -211,13 +211,13 @@ class Pool:
                 _LOG.warning("the sandbox runs without what this platform lacks: %s", ", ".join(slot.worker.missing))
             self.missing = slot.worker.missing
         worker = slot.worker
-        sent = [list(piece.left) for piece in batch]
+        positions = [list(piece.rest) for piece in batch]
         worker.forget_steps()
         if not self._send(slot, batch):
             return None, worker.why_dead()
         if self._aside.acquire(blocking=False):  # one thread at a time
             try:
-                for _ in islice(self._meanwhile, 2 * sum(map(len, sent))):
+                for _ in islice(self._meanwhile, 2 * sum(map(len, positions))):
                     pass
             finally:
                 self._aside.release()
@@ -226,21 +226,21 @@ class Pool:
                 return None, None
             if message[0] == "fatal":
                 raise SandboxError(f"the worker failed: {message[1]}")
-            _, number, found = message
+            _, number, results = message
             piece = batch[number]
-            for position, parts in zip(sent[number], found, strict=True):
+            for position, parts in zip(positions[number], results, strict=True):
                 piece.results[position].update(parts)
-            piece.left.clear()
-            done(len(found))
+            piece.rest.clear()
+            on_finish(len(results))
         why = worker.why_dead()
         step = worker.step()
-        if step is None or not batch[step[0]].left:  # between two pieces nothing foreign runs
+        if step is None or not batch[step[0]].rest:  # between two pieces nothing foreign runs
             return None, why
         number, item, stage = step
-        return (batch[number], None if item is None else sent[number][item], stage), why
+        return (batch[number], None if item is None else positions[number][item], stage), why
 
     def _start(self) -> Worker:
-        for _ in range(FAILED_STARTS - 1):
+        for _ in range(MOST_STARTS - 1):
             try:
                 return Worker(self._task)
             except DiedAtStart:
@@ -255,18 +255,18 @@ class Pool:
                 stat = piece.job.file.stat()
                 key = f"{piece.job.file.resolve()}:{stat.st_mtime_ns}:{stat.st_size}"
                 keys.add(key)
-                if key not in slot.held:
+                if key not in slot.files:
                     content = piece.job.file.read_bytes()
                     if not slot.worker.send(["file", key], content):
                         return False
-                    slot.held[key] = len(content)
-            without = [(n, stage) for n, i in enumerate(piece.left) for p, stage in piece.without if p == i]
-            items = [piece.job.items[i] for i in piece.left]
+                    slot.files[key] = len(content)
+            without = [(n, stage) for n, i in enumerate(piece.rest) for p, stage in piece.without if p == i]
+            items = [piece.job.items[i] for i in piece.rest]
             pieces.append({"shared": piece.job.shared, "items": items, "file": key, "without": without})
-        for key in list(slot.held):
-            if sum(slot.held.values()) > HELD_BYTES and key not in keys:
+        for key in list(slot.files):
+            if sum(slot.files.values()) > MOST_FILE_BYTES and key not in keys:
                 drop.append(key)
-                del slot.held[key]
+                del slot.files[key]
         return slot.worker.send(["run", pieces, drop])
 
 
@@ -276,20 +276,20 @@ def _batches(jobs: Sequence[Job], results: list[list[dict[str, Any]]], workers: 
     most = max(1, min(MOST_ITEMS, -(-total // (4 * workers))))
     batches: deque[list[_Piece]] = deque()
     room = characters = 0
-    for job, own in zip(jobs, results, strict=True):
+    for job, job_results in zip(jobs, results, strict=True):
         shared = _characters(job.shared)
         piece: _Piece | None = None
         for position, item in enumerate(job.items):
             size = _characters(item)
-            is_full = piece is None or len(piece.left) == MOST_ITEMS or size > characters
+            is_full = piece is None or len(piece.rest) == MOST_ITEMS or size > characters
             if is_full and (room <= 0 or shared + size > characters):
                 batches.append([])
                 room, characters = most, MOST_CHARACTERS
             if is_full:
-                piece = _Piece(job, [], own)
+                piece = _Piece(job, [], job_results)
                 batches[-1].append(piece)
                 characters -= shared
-            piece.left.append(position)
+            piece.rest.append(position)
             room -= 1
             characters -= size
     return batches

@@ -15,7 +15,7 @@ from common.sandbox import frames
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60.0
 SEND_SECONDS = 30.0
-STARVED_SECONDS = 60.0  # longest wait for a worker that other processes keep from running
+STARVATION_SECONDS = 60.0  # longest wait for a worker that other processes keep from running
 _BOOT = (
     "import sys; sys.path[:0] = sys.argv[4:5]; sys.path += [p for p in sys.argv[5:] if p not in sys.path]; "
     "from common.sandbox.worker import main; main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))"
@@ -60,7 +60,7 @@ class Worker:
         self._in, self._out = self.process.stdin.fileno(), self.process.stdout.fileno()
         os.set_blocking(self._in, False)
         os.set_blocking(self._steps, False)
-        self._said = b""
+        self._announcements = b""
         self._buffer = bytearray()
         self._late = False
         try:
@@ -101,7 +101,7 @@ class Worker:
     def step(self) -> tuple[int, int | None, str] | None:
         """The latest announcement, None before the first: number of the piece, of the item (None: all), stage."""
         self._hear()
-        lines = self._said.split(b"\n")
+        lines = self._announcements.split(b"\n")
         if len(lines) < 2:
             return None
         number, item, stage = lines[-2].split(b" ")
@@ -110,15 +110,15 @@ class Worker:
     def forget_steps(self) -> None:
         """Before new work: what was announced belongs to the last."""
         self._hear()
-        self._said = b""
+        self._announcements = b""
 
     def _hear(self) -> bool:
         """Take in announcements; whether there were new ones."""
-        heard = False
+        is_news = False
         with suppress(BlockingIOError):
-            while said := os.read(self._steps, 65536):
-                self._said, heard = (self._said + said)[-200:], True
-        return heard
+            while data := os.read(self._steps, 65536):
+                self._announcements, is_news = (self._announcements + data)[-200:], True
+        return is_news
 
     def why_dead(self) -> str:
         """After `receive` or `send` failed: `wall`, `cpu` or `crash`."""
@@ -148,7 +148,7 @@ class Worker:
             os.close(self._steps)
             self._steps = None
 
-    def _is_starved(self) -> bool:
+    def _is_starving(self) -> bool:
         """Whether it would run if it were given a processor: then its CPU alarm is still to come (Linux only)."""
         try:
             stat = Path(f"/proc/{self.process.pid}/stat").read_text()
@@ -159,10 +159,10 @@ class Worker:
     def _take(self, size: int, seconds: float) -> bytes:
         poll = select.poll()
         poll.register(self._out, select.POLLIN)
-        deadline = time.monotonic() + STARVED_SECONDS
+        deadline = time.monotonic() + STARVATION_SECONDS
         while len(self._buffer) < size:
             if not poll.poll(seconds * 1000):
-                if self._hear() or (self._is_starved() and time.monotonic() < deadline):
+                if self._hear() or (self._is_starving() and time.monotonic() < deadline):
                     continue  # it goes on, or would
                 self._late = True
                 break
@@ -170,6 +170,6 @@ class Worker:
             if not data:
                 break
             self._buffer += data
-        taken = bytes(self._buffer[:size])
+        content = bytes(self._buffer[:size])
         del self._buffer[:size]
-        return taken
+        return content

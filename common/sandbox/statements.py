@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from common.sandbox.database import SQL_LENGTH, Database, Open
+from common.sandbox.database import SQL_LENGTH, Database, Handle
 from common.sandbox.guard import CALL_BUDGET, STEP_BUDGET
 
 MAX_ROWS = 10_000
@@ -92,19 +92,19 @@ def check(sql: str) -> None:
         raise Failure("too_large", f"{size} bytes of SQL, at most {SQL_LENGTH} are run")
 
 
-def execute(opened: Open, statement: str, *, enough: Enough | None = None) -> Result | None:
+def execute(handle: Handle, statement: str, *, enough: Enough | None = None) -> Result | None:
     """Run one statement to its end: its Result, or None where it returns no columns. Raises Failure.
 
     enough: told the rows so far, may end the reading early.
     """
     try:
-        cursor = opened.connection.execute(statement)
+        cursor = handle.connection.execute(statement)
         if cursor.description is None:
             return None
         rows = fetch(cursor, most_rows=MAX_ROWS, most_bytes=MAX_BYTES, enough=enough)
         return Result(rows, len(cursor.description))
     except (sqlite3.Error, sqlite3.Warning, MemoryError, ValueError, OverflowError) as error:
-        raise failure(error, opened) from error
+        raise failure(error, handle) from error
 
 
 def fetch(cursor: sqlite3.Cursor, *, most_rows: int, most_bytes: int, enough: Enough | None = None) -> list[Row]:
@@ -126,13 +126,13 @@ def fetch(cursor: sqlite3.Cursor, *, most_rows: int, most_bytes: int, enough: En
     return rows
 
 
-def failure(error: BaseException, opened: Open) -> Failure:
+def failure(error: BaseException, handle: Handle) -> Failure:
     """The verdict's name for an error of SQLite."""
     text = " ".join(str(error).split())[:200] or type(error).__name__
-    if opened.guard.denied:
-        return Failure("forbidden", f"{opened.guard.denied} is not allowed")
-    if opened.guard.over_budget:
-        calls = opened.guard.calls > CALL_BUDGET
+    if handle.guard.refusal:
+        return Failure("forbidden", f"{handle.guard.refusal} is not allowed")
+    if handle.guard.over_budget:
+        calls = handle.guard.calls > CALL_BUDGET
         return Failure("budget", f"more than {CALL_BUDGET} date calls" if calls else f"more than {STEP_BUDGET} steps")
     if isinstance(error, MemoryError):
         return Failure("too_large", "out of memory")
@@ -147,16 +147,16 @@ def failure(error: BaseException, opened: Open) -> Failure:
     return Failure("runtime_error", text)
 
 
-def run_reading(database: Database, statements: list[str], *, seed: int) -> list[Result] | None:
+def run_queries(database: Database, statements: list[str], *, seed: int) -> list[Result] | None:
     """Results of statements that only read, or None where one of them would write. Raises Failure."""
-    opened = database.reader
-    opened.guard.begin("read", seed=seed)
+    handle = database.reader
+    handle.guard.begin("read", seed=seed)
     results = []
     for statement in statements:
         try:
-            result = execute(opened, statement)
+            result = execute(handle, statement)
         except Failure:
-            if opened.guard.wants_write:
+            if handle.guard.wants_write:
                 return None
             raise
         if result is None:  # no columns: no query

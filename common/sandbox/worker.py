@@ -53,13 +53,13 @@ def main(task_name: str, parent: int, steps: int) -> None:
 
 
 @contextmanager
-def unhurried() -> Iterator[None]:
+def free_time() -> Iterator[None]:
     """For our own work inside a stage, which is bounded by what it works on: no CPU time counts."""
-    left = signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)[0]
+    rest = signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)[0]
     try:
         yield
     finally:
-        _arm(left)
+        _arm(rest)
 
 
 def renew() -> None:
@@ -68,12 +68,12 @@ def renew() -> None:
 
 
 @contextmanager
-def trusted() -> Iterator[None]:
+def privileges() -> Iterator[None]:
     """For an import of ours inside a stage: files may be opened and no CPU time counts."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard if 0 < hard < 256 else 256, hard))
     try:
-        with unhurried():
+        with free_time():
             yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
@@ -135,7 +135,7 @@ def _lock_down(parent: int) -> list[str]:
         "RLIMIT_AS": (ADDRESS_SPACE, ADDRESS_SPACE),
         "RLIMIT_FSIZE": (0, 0),
         "RLIMIT_CORE": (0, 0),
-        "RLIMIT_NOFILE": (0, hard),  # soft only: `trusted` raises it for an import of ours
+        "RLIMIT_NOFILE": (0, hard),  # soft only: `privileges` raises it for an import of ours
     }.items():
         try:
             resource.setrlimit(getattr(resource, name), limits)

@@ -44,10 +44,10 @@ def same_sequence(left: Sequence[Row], right: Sequence[Row]) -> bool:
 
 def same_bag(left: Sequence[Row], right: Sequence[Row]) -> bool:
     """Equal rows with equal multiplicities, in any order."""
-    return len(left) == len(right) and contained(left, right)
+    return len(left) == len(right) and is_contained(left, right)
 
 
-def contained(left: Sequence[Row], right: Sequence[Row]) -> bool:
+def is_contained(left: Sequence[Row], right: Sequence[Row]) -> bool:
     """Each row on the left has an equal row on the right of its own."""
     if len(left) > len(right):
         return False
@@ -59,7 +59,7 @@ def contained(left: Sequence[Row], right: Sequence[Row]) -> bool:
         return False
     spare_groups = _by_kind(spare)
     for kind, rows in _by_kind(rest).items():
-        if not _pairs_when_sorted(rows, spare_groups.get(kind, Counter())):
+        if not _pairs_in_order(rows, spare_groups.get(kind, Counter())):
             break
     else:
         return True
@@ -87,7 +87,7 @@ def _numbers(row: Row) -> list[float]:
     return [value for value in row if _is_number(value)]
 
 
-def _pairs_when_sorted(left: Counter, right: Counter) -> bool:
+def _pairs_in_order(left: Counter, right: Counter) -> bool:
     ours = sorted(left.elements(), key=_numbers)
     theirs = sorted(right.elements(), key=_numbers)
     return len(ours) == len(theirs) and all(map(same_row, ours, theirs))
@@ -103,15 +103,15 @@ def _flows(left: Counter, right: Counter) -> bool:
     flow: list[dict[int, int]] = [{} for _ in range(len(room))]  # right -> {left: amount}
     for source, targets in enumerate(edges):
         for target in targets:  # what fits at once
-            moved = min(need[source], room[target])
-            if moved:
-                flow[target][source] = flow[target].get(source, 0) + moved
-                need[source] -= moved
-                room[target] -= moved
+            amount = min(need[source], room[target])
+            if amount:
+                flow[target][source] = flow[target].get(source, 0) + amount
+                need[source] -= amount
+                room[target] -= amount
         while need[source]:
-            visited = _augment(source, edges, need, room, flow)
-            visits += visited or 0
-            if visited is None or visits > MOST_VISITS:
+            count = _augment(source, edges, need, room, flow)
+            visits += count or 0
+            if count is None or visits > MOST_VISITS:
                 return False
     return True
 
@@ -123,17 +123,17 @@ def _augment(
 
     None where no free place can be reached.
     """
-    visited = 0
+    visits = 0
     came: dict[int, tuple[int, int | None]] = {}  # right -> (left that reaches it, right that this left gives up)
     queue: deque[tuple[int, int | None]] = deque([(source, None)])
-    seen = {source}
+    sources = {source}
     while queue:
-        row, given_up = queue.popleft()
-        visited += len(edges[row])
+        row, vacancy = queue.popleft()
+        visits += len(edges[row])
         for target in edges[row]:
             if target in came:
                 continue
-            came[target] = (row, given_up)
+            came[target] = (row, vacancy)
             if room[target]:
                 room[target] -= 1
                 need[source] -= 1
@@ -144,10 +144,10 @@ def _augment(
                     if before is not None:
                         flow[before][taker] -= 1
                     step = before
-                return visited
+                return visits
             for holder, amount in flow[target].items():
-                if amount and holder not in seen:
-                    seen.add(holder)
+                if amount and holder not in sources:
+                    sources.add(holder)
                     queue.append((holder, target))
     return None
 
@@ -163,13 +163,13 @@ def _edges(left: list[Row], right: list[Row]) -> list[list[int]] | None:
     column = max(columns, key=lambda i: len({row[i] for row in right}))
     order = sorted(range(len(right)), key=lambda i: right[i][column])
     values = [right[i][column] for i in order]
-    edges, compared = [], 0
+    edges, comparisons = [], 0
     for row in left:
         value = row[column]
         reach = max(abs(value) * RELATIVE * 2, ABSOLUTE * 2) if math.isfinite(value) else 0.0
         low, high = bisect_left(values, value - reach), bisect_right(values, value + reach)
-        compared += (high - low) * (1 + len(row) // 8)
-        if compared > MOST_COMPARISONS:
+        comparisons += (high - low) * (1 + len(row) // 8)
+        if comparisons > MOST_COMPARISONS:
             return None
         equal = [order[i] for i in range(low, high) if same_row(row, right[order[i]])]
         if not equal:

@@ -11,21 +11,20 @@ from typing import Any
 from common.sandbox import database as databases
 from common.sandbox.database import Database, Unloadable
 from common.sandbox.statements import Failure
-from common.sandbox.worker import renew, trusted, unhurried
+from common.sandbox.worker import free_time, privileges, renew
 from common.scoring import suites
-from common.scoring.published import Judged, Published
-from common.scoring.running import Reference, difference, first_run, parted
-from common.scoring.running import run as run_statements
+from common.scoring.published import Judgement, PublishedMetric
+from common.scoring.running import Reference, difference, first_run, run_on, statements_of
 
-HELD_DATABASES = 8
-HELD_BYTES = 24 * 2**20
-STOPPED = {"robust_match": False, "detail": "stopped for its running time on a generated database"}
+MOST_DATABASES = 8
+MOST_BYTES = 24 * 2**20
+KILL_PARTS = {"robust_match": False, "detail": "stopped for its running time on a generated database"}
 
 Say = Callable[..., None]
 
 databases.set_heap_limit()
 _files: dict[str, bytes] = {}
-_loaded: "OrderedDict[tuple[str, str], Database]" = OrderedDict()
+_cache: "OrderedDict[tuple[str, str], Database]" = OrderedDict()
 
 
 def hold(key: str, content: bytes) -> None:
@@ -60,34 +59,34 @@ def run(shared: dict[str, Any], items: list[list[str]], file: str | None, say: S
         say(0, "suite")
         say(0, None, _make_suite(reference, shared["make"]))
         return
-    judged: dict[str, Judged] = {}  # what is the same SQL is the same but for the published metric
+    judgements: dict[str, Judgement] = {}  # what is the same SQL is the same but for the published metric
     with (
-        _generated(reference, shared.get("suite", ())) as others,
-        Published(schema, reference_sql, database) as published,
+        _on_suite(reference, shared.get("suite", ())) as others,
+        PublishedMetric(schema, reference_sql, database) as metric,
     ):
         for item, (completion, sql) in enumerate(items):
-            found = judged.get(sql)
-            if found is None and unscorable is None:
+            judgement = judgements.get(sql)
+            if judgement is None and unscorable is None:
                 say(item, "prediction")
-                found = judged[sql] = _judge(reference, sql, lambda item=item: say(item, "ties"))
-                if found.parts["match"] and "suite" in shared:
+                judgement = judgements[sql] = _judge(reference, sql, lambda item=item: say(item, "ties"))
+                if judgement.parts["match"] and "suite" in shared:
                     # Left out where the worker died there; other completions of the same SQL share that.
-                    found.parts |= _judge_on_all(others, sql) if say(item, "robust") else STOPPED
-            parts = unscorable or found.parts
+                    judgement.parts |= _judge_on_all(others, sql) if say(item, "robust") else KILL_PARTS
+            parts = unscorable or judgement.parts
             if not shared.get("published", True):
                 say(item, None, parts)
                 continue
-            matched = published.known(reference, completion, found) if found else None
-            if matched is None and say(item, "published", parts):
-                matched = published.match(completion)
-            say(item, None, parts if matched is None else parts | {"published_match": matched})
+            published_match = metric.from_strict_match(reference, completion, judgement) if judgement else None
+            if published_match is None and say(item, "published", parts):
+                published_match = metric.match(completion)
+            say(item, None, parts if published_match is None else parts | {"published_match": published_match})
 
 
 def _make_suite(reference: Reference | None, arguments: dict[str, Any]) -> dict[str, Any]:
     """`suite`: its images as texts for JSON, none for a reference that cannot be scored; or why it `failed`."""
     if reference is None:
         return {"suite": []}
-    with trusted():
+    with privileges():
         from common.scoring.suites.building import build
 
     try:
@@ -97,25 +96,25 @@ def _make_suite(reference: Reference | None, arguments: dict[str, Any]) -> dict[
 
 
 @contextmanager
-def _generated(reference: Reference | None, suite: list[str]) -> Iterator[Callable[[], Iterator[Reference | None]]]:
+def _on_suite(reference: Reference | None, suite: list[str]) -> Iterator[Callable[[], Iterator[Reference | None]]]:
     """The reference on each database of a suite, made when first asked for; None where it does not run there."""
-    made: list[Reference | None] = []
+    references: list[Reference | None] = []
 
     def others() -> Iterator[Reference | None]:
-        yield from made
-        for text in suite[len(made) :]:
+        yield from references
+        for text in suite[len(references) :]:
             database = Database(file=suites.unpack(text), settings=reference.database.settings)
             try:
-                made.append(Reference(reference.statements, run_statements(database, reference.statements), database))
+                references.append(Reference(reference.statements, run_on(database, reference.statements), database))
             except Failure:
                 database.close()
-                made.append(None)
-            yield made[-1]
+                references.append(None)
+            yield references[-1]
 
     try:
         yield others
     finally:
-        for other in filter(None, made):
+        for other in filter(None, references):
             other.database.close()
 
 
@@ -134,37 +133,39 @@ def _judge_on_all(others: Callable[[], Iterator[Reference | None]], sql: str) ->
 
 def _load(schema: str, file: str | None) -> Database:
     key = (schema, file or "")
-    if key in _loaded:
-        _loaded.move_to_end(key)
-        return _loaded[key]
+    if key in _cache:
+        _cache.move_to_end(key)
+        return _cache[key]
     database = Database(file=_files[file]) if file else Database(schema=schema)
-    _loaded[key] = database
-    while len(_loaded) > 1 and (len(_loaded) > HELD_DATABASES or sum(d.size for d in _loaded.values()) > HELD_BYTES):
-        _loaded.popitem(last=False)[1].close()
+    _cache[key] = database
+    while len(_cache) > 1 and (len(_cache) > MOST_DATABASES or sum(d.size for d in _cache.values()) > MOST_BYTES):
+        _cache.popitem(last=False)[1].close()
     return database
 
 
-def _judge(reference: Reference, sql: str, on_ties: Callable[[], None]) -> Judged:
+def _judge(reference: Reference, sql: str, on_ties: Callable[[], None]) -> Judgement:
     statements: list[str] = []
     try:
-        statements = parted(sql)
+        statements = statements_of(sql)
         if not statements:
-            return Judged(_parts(False, "empty_prediction", "no SQL statement"), statements)
-        wanted = len(reference.statements)
-        if len(statements) not in (1, wanted):
-            raise Failure("forbidden", f"{len(statements)} statements where the reference has {wanted}")
+            return Judgement(_parts(False, "empty_prediction", "no SQL statement"), statements)
+        count = len(reference.statements)
+        if len(statements) not in (1, count):
+            raise Failure("forbidden", f"{len(statements)} statements where the reference has {count}")
         # The reference's own text has run, and gives the same again: else it were not scorable.
         same = statements == reference.statements
-        ran = reference.run if same else run_statements(reference.database, statements)
+        run = reference.run if same else run_on(reference.database, statements)
     except Failure as error:
-        return Judged(_parts(False, error.outcome, error.detail), statements)
+        return Judgement(_parts(False, error.outcome, error.detail), statements)
     why = None
     if not same:
-        with unhurried():
-            why = difference(reference, ran, on_ties)
+        with free_time():
+            why = difference(reference, run, on_ties)
     if why:
-        return Judged(_parts(False, "mismatch", why), statements, ran)
-    return Judged(_parts(True, "match", "", both_empty=not any(result.rows for result in ran.results)), statements, ran)
+        return Judgement(_parts(False, "mismatch", why), statements, run)
+    return Judgement(
+        _parts(True, "match", "", both_empty=not any(result.rows for result in run.results)), statements, run
+    )
 
 
 def _parts(match: bool | None, outcome: str, detail: str, *, both_empty: bool = False) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from common.scoring.query import Core, Query, Token
 
-RANKED = "ranked_rows_"
+RANKING = "ranked_rows_"
 # Words of an expression that are no names.
 _KEYWORDS = {
     *("and", "or", "not", "is", "null", "in", "like", "glob", "regexp", "match", "between", "escape"),
@@ -30,13 +30,13 @@ class Column:
     path: tuple[str, ...]  # its table and name, or its name alone, where it is a plain column; else ()
 
 
-def ranked(query: Query, width: int, describe: Describe) -> str | None:
+def ranking_sql(query: Query, width: int, describe: Describe) -> str | None:
     """SQL that gives the query's columns without LIMIT, and a rank by its keys behind them, in that rank's order."""
     core, simple = query.cores[0], len(query.cores) == 1
     lists = [_columns(query, each, width, describe) for each in query.cores]
     if core.insert is None and simple:
         return None
-    keys, added = [], []
+    keys, extras = [], []
     for term in query.terms:
         expression, direction = _direction(query, term)
         bare, collation = _bare(query, expression)
@@ -48,16 +48,16 @@ def ranked(query: Query, width: int, describe: Describe) -> str | None:
         if position is None and simple and core.distinct:
             key = _over_result(query, bare, lists[0], describe)
         elif position is None and simple and (text := _over_tables(query, bare, lists[0], describe)):
-            added.append(text)
-            key = f"c{width + len(added)}"
+            extras.append(text)
+            key = f"c{width + len(extras)}"
         if not key:
             return None
         keys.append(f"{key}{collation}{direction}")
-    names = [f"c{i}" for i in range(1, width + len(added) + 1)]
+    names = [f"c{i}" for i in range(1, width + len(extras) + 1)]
     rank = f"dense_rank() OVER (ORDER BY {', '.join(keys)})"
     return (
-        f"WITH {RANKED}({', '.join(names)}) AS (\n{_with_columns(query, added)}\n) "
-        f"SELECT {', '.join(names[:width])}, {rank} FROM {RANKED} ORDER BY {width + 1}"
+        f"WITH {RANKING}({', '.join(names)}) AS (\n{_with_columns(query, extras)}\n) "
+        f"SELECT {', '.join(names[:width])}, {rank} FROM {RANKING} ORDER BY {width + 1}"
     )
 
 
@@ -79,8 +79,8 @@ def _columns(query: Query, core: Core, width: int, describe: Describe) -> list[C
             alias, tokens = item[-1].plain, item[:-1]
         columns.append(Column(position, alias, tokens, _path(tokens)))
     if stars:
-        hidden = range(left + 1, width - (len(core.items) - 1 - right) + 1)
-        columns += [Column(position, "", [], (names[position - 1],)) for position in hidden]
+        star_positions = range(left + 1, width - (len(core.items) - 1 - right) + 1)
+        columns += [Column(position, "", [], (names[position - 1],)) for position in star_positions]
     return columns
 
 
@@ -148,8 +148,8 @@ def _by_alias(tokens: list[Token], columns: list[Column]) -> Column | None:
 def _matching(tokens: list[Token], lists: list[list[Column]]) -> int | None:
     """Position of the result's column that a key is: by alias, then by expression, SELECT by SELECT."""
     for columns in lists:
-        named = _by_alias(tokens, columns)
-        position = named.position if named else _same_expression(tokens, columns)
+        alias = _by_alias(tokens, columns)
+        position = alias.position if alias else _same_expression(tokens, columns)
         if position:
             return position
     return None
@@ -158,12 +158,12 @@ def _matching(tokens: list[Token], lists: list[list[Column]]) -> int | None:
 def _same_expression(tokens: list[Token], columns: list[Column]) -> int | None:
     path = _path(tokens)
     if path:
-        found = [column for column in columns if _same_path(column.path, path)]
+        matches = [column for column in columns if _same_path(column.path, path)]
         # Written out twice it is one column all the same; of those behind * two may come from two tables.
-        certain = [column for column in found if column.tokens] or (found if len(found) == 1 else [])
+        certain = [column for column in matches if column.tokens] or (matches if len(matches) == 1 else [])
         return certain[0].position if certain else None
-    wanted = [token.normal for token in tokens]
-    return next((c.position for c in columns if [token.normal for token in c.tokens] == wanted), None)
+    texts = [token.normal for token in tokens]
+    return next((c.position for c in columns if [token.normal for token in c.tokens] == texts), None)
 
 
 def _same_path(left: tuple[str, ...], right: tuple[str, ...]) -> bool:
@@ -173,35 +173,35 @@ def _same_path(left: tuple[str, ...], right: tuple[str, ...]) -> bool:
 
 def _names(tokens: list[Token]) -> list[tuple[int, int]]:
     """Where an expression names columns: (first, behind the last) of its tokens."""
-    found, i = [], 0
+    spans, i = [], 0
     while i < len(tokens):
         stop = i + 1
         if tokens[i].kind == "name" or (tokens[i].word and tokens[i].word not in _KEYWORDS):
             while stop + 1 < len(tokens) and tokens[stop].text == "." and tokens[stop + 1].plain:
                 stop += 2
-            called = stop < len(tokens) and tokens[stop].text == "("
-            if not called and not (i and tokens[i - 1].word in ("collate", "as")):
-                found.append((i, stop))
+            is_call = stop < len(tokens) and tokens[stop].text == "("
+            if not is_call and not (i and tokens[i - 1].word in ("collate", "as")):
+                spans.append((i, stop))
         i = stop
-    return found
+    return spans
 
 
 def _over_result(query: Query, tokens: list[Token], columns: list[Column], describe: Describe) -> str | None:
     """A key of SELECT DISTINCT as an expression over the result's columns, or None where it needs others."""
     if any(token.word == "select" for token in tokens):
         return None
-    pieces, done = [], tokens[0].start
+    pieces, cursor = [], tokens[0].start
     for first, stop in _names(tokens):
         name = tokens[first:stop]
-        known = describe(_probe(query, query.text(name) if stop - first > 1 else _bracketed(name[0])))
-        if known is None and name[0].text.startswith('"') and not any(c.alias == name[0].plain for c in columns):
+        names = describe(_probe(query, query.text(name) if stop - first > 1 else _backticks(name[0])))
+        if names is None and name[0].text.startswith('"') and not any(c.alias == name[0].plain for c in columns):
             continue  # a string in double quotes
-        position = _same_expression(name, columns) if known is not None else _matching(name, [columns])
+        position = _same_expression(name, columns) if names is not None else _matching(name, [columns])
         if not position:
             return None
-        pieces += [query.sql[done : name[0].start], f"c{position}"]
-        done = name[-1].stop
-    return "(" + "".join(pieces) + query.sql[done : tokens[-1].stop] + "\n)"
+        pieces += [query.sql[cursor : name[0].start], f"c{position}"]
+        cursor = name[-1].stop
+    return "(" + "".join(pieces) + query.sql[cursor : tokens[-1].stop] + "\n)"
 
 
 def _over_tables(query: Query, tokens: list[Token], columns: list[Column], describe: Describe) -> str | None:
@@ -210,22 +210,22 @@ def _over_tables(query: Query, tokens: list[Token], columns: list[Column], descr
     for column in columns:
         if column.alias:
             aliases.setdefault(column.alias, column)
-    pieces, done = [], tokens[0].start
+    pieces, cursor = [], tokens[0].start
     for first, stop in _names(tokens):
         name = tokens[first]
         column = aliases.get(name.plain) if stop - first == 1 else None
-        if column is None or describe(_probe(query, _bracketed(name))) is not None:
+        if column is None or describe(_probe(query, _backticks(name))) is not None:
             continue
         if any(token.word == "select" for token in tokens):
             return None  # the name may mean something else in there
-        pieces += [query.sql[done : name.start], f"({query.text(column.tokens)}\n)"]
-        done = name.stop
+        pieces += [query.sql[cursor : name.start], f"({query.text(column.tokens)}\n)"]
+        cursor = name.stop
         if sum(map(len, pieces)) > len(query.sql) + 20_000:
             return None
-    return "(" + "".join(pieces) + query.sql[done : tokens[-1].stop] + "\n)"
+    return "(" + "".join(pieces) + query.sql[cursor : tokens[-1].stop] + "\n)"
 
 
-def _bracketed(token: Token) -> str:
+def _backticks(token: Token) -> str:
     """A name in quotes that, other than double ones, never mean a string."""
     return "`" + token.plain.replace("`", "``") + "`"
 
@@ -234,9 +234,9 @@ def _probe(query: Query, expression: str) -> str:
     return f"{_with_columns(query, [expression])}\nLIMIT 0"
 
 
-def _with_columns(query: Query, added: list[str]) -> str:
+def _with_columns(query: Query, extras: list[str]) -> str:
     """The query without ORDER BY and LIMIT, and with further columns in its only SELECT."""
     insert = query.cores[0].insert
-    if not added:
+    if not extras:
         return query.sql[: query.body_stop]
-    return query.sql[:insert] + "".join(f"\n, {text}" for text in added) + "\n" + query.sql[insert : query.body_stop]
+    return query.sql[:insert] + "".join(f"\n, {text}" for text in extras) + "\n" + query.sql[insert : query.body_stop]

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from common.sandbox.database import Open
+from common.sandbox.database import Handle
 from common.sandbox.statements import TOKEN, Failure, Result, Row, execute
-from common.scoring.compare import contained
-from common.scoring.keys import ranked
+from common.scoring.compare import is_contained
+from common.scoring.keys import ranking_sql
 from common.scoring.query import Query, parse
 
 
@@ -41,68 +41,68 @@ def has_outer(statement: str, keyword: str) -> bool:
 def allows(blocks: Sequence[Block], rows: Sequence[Row]) -> bool:
     """Whether rows stand in an order that the blocks allow."""
     return len(rows) == (blocks[-1].stop if blocks else 0) and all(
-        contained(rows[block.start : block.stop], block.rows) for block in blocks
+        is_contained(rows[block.start : block.stop], block.rows) for block in blocks
     )
 
 
-def blocks_of(statement: str, result: Result, opened: Open, *, seed: int) -> list[Block] | None:
+def blocks_of(statement: str, result: Result, handle: Handle, *, seed: int) -> list[Block] | None:
     """The blocks of a reference's result, or None where its keys cannot be followed.
 
-    opened: a connection that reads the reference's database. seed: of random(), as the reference ran with.
+    handle: a connection that reads the reference's database. seed: of random(), as the reference ran with.
     """
     try:
         query = parse(statement)
-        sql = query and ranked(query, result.width, cache(lambda text: _names(opened, text)))
+        sql = query and ranking_sql(query, result.width, cache(lambda text: _names(handle, text)))
         if not query or not sql:
             return None
-        offset = _offset(query, opened, seed)
-        blocks = _cut(_run(opened, sql, seed, offset + len(result.rows)), offset, len(result.rows))
+        offset = _offset(query, handle, seed)
+        blocks = _cut(_run(handle, sql, seed, offset + len(result.rows)), offset, len(result.rows))
     except (Failure, ValueError, IndexError):  # a text in a form that is not foreseen has no ties, and nothing worse
         return None
     return blocks if blocks is not None and allows(blocks, result.rows) else None
 
 
-def _names(opened: Open, sql: str) -> list[str] | None:
+def _names(handle: Handle, sql: str) -> list[str] | None:
     """The names of a query's columns, or None where it does not run."""
-    opened.guard.begin("read")
+    handle.guard.begin("read")
     try:
-        return [column[0] for column in opened.connection.execute(sql).description]
+        return [column[0] for column in handle.connection.execute(sql).description]
     except (sqlite3.Error, sqlite3.Warning, MemoryError):
         return None
 
 
-def _offset(query: Query, opened: Open, seed: int) -> int:
+def _offset(query: Query, handle: Handle, seed: int) -> int:
     """Rows that OFFSET, or the first of `LIMIT a, b`, skips. Raises Failure."""
-    if not query.skipped:
+    if not query.offset:
         return 0
-    text = query.text(query.skipped)
-    rows = _run(opened, f"{query.head}\nSELECT max(CAST(({text}\n) AS INTEGER), 0)", seed, 1)
+    text = query.text(query.offset)
+    rows = _run(handle, f"{query.head}\nSELECT max(CAST(({text}\n) AS INTEGER), 0)", seed, 1)
     return int(rows[0][0])
 
 
-def _run(opened: Open, sql: str, seed: int, wanted: int) -> list[Row]:
-    """Rows up to the end of the block of row `wanted`. Raises Failure."""
+def _run(handle: Handle, sql: str, seed: int, last: int) -> list[Row]:
+    """Rows up to the end of the block of row `last`. Raises Failure."""
 
     def enough(rows: list[Row]) -> bool:
-        return len(rows) > max(wanted, 1) and rows[-1][-1] != rows[-2][-1]
+        return len(rows) > max(last, 1) and rows[-1][-1] != rows[-2][-1]
 
-    opened.guard.begin("read", seed=seed)
-    result = execute(opened, sql, enough=enough)
+    handle.guard.begin("read", seed=seed)
+    result = execute(handle, sql, enough=enough)
     return result.rows if result else []
 
 
-def _cut(ranked: list[Row], offset: int, count: int) -> list[Block] | None:
+def _cut(ranking: list[Row], offset: int, count: int) -> list[Block] | None:
     """Blocks over positions 0 to count of the result, which begins at `offset` of all rows."""
-    if len(ranked) < offset + count:
+    if len(ranking) < offset + count:
         return None
     blocks: list[Block] = []
     start = 0
-    while start < len(ranked) and start < offset + count:
+    while start < len(ranking) and start < offset + count:
         stop = start
-        while stop < len(ranked) and ranked[stop][-1] == ranked[start][-1]:
+        while stop < len(ranking) and ranking[stop][-1] == ranking[start][-1]:
             stop += 1
         if stop > offset:
-            rows = [row[:-1] for row in ranked[start:stop]]
+            rows = [row[:-1] for row in ranking[start:stop]]
             blocks.append(Block(max(start - offset, 0), min(stop - offset, count), rows))
         start = stop
     return blocks

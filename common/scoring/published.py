@@ -29,8 +29,8 @@ _CHANGES = {
     *(sqlite3.SQLITE_CREATE_TABLE, sqlite3.SQLITE_CREATE_INDEX, sqlite3.SQLITE_CREATE_VIEW),
     *(sqlite3.SQLITE_DROP_TABLE, sqlite3.SQLITE_DROP_INDEX, sqlite3.SQLITE_DROP_VIEW, sqlite3.SQLITE_ALTER_TABLE),
 }
-_MOVING = {"date", "time", "datetime", "julianday", "unixepoch", "strftime", "timediff", "random", "randomblob"}
-_MOVING |= {"current_date", "current_time", "current_timestamp"}
+_VOLATILE = {"date", "time", "datetime", "julianday", "unixepoch", "strftime", "timediff", "random", "randomblob"}
+_VOLATILE |= {"current_date", "current_time", "current_timestamp"}
 _COUNTERS = {"changes", "total_changes", "last_insert_rowid"}
 _ORDINARY = {"sqlite_master", "sqlite_schema", "sqlite_sequence"}
 
@@ -41,28 +41,28 @@ _spare: "list[tuple[sqlite3.Connection, _Watch]]" = []  # one at most
 class _Watch(Guard):
     """A guard that also notes what a statement asked for."""
 
-    changed = moves = tells = False
+    writes = asks_volatile = asks_state = False
 
     def forget(self) -> None:
-        self.changed = self.moves = self.tells = False
+        self.writes = self.asks_volatile = self.asks_state = False
 
     def authorize(
         self, action: int, first: str | None, second: str | None, database: str | None, source: str | None
     ) -> int:
         if action not in _READS:
-            self.changed = True
-            self.tells |= action not in _CHANGES
+            self.writes = True
+            self.asks_state |= action not in _CHANGES
         elif action == sqlite3.SQLITE_FUNCTION:
-            self.moves |= (second or "").lower() in _MOVING
-            self.tells |= (second or "").lower() in _COUNTERS
+            self.asks_volatile |= (second or "").lower() in _VOLATILE
+            self.asks_state |= (second or "").lower() in _COUNTERS
         elif action == sqlite3.SQLITE_READ:
             name = (first or "").lower()
-            self.tells |= name.startswith("sqlite_") and name not in _ORDINARY
+            self.asks_state |= name.startswith("sqlite_") and name not in _ORDINARY
         return super().authorize(action, first, second, database, source)
 
 
 @dataclass
-class Judged:
+class Judgement:
     """What the strict match found of one completion: the parts of its verdict, its statements, and their run if any."""
 
     parts: dict[str, Any]
@@ -70,48 +70,48 @@ class Judged:
     run: Run | None = None
 
 
-class Published:
+class PublishedMetric:
     """The metric for one reference."""
 
     def __init__(self, schema: str, reference: str, database: Database | None):
         """database: the loaded database, if it loads; one that comes from a file stands in for running `schema`."""
         self._schema, self._reference, self._database = schema, reference, database
         self._shares = database is not None and database.is_plain and database.size <= LARGEST_SHARED
-        self._opened: tuple[sqlite3.Connection, _Watch] | None = None
-        self._expected: Rows | None = None
+        self._handle: tuple[sqlite3.Connection, _Watch] | None = None
+        self._target: Rows | None = None
 
     def match(self, prediction: str) -> bool:
         """Whether the raw texts give equal lists."""
         answer = self._match_on_image(prediction) if self._shares else None
         return self._match_anew(prediction) if answer is None else answer
 
-    def known(self, reference: Reference, completion: str, judged: Judged) -> bool | None:
+    def from_strict_match(self, reference: Reference, completion: str, judgement: Judgement) -> bool | None:
         """The answer where the strict match has run the very same texts, which only read; None where it has not."""
         if self._database is None or not self._database.is_plain:
             return None
-        if not (_is_all(self._reference, reference.statements) and _is_all(completion, judged.statements)):
+        if not (_is_all(self._reference, reference.statements) and _is_all(completion, judgement.statements)):
             return None
-        if reference.run.state is not None or reference.run.moved:
+        if reference.run.state is not None or reference.run.volatile:
             return None
-        if judged.parts["outcome"] in ("syntax_error", "schema_error"):
+        if judgement.parts["outcome"] in ("syntax_error", "schema_error"):
             return False
-        if judged.run is None or judged.run.state is not None or judged.run.moved:
+        if judgement.run is None or judgement.run.state is not None or judgement.run.volatile:
             return None
-        rows = judged.run.results[0].rows
-        return rows == reference.run.results[0].rows and _can_be_decoded(rows)
+        rows = judgement.run.results[0].rows
+        return rows == reference.run.results[0].rows and _are_text(rows)
 
     def close(self) -> None:
         """Give up the shared connection; one that has only read serves the next reference."""
-        opened, self._opened = self._opened, None
-        if opened is not None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
             _drop_spare()
-            _spare.append(opened)
+            _spare.append(handle)
 
     def _discard(self) -> None:
-        opened, self._opened = self._opened, None
-        opened[0].close()
+        handle, self._handle = self._handle, None
+        handle[0].close()
 
-    def __enter__(self) -> "Published":
+    def __enter__(self) -> "PublishedMetric":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -120,49 +120,49 @@ class Published:
     def _match_anew(self, prediction: str) -> bool:
         connection, guard = _connect()
         with closing(connection):
-            filled = self._database is not None and self._database.fill_published(connection)
+            has_content = self._database is not None and self._database.fill_published(connection)
             guard.attach(connection)
             cursor = connection.cursor()
             try:
-                if not filled:
+                if not has_content:
                     guard.begin("published")
                     cursor.executescript(self._schema)
                 connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LENGTH)
-                expected = _run(cursor, self._reference, guard)
-                return _run(cursor, prediction, guard) == expected
+                target = _run(cursor, self._reference, guard)
+                return _run(cursor, prediction, guard) == target
             except Exception:  # as the original: whatever goes wrong is a mismatch
                 return False
 
     def _match_on_image(self, prediction: str) -> bool | None:
         """The answer, or None where the two texts might see that the schema was not run."""
-        connection, watch = self._opened = self._opened or self._open()
+        connection, watch = self._handle = self._handle or self._open()
         cursor = connection.cursor()
         watch.forget()
         try:
-            expected = self._expected if self._expected is not None else _run(cursor, self._reference, watch)
-            if watch.tells:
+            target = self._target if self._target is not None else _run(cursor, self._reference, watch)
+            if watch.asks_state:
                 self._shares = False
                 return None
-            if not watch.changed and not watch.moves:
-                self._expected = expected
-            answer = _run(cursor, prediction, watch) == expected
+            if not watch.writes and not watch.asks_volatile:
+                self._target = target
+            answer = _run(cursor, prediction, watch) == target
         except Exception:  # as the original
             answer = False
         finally:
-            if watch.changed or watch.tells:
+            if watch.writes or watch.asks_state:
                 self._discard()
-        return None if watch.tells else answer
+        return None if watch.asks_state else answer
 
     def _open(self) -> tuple[sqlite3.Connection, _Watch]:
         while _spare:
-            opened = _spare.pop()
+            handle = _spare.pop()
             try:
-                return self._filled(*opened)
+                return self._fill(*handle)
             except sqlite3.Error:  # something still reads in it: it is given up
-                opened[0].close()
-        return self._filled(*_connect())
+                handle[0].close()
+        return self._fill(*_connect())
 
-    def _filled(self, connection: sqlite3.Connection, watch: _Watch) -> tuple[sqlite3.Connection, _Watch]:
+    def _fill(self, connection: sqlite3.Connection, watch: _Watch) -> tuple[sqlite3.Connection, _Watch]:
         connection.set_authorizer(None)  # to SQLite an image is an ATTACH
         self._database.deserialize_into(connection)
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LENGTH)
@@ -175,7 +175,7 @@ def _is_all(text: str, statements: list[str]) -> bool:
     return len(statements) == 1 and text.removesuffix(";") == statements[0]
 
 
-def _can_be_decoded(rows: Rows) -> bool:
+def _are_text(rows: Rows) -> bool:
     """Whether no text is broken UTF-8, at which the original stops."""
     return all(value.isascii() or _encodes(value) for row in rows for value in row if isinstance(value, str))
 

@@ -57,13 +57,13 @@ class Core:
 
 @dataclass(frozen=True)
 class Query:
-    """A query's parts. body_stop: where its ORDER BY begins; skipped: the expression of OFFSET."""
+    """A query's parts. body_stop: where its ORDER BY begins; offset: the expression of OFFSET."""
 
     sql: str
     cores: list[Core]
     body_stop: int
     terms: list[list[Token]]
-    skipped: list[Token]
+    offset: list[Token]
 
     @property
     def head(self) -> str:
@@ -106,7 +106,7 @@ def parse(sql: str) -> Query | None:
         if following is not None:  # without the UNION [ALL] between
             stop = max(i for i, word in tops if i < following and word in _COMPOUND)
         cores.append(_core(tokens[start:stop]))
-    return Query(sql, cores, tokens[order].start, terms, _skipped(tokens[limit + 1 :]))
+    return Query(sql, cores, tokens[order].start, terms, _offset(tokens[limit + 1 :]))
 
 
 def _is_operand(tokens: list[Token], i: int) -> bool:
@@ -144,7 +144,7 @@ def _ends_columns(tokens: list[Token], i: int) -> bool:
     return token.word in _END_OF_COLUMNS and not (token.word == "from" and tokens[i - 1].word == "distinct")
 
 
-def _skipped(limit: list[Token]) -> list[Token]:
+def _offset(limit: list[Token]) -> list[Token]:
     """The expression of OFFSET, or the first of `LIMIT a, b`."""
     for i, token in enumerate(limit):
         if token.depth == 0 and token.text == ",":

@@ -15,11 +15,11 @@ _TOKENS = re.compile(r"[a-z0-9]+")
 
 def rouge_l(reference: str, prediction: str) -> float:
     """F1 of the longest common subsequence of lower-case alphanumeric tokens, in [0, 1]. 0.0 where a side has none."""
-    target = _TOKENS.findall(reference[:LONGEST_TEXT].lower())
-    given = _TOKENS.findall(prediction[:LONGEST_TEXT].lower())
-    if not target or not given:
+    reference_tokens = _TOKENS.findall(reference[:LONGEST_TEXT].lower())
+    prediction_tokens = _TOKENS.findall(prediction[:LONGEST_TEXT].lower())
+    if not reference_tokens or not prediction_tokens:
         return 0.0
-    short, long = sorted((target, given), key=len)
+    short, long = sorted((reference_tokens, prediction_tokens), key=len)
     common = LCSseq.similarity(short, long[: max(1, LARGEST_TABLE // len(short))])
-    precision, recall = common / len(given), common / len(target)
+    precision, recall = common / len(prediction_tokens), common / len(reference_tokens)
     return 2 * precision * recall / (precision + recall) if common else 0.0

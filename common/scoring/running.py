@@ -4,27 +4,27 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from common.sandbox.database import Database
-from common.sandbox.statements import Failure, Result, check, execute, run_reading, split
+from common.sandbox.statements import Failure, Result, check, execute, run_queries, split
 from common.scoring import ordering, state
 from common.scoring.compare import same_bag, same_sequence
 
 SEED = 1
 OTHER_SEEDS = range(2, 10)  # several, since a choice among few rows may fall out the same twice
-MOST_ROWS_EXPLAINED = 200
+MOST_EXPLANATION_ROWS = 200
 
 
 @dataclass(frozen=True)
 class Run:
     """What a text's statements did: the results of those that return columns, and the database if any wrote.
 
-    ticks: of the step counter, `guard.STEPS_BETWEEN_TICKS` steps each. moved: see `Guard`.
+    ticks: of the step counter, `guard.STEPS_BETWEEN_TICKS` steps each. volatile: see `Guard`.
     """
 
     results: list[Result]
     state: state.State | None
-    used_random: bool
+    uses_random: bool
     ticks: int
-    moved: bool
+    volatile: bool
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Reference:
         return self._blocks[number]
 
 
-def parted(sql: str) -> list[str]:
+def statements_of(sql: str) -> list[str]:
     """The statements of a text that SQLite can be given. Raises Failure."""
     check(sql)
     return split(sql)
@@ -53,13 +53,13 @@ def parted(sql: str) -> list[str]:
 def first_run(database: Database, sql: str) -> Reference:
     """Run a reference. Raises Failure with outcome reference_error or reference_nondeterministic."""
     try:
-        statements = parted(sql)
+        statements = statements_of(sql)
         if not statements:
             raise Failure("reference_error", "no statement")
-        reference = Reference(statements, run(database, statements), database)
+        reference = Reference(statements, run_on(database, statements), database)
         # With the clock frozen nothing but random() can change a result; other seeds show whether it does.
-        for seed in OTHER_SEEDS if reference.run.used_random else ():
-            if difference(reference, run(database, statements, seed=seed)):
+        for seed in OTHER_SEEDS if reference.run.uses_random else ():
+            if difference(reference, run_on(database, statements, seed=seed)):
                 raise Failure("reference_nondeterministic", "the result depends on random()")
     except Failure as error:
         if error.outcome == "reference_nondeterministic":
@@ -68,54 +68,54 @@ def first_run(database: Database, sql: str) -> Reference:
     return reference
 
 
-def run(database: Database, statements: list[str], *, seed: int = SEED) -> Run:
+def run_on(database: Database, statements: list[str], *, seed: int = SEED) -> Run:
     """Run statements on the shared connection where they only read, else on a copy of their own. Raises Failure."""
-    results = run_reading(database, statements, seed=seed)
+    results = run_queries(database, statements, seed=seed)
     if results is not None:
         guard = database.reader.guard
-        return Run(results, None, guard.used_random, guard.ticks, guard.moved)
-    with database.copy() as opened:
-        opened.guard.begin("write", seed=seed)
-        found = [execute(opened, statement) for statement in statements]
-        after = state.read(opened)  # a view may use random() too
-        guard = opened.guard
-        results = [result for result in found if result is not None]
-        return Run(results, after, guard.used_random, guard.ticks, guard.moved)
+        return Run(results, None, guard.uses_random, guard.ticks, guard.volatile)
+    with database.copy() as handle:
+        handle.guard.begin("write", seed=seed)
+        results_or_none = [execute(handle, statement) for statement in statements]
+        after = state.read(handle)  # a view may use random() too
+        guard = handle.guard
+        results = [result for result in results_or_none if result is not None]
+        return Run(results, after, guard.uses_random, guard.ticks, guard.volatile)
 
 
-def difference(reference: Reference, ran: Run, on_ties: Callable[[], None] = lambda: None) -> str | None:
+def difference(reference: Reference, other: Run, on_ties: Callable[[], None] = lambda: None) -> str | None:
     """Why a run does not match the reference, in one line, or None where it does.
 
     on_ties: called before the reference's ties are followed, which runs it again.
     """
-    expected = reference.run
-    if (expected.state is None) != (ran.state is None):
-        return "it writes, the reference reads" if expected.state is None else "it reads, the reference writes"
-    if len(ran.results) != len(expected.results):
-        return f"{len(ran.results)} results, the reference has {len(expected.results)}"
+    target = reference.run
+    if (target.state is None) != (other.state is None):
+        return "it writes, the reference reads" if target.state is None else "it reads, the reference writes"
+    if len(other.results) != len(target.results):
+        return f"{len(other.results)} results, the reference has {len(target.results)}"
     # Statements that only read return one result each; with writing ones among them no order is asked for.
-    statements = reference.statements if expected.state is None else [""] * len(expected.results)
-    for number, (ours, theirs, statement) in enumerate(zip(ran.results, expected.results, statements, strict=True)):
+    statements = reference.statements if target.state is None else [""] * len(target.results)
+    for number, (ours, theirs, statement) in enumerate(zip(other.results, target.results, statements, strict=True)):
         if ours.width != theirs.width:
             return f"{ours.width} columns, the reference has {theirs.width}"
         if len(ours.rows) != len(theirs.rows):
             return f"{len(ours.rows)} rows, the reference has {len(theirs.rows)}"
         if same_sequence(ours.rows, theirs.rows):
             continue
-        ordered = ordering.has_outer(statement, "order")
-        if not (ordered and ordering.has_outer(statement, "limit")) and not same_bag(ours.rows, theirs.rows):
+        has_order = ordering.has_outer(statement, "order")
+        if not (has_order and ordering.has_outer(statement, "limit")) and not same_bag(ours.rows, theirs.rows):
             return _other_values(ours, theirs)
-        if ordered:
+        if has_order:
             on_ties()
             blocks = reference.blocks(number)
             if blocks is None or not ordering.allows(blocks, ours.rows):
                 return "rows in an order, or a choice of rows, that the reference's ORDER BY does not allow"
-    return state.difference(expected.state, ran.state) if expected.state and ran.state else None
+    return state.difference(target.state, other.state) if target.state and other.state else None
 
 
 def _other_values(ours: Result, theirs: Result) -> str:
     """What differs between two results of one size whose rows are no equal bags."""
-    if len(ours.rows) > MOST_ROWS_EXPLAINED:
+    if len(ours.rows) > MOST_EXPLANATION_ROWS:
         return "other values"
     for i in range(ours.width):
         if not same_bag([(row[i],) for row in ours.rows], [(row[i],) for row in theirs.rows]):

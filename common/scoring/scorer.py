@@ -52,14 +52,14 @@ class Verdict:
 
 _Key = tuple[str, str, Path | None]  # schema, reference, database: what the completions of a group share
 _Row = tuple[str, str, Path | None, str]  # and the completion
-_Done = Callable[[int], Any] | None
+_Advance = Callable[[int], Any] | None
 _TOO_LONG = {
     "match": False,
     "outcome": "too_large",
     "detail": f"a completion of more than {LONGEST_COMPLETION:,} characters",
 }
 # What is said of a row whose worker was stopped, by the stage it was in.
-_STOPPED = {
+_KILL_PARTS = {
     "schema": {"match": None, "outcome": "schema_invalid", "detail": "the schema was stopped for its running time"},
     "reference": {
         "match": None,
@@ -73,7 +73,7 @@ _STOPPED = {
         "detail": "rows in another order; ties of the reference took too long to follow",
     },
 }
-_UNTESTED = {"robust_match": False, "detail": "stopped on a generated database"}
+_NO_ROBUST = {"robust_match": False, "detail": "stopped on a generated database"}
 
 
 class Scorer:
@@ -118,18 +118,18 @@ class Scorer:
 
         Equal rows are scored once. progress: a bar on stderr. Raises as `score` does.
         """
-        asked = [_row(row) for row in rows]
+        requests = [_row(row) for row in rows]
         # Completions of one reference travel together, whatever their place in the batch.
         groups: dict[_Key, dict[str, None]] = defaultdict(dict)
-        for row in asked:
+        for row in requests:
             groups[row[:3]][row[3]] = None
         for database in {key[2] for key in groups}:
             _check_readable(database)
         verdicts: dict[_Row, Verdict] = {}
-        with _bar(progress, sum(map(len, groups.values())), "scoring") as done:
+        with _bar(progress, sum(map(len, groups.values())), "scoring") as advance:
             for keys in _chunks(groups):
-                self._score({key: list(groups[key]) for key in keys}, verdicts, done, progress)
-        return [verdicts[row] for row in asked]
+                self._score({key: list(groups[key]) for key in keys}, verdicts, advance, progress)
+        return [verdicts[row] for row in requests]
 
     def close(self) -> None:
         """End the workers. Safe to call again; they end by themselves with the process or the scorer."""
@@ -141,25 +141,27 @@ class Scorer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _score(self, groups: dict[_Key, list[str]], verdicts: dict[_Row, Verdict], done: _Done, progress: bool) -> None:
+    def _score(
+        self, groups: dict[_Key, list[str]], verdicts: dict[_Row, Verdict], advance: _Advance, progress: bool
+    ) -> None:
         """Add the verdicts on completions by what they share."""
         names = self._names(groups)
         suites = store.read(names.values())
         jobs, completions = [], []
-        for key, own in groups.items():
-            extracted = [(completion, _extract(completion)) for completion in own]
-            items = [[completion, sql] for completion, sql in extracted if sql is not None]
-            completions.append(extracted)
+        for key, texts in groups.items():
+            pairs = [(completion, _extract(completion)) for completion in texts]
+            items = [[completion, sql] for completion, sql in pairs if sql is not None]
+            completions.append(pairs)
             jobs.append(_job(key, items, **({"suite": suites[names[key]]} if names.get(key) in suites else {})))
         overlaps: dict[_Row, tuple[float, float]] = {}
-        compared = _compare(groups, completions, overlaps)
-        results = self._pool.run(jobs, done=done, meanwhile=compared)
-        deque(compared, maxlen=0)  # what is left of it
+        comparison = _compare(groups, completions, overlaps)
+        results = self._pool.run(jobs, on_finish=advance, meanwhile=comparison)
+        deque(comparison, maxlen=0)  # what is left of it
         if names:
             self._add_robust(groups, names, suites, jobs, results, progress)
-        for key, extracted, parts in zip(groups, completions, results, strict=True):
+        for key, pairs, parts in zip(groups, completions, results, strict=True):
             following = iter(parts)
-            for completion, sql in extracted:
+            for completion, sql in pairs:
                 row = (*key, completion)
                 verdicts[row] = _verdict(_TOO_LONG if sql is None else next(following), *overlaps[row], bool(names))
 
@@ -180,36 +182,36 @@ class Scorer:
         progress: bool,
     ) -> None:
         """Make the suites that were not there, where any completion matched, and judge those completions on them."""
-        waiting = {}
+        queue = {}
         for key, job, parts in zip(groups, jobs, results, strict=True):
-            matched = [number for number, part in enumerate(parts) if part.get("match")]
-            if matched and names[key] not in suites:
-                waiting[key] = [(job.items[number], parts[number]) for number in matched]
-        if not waiting:
+            matches = [number for number, part in enumerate(parts) if part.get("match")]
+            if matches and names[key] not in suites:
+                queue[key] = [(job.items[number], parts[number]) for number in matches]
+        if not queue:
             return
-        made = self._make_suites(list(waiting), names, progress)
+        new = self._make_suites(list(queue), names, progress)
         again = [
-            _job(key, [item for item, _ in matched], suite=suite, published=False)
-            for (key, matched), suite in zip(waiting.items(), made, strict=True)
+            _job(key, [item for item, _ in matches], suite=suite, published=False)
+            for (key, matches), suite in zip(queue.items(), new, strict=True)
         ]
-        for matched, judged in zip(waiting.values(), self._pool.run(again), strict=True):
-            for (_, part), robust in zip(matched, judged, strict=True):
-                part |= {name: robust[name] for name in _UNTESTED} if "robust_match" in robust else _UNTESTED
+        for matches, judgements in zip(queue.values(), self._pool.run(again), strict=True):
+            for (_, part), robust in zip(matches, judgements, strict=True):
+                part |= {name: robust[name] for name in _NO_ROBUST} if "robust_match" in robust else _NO_ROBUST
 
     def _make_suites(self, keys: Sequence[_Key], names: Mapping[_Key, str], progress: bool) -> list[list[str]]:
         """New suites, kept in the store; empty where none could be made, which is told."""
-        with _bar(progress, len(keys), "databases") as done:
+        with _bar(progress, len(keys), "databases") as advance:
             jobs = [_job(key, [[]], make=self._suite) for key in keys]
-            made = [part for (part,) in self._pool.run(jobs, done=done)]
-        store.write({names[key]: part["suite"] for key, part in zip(keys, made, strict=True) if "suite" in part})
-        failed = [(key[1], part) for key, part in zip(keys, made, strict=True) if "suite" not in part]
-        if failed:
-            reference, part = failed[0]
+            parts = [part for (part,) in self._pool.run(jobs, on_finish=advance)]
+        store.write({names[key]: part["suite"] for key, part in zip(keys, parts, strict=True) if "suite" in part})
+        failures = [(key[1], part) for key, part in zip(keys, parts, strict=True) if "suite" not in part]
+        if failures:
+            reference, part = failures[0]
             _LOG.warning(
                 "no databases could be generated for %d references, a match there is strict only; the first (%s): %s",
-                *(len(failed), part.get("failed", "stopped for its running time"), reference[:200]),
+                *(len(failures), part.get("failed", "stopped for its running time"), reference[:200]),
             )
-        return [part.get("suite", []) for part in made]
+        return [part.get("suite", []) for part in parts]
 
 
 def _job(key: _Key, items: list[Any], **more: Any) -> Job:
@@ -220,9 +222,9 @@ def _job(key: _Key, items: list[Any], **more: Any) -> Job:
 def _chunks(groups: Mapping[_Key, Any]) -> Iterator[list[_Key]]:
     """The groups, so many rows at a time."""
     chunk, size = [], 0
-    for key, own in groups.items():
+    for key, rows in groups.items():
         chunk.append(key)
-        size += len(own)
+        size += len(rows)
         if size >= _CHUNK:
             yield chunk
             chunk, size = [], 0
@@ -231,8 +233,8 @@ def _chunks(groups: Mapping[_Key, Any]) -> Iterator[list[_Key]]:
 
 
 @contextmanager
-def _bar(shown: bool, total: int, what: str) -> Iterator[_Done]:
-    if not shown:
+def _bar(visible: bool, total: int, what: str) -> Iterator[_Advance]:
+    if not visible:
         yield None
         return
     from tqdm import tqdm
@@ -241,15 +243,15 @@ def _bar(shown: bool, total: int, what: str) -> Iterator[_Done]:
         yield bar.update
 
 
-def _row(given: Any) -> _Row:
-    if isinstance(given, Mapping):
-        unknown = given.keys() - {"schema", "reference", "prediction", "database"}
+def _row(row: Any) -> _Row:
+    if isinstance(row, Mapping):
+        unknown = row.keys() - {"schema", "reference", "prediction", "database"}
         if unknown:
             raise TypeError(f"unknown keys in a row: {', '.join(sorted(map(str, unknown)))}")
-        schema, reference, prediction = given["schema"], given["reference"], given["prediction"]
-        database = given.get("database")
+        schema, reference, prediction = row["schema"], row["reference"], row["prediction"]
+        database = row.get("database")
     else:
-        example, prediction = given
+        example, prediction = row
         schema, reference, database = example.schema, example.sql, example.database
     if not (isinstance(schema, str) and isinstance(reference, str) and isinstance(prediction, str)):
         raise TypeError("schema, reference and prediction are strings")
@@ -276,15 +278,15 @@ def _compare(
     overlaps: dict[_Row, tuple[float, float]],
 ) -> Iterator[None]:
     """Add each row's ROUGE-L of the SQL and of the raw completion, a row at a step."""
-    for key, extracted in zip(groups, completions, strict=True):
-        for completion, sql in extracted:
+    for key, pairs in zip(groups, completions, strict=True):
+        for completion, sql in pairs:
             rouge = rouge_l(key[1], sql or "")
             overlaps[*key, completion] = rouge, rouge if completion == sql else rouge_l(key[1], completion)
             yield
 
 
 def _verdict(parts: Mapping[str, Any], rouge: float, raw_rouge: float, robust: bool) -> Verdict:
-    parts = {**parts, **_STOPPED.get(parts.get("killed", ""), {})}
+    parts = {**parts, **_KILL_PARTS.get(parts.get("killed", ""), {})}
     match, published = parts["match"], bool(parts.get("published_match", False))
     robust_match = None if match is None or not robust else bool(match and parts["robust_match"])
     is_right = match if robust_match is None else robust_match

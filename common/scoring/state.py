@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from common.sandbox.database import Open
+from common.sandbox.database import Handle
 from common.sandbox.statements import TOKEN, Row, failure, fetch
 from common.scoring.compare import same_bag
 
 MOST_ROWS = 20_000
 MOST_BYTES = 8_000_000
-HELD_SHAPES = 32
-_known_shapes: dict[tuple[Row, ...], dict[str, tuple[Any, ...]]] = {}
+MOST_SHAPES = 32
+_shape_cache: dict[tuple[Row, ...], dict[str, tuple[Any, ...]]] = {}
 
 
 @dataclass(frozen=True)
@@ -55,53 +55,53 @@ def difference(reference: State, prediction: State) -> str | None:
     return None
 
 
-def read(opened: Open) -> State:
+def read(handle: Handle) -> State:
     """Everything in an open database. Raises Failure where a view runs out of its budget or there is too much."""
     try:
-        return _read(opened)
+        return _read(handle)
     except (sqlite3.Error, sqlite3.Warning, MemoryError, ValueError, OverflowError) as error:
-        raise failure(error, opened) from error
+        raise failure(error, handle) from error
 
 
-def _read(opened: Open) -> State:
-    objects = _objects(opened)
-    shapes = _shapes(opened, objects)
+def _read(handle: Handle) -> State:
+    objects = _objects(handle)
+    shapes = _shapes(handle, objects)
     tables, rows = {}, 0
-    for label, schema, kind, name, _, sql in _named(objects):
+    for label, schema, kind, name, _, sql in _labels(objects):
         if kind in ("table", "view"):
-            found = _rows(opened, schema, kind, name, room=MOST_ROWS - rows)
+            content = _rows(handle, schema, kind, name, room=MOST_ROWS - rows)
             # A view over something that is not there is compared by its text.
-            tables[label] = Table(normal(sql), []) if found is None else Table(shapes[label], found)
+            tables[label] = Table(normal(sql), []) if content is None else Table(shapes[label], content)
             rows += len(tables[label].rows)
     return State(tables, {label: shape for label, shape in shapes.items() if label not in tables})
 
 
-def _shapes(opened: Open, objects: tuple[Row, ...]) -> dict[str, tuple[Any, ...]]:
+def _shapes(handle: Handle, objects: tuple[Row, ...]) -> dict[str, tuple[Any, ...]]:
     """All but the rows, which follows from the catalogue alone: most statements leave that as it was."""
-    if objects not in _known_shapes:
-        while len(_known_shapes) >= HELD_SHAPES:
-            del _known_shapes[next(iter(_known_shapes))]
-        _known_shapes[objects] = {
-            label: _shape(opened, schema, kind, name, table, sql)
-            for label, schema, kind, name, table, sql in _named(objects)
+    if objects not in _shape_cache:
+        while len(_shape_cache) >= MOST_SHAPES:
+            del _shape_cache[next(iter(_shape_cache))]
+        _shape_cache[objects] = {
+            label: _shape(handle, schema, kind, name, table, sql)
+            for label, schema, kind, name, table, sql in _labels(objects)
         }
-    return _known_shapes[objects]
+    return _shape_cache[objects]
 
 
-def _named(objects: tuple[Row, ...]) -> Iterator[tuple[str, str, str, str, str, str]]:
+def _labels(objects: tuple[Row, ...]) -> Iterator[tuple[str, str, str, str, str, str]]:
     """The objects with their labels, without SQLite's own: counters, statistics, indexes of keys."""
     for schema, kind, name, table, sql in objects:
         if not name.lower().startswith("sqlite_"):
             yield f"{kind} {'' if schema == 'main' else schema + '.'}{name.casefold()}", schema, kind, name, table, sql
 
 
-def _shape(opened: Open, schema: str, kind: str, name: str, table: str, sql: str) -> tuple[Any, ...]:
+def _shape(handle: Handle, schema: str, kind: str, name: str, table: str, sql: str) -> tuple[Any, ...]:
     if kind == "index":
-        return (table.casefold(), *_index(opened, schema, name, sql))
+        return (table.casefold(), *_index(handle, schema, name, sql))
     if kind == "trigger":
         return (table.casefold(), _trigger(sql))
     try:
-        columns = _ask(opened, f"PRAGMA {quoted(schema)}.table_xinfo({quoted(name)})")
+        columns = _ask(handle, f"PRAGMA {quote(schema)}.table_xinfo({quote(name)})")
     except sqlite3.DatabaseError:
         if kind != "view":
             raise
@@ -109,22 +109,22 @@ def _shape(opened: Open, schema: str, kind: str, name: str, table: str, sql: str
     if kind == "view":
         return tuple(column[1].casefold() for column in columns)
     shape = tuple(
-        (name.casefold(), affinity(declared), bool(not_null), _default(default), key, bool(hidden))
-        for _, name, declared, not_null, default, key, hidden in columns
+        (name.casefold(), affinity(type_name), bool(not_null), _default(default), key, bool(hidden))
+        for _, name, type_name, not_null, default, key, hidden in columns
     )
-    return (shape, _unique_keys(opened, schema, name), _foreign_keys(opened, schema, name))
+    return (shape, _unique_keys(handle, schema, name), _foreign_keys(handle, schema, name))
 
 
-def _rows(opened: Open, schema: str, kind: str, name: str, *, room: int) -> list[Row] | None:
+def _rows(handle: Handle, schema: str, kind: str, name: str, *, room: int) -> list[Row] | None:
     """All rows, or None where a view does not run."""
     try:
-        opened.guard.mode = "read"  # a view is foreign text
-        cursor = opened.connection.execute(f"SELECT * FROM {quoted(schema)}.{quoted(name)}")
+        handle.guard.mode = "read"  # a view is foreign text
+        cursor = handle.connection.execute(f"SELECT * FROM {quote(schema)}.{quote(name)}")
         return fetch(cursor, most_rows=room, most_bytes=MOST_BYTES)
     except sqlite3.DatabaseError:
-        if kind != "view" or opened.guard.over_budget:
+        if kind != "view" or handle.guard.over_budget:
             raise
-        opened.guard.denied = ""
+        handle.guard.refusal = ""
         return None
 
 
@@ -159,9 +159,9 @@ def _default(sql: str | None) -> tuple[str, ...]:
     return {("null",): (), ("true",): ("1",), ("false",): ("0",)}.get(words, words)
 
 
-def affinity(declared: str) -> str:
+def affinity(type_name: str) -> str:
     """SQLite's column affinity of a declared type (https://www.sqlite.org/datatype3.html, section 3.1)."""
-    text = declared.upper()
+    text = type_name.upper()
     if "INT" in text:
         return "INTEGER"
     if any(word in text for word in ("CHAR", "CLOB", "TEXT")):
@@ -171,35 +171,35 @@ def affinity(declared: str) -> str:
     return "REAL" if any(word in text for word in ("REAL", "FLOA", "DOUB")) else "NUMERIC"
 
 
-def _objects(opened: Open) -> tuple[Row, ...]:
+def _objects(handle: Handle) -> tuple[Row, ...]:
     """The catalogue: (schema, type, name, table, sql) of everything."""
     return tuple(
         (schema, *row)
         for schema, master in (("main", "sqlite_master"), ("temp", "sqlite_temp_master"))
-        for row in _ask(opened, f"SELECT type, name, tbl_name, sql FROM {master}")
+        for row in _ask(handle, f"SELECT type, name, tbl_name, sql FROM {master}")
     )
 
 
-def _unique_keys(opened: Open, schema: str, table: str) -> frozenset[tuple[tuple[str, int], ...]]:
-    found = Counter(
-        frozenset((column or "").casefold() for _, _, column in _ask(opened, _about("index_info", schema, name)))
-        for _, name, _, origin, _ in _ask(opened, _about("index_list", schema, table))
+def _unique_keys(handle: Handle, schema: str, table: str) -> frozenset[tuple[tuple[str, int], ...]]:
+    keys = Counter(
+        frozenset((column or "").casefold() for _, _, column in _ask(handle, _about("index_info", schema, name)))
+        for _, name, _, origin, _ in _ask(handle, _about("index_list", schema, table))
         if origin == "u"
     )
-    return frozenset(found.items())
+    return frozenset(keys.items())
 
 
-def _foreign_keys(opened: Open, schema: str, table: str) -> frozenset[tuple[Any, ...]]:
+def _foreign_keys(handle: Handle, schema: str, table: str) -> frozenset[tuple[Any, ...]]:
     keys: dict[int, list[Any]] = {}
     for number, _, parent, column, parent_column, on_update, on_delete, _ in _ask(
-        opened, _about("foreign_key_list", schema, table)
+        handle, _about("foreign_key_list", schema, table)
     ):
         key = keys.setdefault(number, [parent.casefold(), on_update, on_delete, []])
         key[3].append((column.casefold(), parent_column))
     complete = []
     for parent, on_update, on_delete, pairs in keys.values():
         if any(parent_column is None for _, parent_column in pairs):  # REFERENCES parent: its primary key
-            columns = _ask(opened, _about("table_info", schema, parent))
+            columns = _ask(handle, _about("table_info", schema, parent))
             primary = sorted((position, column) for _, column, _, _, _, position in columns if position)
             names = [column for _, column in primary] + [None] * len(pairs)
             pairs = [(column, names[i]) for i, (column, _) in enumerate(pairs)]
@@ -207,8 +207,8 @@ def _foreign_keys(opened: Open, schema: str, table: str) -> frozenset[tuple[Any,
     return frozenset(Counter(complete).items())
 
 
-def _index(opened: Open, schema: str, name: str, sql: str) -> tuple[Any, ...]:
-    columns = [row for row in _ask(opened, _about("index_xinfo", schema, name)) if row[5]]  # the key's own columns
+def _index(handle: Handle, schema: str, name: str, sql: str) -> tuple[Any, ...]:
+    columns = [row for row in _ask(handle, _about("index_xinfo", schema, name)) if row[5]]  # the key's own columns
     words = normal(sql)
     unique = "unique" in words[:3]
     if "where" in words or any(row[1] == -2 for row in columns):  # a partial index, or one on an expression
@@ -217,15 +217,15 @@ def _index(opened: Open, schema: str, name: str, sql: str) -> tuple[Any, ...]:
 
 
 def _about(pragma: str, schema: str, name: str) -> str:
-    return f"PRAGMA {quoted(schema)}.{pragma}({quoted(name)})"
+    return f"PRAGMA {quote(schema)}.{pragma}({quote(name)})"
 
 
-def _ask(opened: Open, question: str) -> list[Row]:
+def _ask(handle: Handle, question: str) -> list[Row]:
     """Our own question to the catalogue."""
-    opened.guard.mode = "inspect"
-    return opened.connection.execute(question).fetchall()
+    handle.guard.mode = "inspect"
+    return handle.connection.execute(question).fetchall()
 
 
-def quoted(name: str) -> str:
+def quote(name: str) -> str:
     """A name as SQL text, whatever it holds."""
     return '"' + name.replace('"', '""') + '"'

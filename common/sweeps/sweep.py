@@ -123,10 +123,10 @@ class Outcome:
     """What came of a trial.
 
     loss: the validation loss, lower is better; infinity where there is none. train_rows and valid_rows: rows trained
-    and validated on; `dropped_rows` more were too long. tokens: trained on, padding excluded. seconds: of training and
-    evaluation. base_digest: hash of the weights that the trial started from. curve: step, loss, eval_loss, … as dicts.
-    score: the mean score of the answers, None where none were given. note: why there is no loss: DIVERGED, NO_MOVE or
-    NO_FIT; else "". skipped_steps: optimiser steps that float16's overflow took out.
+    and validated on; `dropped_rows` more were too long, or validation rows too. tokens: trained on, padding excluded.
+    seconds: of training and evaluation. base_digest: hash of the weights that the trial started from. curve: step,
+    loss, eval_loss, … as dicts. score: the mean score of the answers, None where none were given. note: why there is no
+    loss: DIVERGED, NO_MOVE or NO_FIT; else "". skipped_steps: optimiser steps that float16's overflow took out.
     """
 
     loss: float

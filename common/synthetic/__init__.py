@@ -51,30 +51,30 @@ def generate(split: str, n: int, *, seed: int = 42) -> list[dict]:
         raise ValueError(f"unknown split {split!r}, expected one of {', '.join(SPLITS)}")
     if n < 0:
         raise ValueError(f"cannot generate {n} rows")
-    rows, seen = [], set()
+    rows, keys = [], set()
     for number in range(n):
-        rows.append(_row(split, number, Random(f"{seed}/{split}/{number}"), seen))
+        rows.append(_row(split, number, Random(f"{seed}/{split}/{number}"), keys))
     return rows
 
 
-def _row(split: str, number: int, rng: Random, seen: set) -> dict:
+def _row(split: str, number: int, rng: Random, keys: set) -> dict:
     while True:
         query = _choose(rng)
         for _ in range(ATTEMPTS):
-            made = _attempt(split, rng, query)
-            if made and (key := (made[1], made[0].context, made[2])) not in seen:
-                seen.add(key)
-                return _columns(split, number, query, *made)
+            attempt = _attempt(split, rng, query)
+            if attempt and (key := (attempt[1], attempt[0].context, attempt[2])) not in keys:
+                keys.add(key)
+                return _columns(split, number, query, *attempt)
 
 
 def _choose(rng: Random) -> mix.Query:
     complexity = rng.choices(tuple(mix.SHARES), tuple(mix.SHARES.values()))[0]
-    queries, weights = _weighted(complexity)
+    queries, weights = _weights(complexity)
     return rng.choices(queries, cum_weights=weights)[0]
 
 
 @cache
-def _weighted(complexity: str) -> tuple[tuple[mix.Query, ...], tuple[float, ...]]:
+def _weights(complexity: str) -> tuple[tuple[mix.Query, ...], tuple[float, ...]]:
     queries = tuple(q for q in mix.QUERIES if q.complexity == complexity)
     return queries, tuple(accumulate(q.weight for q in queries))
 

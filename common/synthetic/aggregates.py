@@ -110,7 +110,7 @@ def spread(rng: Random, scene: Scene) -> Draft:
     return Draft(questions, f"SELECT MAX({number.sql}) - MIN({number.sql}) FROM {table.sql};", ("SELECT 0",))
 
 
-def rounded(rng: Random, scene: Scene) -> Draft:
+def rounding(rng: Random, scene: Scene) -> Draft:
     (table,) = scene.relations
     number = table.pick(rng, "number")
     places = rng.choice((0, 1, 1, 2))

@@ -72,7 +72,7 @@ def unknown(rng: Random, scene: Scene) -> Draft:
     gaps = [f for f in table.all("any") if None in f.values]
     if not gaps:
         raise Misfit("no NULL")
-    return names_where(table, conditions.missing(rng, gaps[0], known=rng.random() < 0.35))
+    return names_where(table, conditions.null_test(rng, gaps[0], present=rng.random() < 0.35))
 
 
 def both(rng: Random, scene: Scene) -> Draft:
@@ -103,7 +103,7 @@ def unlike(rng: Random, scene: Scene) -> Draft:
     group = table.pick(rng, "group")
     if None in group.values:
         raise Misfit("NULL")
-    value, label = rng.choice(group.known), table.label.sql
+    value, label = rng.choice(group.present), table.label.sql
     questions = which(table, f"{conditions.whose(group.noun)} not {value}", WHICH[1:]) + (
         f"Which {table.many} have {conditions.article(group.noun)} other than {value}?",
         f"List all {table.many} except those with {group.noun} {value}.",
@@ -134,13 +134,13 @@ def columns(rng: Random, scene: Scene) -> Draft:
 def columns_where(rng: Random, scene: Scene) -> Draft:
     (table,) = scene.relations
     condition = conditions.some(rng, table)
-    label, shown = table.label, table.pick(rng, "any", but=(condition.field,))
-    select = f"SELECT {label.sql}, {shown.sql} FROM {table.sql}"
+    label, other = table.label, table.pick(rng, "any", but=(condition.field,))
+    select = f"SELECT {label.sql}, {other.sql} FROM {table.sql}"
     questions = (
-        f"[List|Show|Give|Find] the {label.noun} and {shown.noun} of {table.many} {condition.text}.",
-        f"What are the {label.noun} and {shown.noun} of {table.many} {condition.text}?",
-        f"For {table.many} {condition.text}, [show|give] the {label.noun} and {shown.noun}.",
-        f"[List|Show] {table.many} {condition.text}, with {label.noun} and {shown.noun}.",
+        f"[List|Show|Give|Find] the {label.noun} and {other.noun} of {table.many} {condition.text}.",
+        f"What are the {label.noun} and {other.noun} of {table.many} {condition.text}?",
+        f"For {table.many} {condition.text}, [show|give] the {label.noun} and {other.noun}.",
+        f"[List|Show] {table.many} {condition.text}, with {label.noun} and {other.noun}.",
     )
     return Draft(questions, f"{select} WHERE {condition.sql};", (select,))
 
@@ -159,15 +159,15 @@ def everything(rng: Random, scene: Scene) -> Draft:
 
 def lookup(rng: Random, scene: Scene) -> Draft:
     (table,) = scene.relations
-    wanted, label = table.pick(rng, "any"), table.label
+    field, label = table.pick(rng, "any"), table.label
     value = rng.choice(label.values)
     questions = (
-        f"What is the {wanted.noun} of [the {table.one} |]{value}?",
-        f"[Show|Give|Find] the {wanted.noun} of {value}.",
-        f"What {wanted.noun} does the {table.one} {value} have?",
-        f"Look up the {wanted.noun} [for|of] {value}.",
+        f"What is the {field.noun} of [the {table.one} |]{value}?",
+        f"[Show|Give|Find] the {field.noun} of {value}.",
+        f"What {field.noun} does the {table.one} {value} have?",
+        f"Look up the {field.noun} [for|of] {value}.",
     )
-    select = f"SELECT {wanted.sql} FROM {table.sql}"
+    select = f"SELECT {field.sql} FROM {table.sql}"
     return Draft(questions, f"{select} WHERE {label.sql} = {literal(value)};", (select,))
 
 
@@ -204,7 +204,7 @@ def label_case(rng: Random, scene: Scene) -> Draft:
     return Draft(questions, sql, tuple(f"SELECT {table.label.sql}, '{word}' FROM {table.sql}" for word in (high, low)))
 
 
-def computed(rng: Random, scene: Scene) -> Draft:
+def arithmetic(rng: Random, scene: Scene) -> Draft:
     (table,) = scene.relations
     number = table.pick(rng, "number")
     amount = rng.choice((2, 3, 5, 10, 20))

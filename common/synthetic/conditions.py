@@ -25,7 +25,7 @@ class Condition:
 
 def say(rng: Random, pattern: str) -> str:
     """The pattern with one choice taken from each `[this|that]`."""
-    return re.sub(r"\[([^\[\]]*)\]", lambda found: rng.choice(found[1].split("|")), pattern)
+    return re.sub(r"\[([^\[\]]*)\]", lambda match: rng.choice(match[1].split("|")), pattern)
 
 
 def plural(noun: str) -> bool:
@@ -64,7 +64,7 @@ def column(field: Field, full: bool) -> str:
 
 
 def equals(rng: Random, field: Field, *, full: bool = False, value: str | None = None) -> Condition:
-    value = value or rng.choice(field.known)
+    value = value or rng.choice(field.present)
     return Condition(f"{column(field, full)} = {literal(value)}", is_value(rng, field, value), field)
 
 
@@ -85,7 +85,7 @@ def threshold(rng: Random, field: Field, *, full: bool = False, operators: str =
 
 def cut(rng: Random, field: Field) -> float | int:
     """A value to compare with: one of the column's own, or a round one between two of them."""
-    values = sorted(set(field.known))
+    values = sorted(set(field.present))
     if len(values) < 2:
         raise Misfit("one value")
     if rng.random() < 0.4:
@@ -93,12 +93,12 @@ def cut(rng: Random, field: Field) -> float | int:
     low, high = rng.choice(list(pairwise(values)))
     middle = round((low + high) / 2, field.column.decimals)
     middle = middle if field.column.decimals else int(middle)
-    rounded = round(middle / 10) * 10
-    return rounded if low < rounded < high else middle
+    round_number = round(middle / 10) * 10
+    return round_number if low < round_number < high else middle
 
 
 def when(rng: Random, field: Field, *, full: bool = False) -> Condition:
-    name, value = column(field, full), rng.choice(field.known)
+    name, value = column(field, full), rng.choice(field.present)
     date = field.kind == "date"
     verb = field.column.wording[0] if field.column.wording else ""
     kind = rng.choice(("in", "after", "before"))
@@ -115,7 +115,7 @@ def when(rng: Random, field: Field, *, full: bool = False) -> Condition:
 
 
 def between(rng: Random, field: Field) -> Condition:
-    values = sorted(set(field.known))
+    values = sorted(set(field.present))
     if len(values) < 3:
         raise Misfit("few values")
     first = rng.randrange(len(values) - 1)
@@ -128,7 +128,7 @@ def between(rng: Random, field: Field) -> Condition:
 
 
 def among(rng: Random, field: Field) -> Condition:
-    values = sorted(set(field.known))
+    values = sorted(set(field.present))
     if len(values) < 3:
         raise Misfit("few values")
     first, second = rng.sample(values, 2)
@@ -137,7 +137,7 @@ def among(rng: Random, field: Field) -> Condition:
 
 
 def like(rng: Random, field: Field) -> Condition:
-    value = rng.choice(field.known)
+    value = rng.choice(field.present)
     word = rng.choice(value.split())
     kind = rng.choice(("start", "end", "contain", "contain"))
     if kind == "start":
@@ -153,8 +153,8 @@ def like(rng: Random, field: Field) -> Condition:
     return Condition(f"{field.sql} LIKE '{pattern}'", f"whose {field.noun} {verb} '{part}'", field)
 
 
-def missing(rng: Random, field: Field, *, known: bool) -> Condition:
-    if known:
+def null_test(rng: Random, field: Field, *, present: bool) -> Condition:
+    if present:
         return Condition(
             f"{field.sql} IS NOT NULL", say(rng, f"[with a known|that have a|with a recorded] {field.noun}"), field
         )

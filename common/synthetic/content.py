@@ -73,20 +73,20 @@ class Domain:
 @cache
 def domains() -> tuple[Domain, ...]:
     """Every domain, in file and then in alphabetical order."""
-    found = []
+    every = []
     for path in sorted(FOLDER.glob("*.toml")):
         with path.open("rb") as file:
             content = tomllib.load(file)
-        found += [_domain(name, entry, path.name == UNSEEN_FILE) for name, entry in sorted(content.items())]
-    return tuple(found)
+        every += [_domain(name, entry, path.name == UNSEEN_FILE) for name, entry in sorted(content.items())]
+    return tuple(every)
 
 
 def _domain(name: str, entry: dict, unseen: bool) -> Domain:
     schemas = tuple(tuple(names.split()) for names in entry["schemas"])
     tables = {t: _table(t, text) for t, text in entry.items() if t not in ("about", "schemas")}
-    missing = {t for schema in schemas for t in schema} ^ set(tables)
-    if missing:
-        raise ValueError(f"domain {name}: tables and schemas disagree on {sorted(missing)}")
+    difference = {t for schema in schemas for t in schema} ^ set(tables)
+    if difference:
+        raise ValueError(f"domain {name}: tables and schemas disagree on {sorted(difference)}")
     return Domain(name, entry["about"], schemas, tables, unseen)
 
 

@@ -89,7 +89,7 @@ def having_count(rng: Random, scene: Scene) -> Draft:
 def having_value(rng: Random, scene: Scene) -> Draft:
     (table,) = scene.relations
     group, (value, words, field) = _groups(rng, table), measure(rng, table)
-    total = sum(field.known) / 2 if value.startswith("SUM") else sum(field.known) / len(field.known)
+    total = sum(field.present) / 2 if value.startswith("SUM") else sum(field.present) / len(field.present)
     cut = int(total) if total >= 4 else round(total, 1)
     operator, word = rng.choice(((">", "above"), (">", "more than"), ("<", "below"), ("<", "less than")))
     questions = (
@@ -128,7 +128,7 @@ def group_top(rng: Random, scene: Scene) -> Draft:
     return Draft(phrases, sql, (select, f"{select} LIMIT 1"), keys=keys)
 
 
-def group_sorted(rng: Random, scene: Scene) -> Draft:
+def group_order(rng: Random, scene: Scene) -> Draft:
     (table,) = scene.relations
     group, (value, words, _) = _groups(rng, table), measure(rng, table)
     order, first = rng.choice(((" DESC", "highest"), (" DESC", "highest"), ("", "lowest")))

@@ -11,25 +11,25 @@ from common.synthetic.check import Draft
 from common.synthetic.scene import Field, Misfit, Relation, Scene, literal
 
 
-def joined(parent: Relation, child: Relation, kind: str = "JOIN") -> str:
+def join(parent: Relation, child: Relation, kind: str = "JOIN") -> str:
     return f"FROM {parent.sql} {kind} {child.sql} ON {child.link(parent)}"
 
 
-def shown(rng: Random, child: Relation) -> Field:
+def child_column(rng: Random, child: Relation) -> Field:
     """What stands for a row of the child: its name, or another column."""
     return child.label if child.has("name") and rng.random() < 0.7 else child.pick(rng, "any")
 
 
 def pairs(rng: Random, scene: Scene) -> Draft:
     parent, child = scene.relations
-    field, label = shown(rng, child), parent.label
+    field, label = child_column(rng, child), parent.label
     questions = (
         f"[Show|List] the {field.noun} of each {child.one} and the {label.noun} of its {parent.one}.",
         f"For each {child.one}, [show|give] its {field.noun} and the {parent.one}'s {label.noun}.",
         f"[List|Give] every {child.one}'s {field.noun} with the {label.noun} of its {parent.one}.",
         f"What are the {field.noun} of each {child.one} and the {label.noun} of the {parent.one} it belongs to?",
     )
-    return Draft(questions, f"SELECT {field.full}, {label.full} {joined(parent, child)};")
+    return Draft(questions, f"SELECT {field.full}, {label.full} {join(parent, child)};")
 
 
 def pairs_where(rng: Random, scene: Scene) -> Draft:
@@ -43,33 +43,33 @@ def pairs_where(rng: Random, scene: Scene) -> Draft:
         f"[List|Give] the {field.noun} of {child.many} {condition.text}, with the {label.noun} of their {parent.one}.",
         f"What are the {field.noun} and the {parent.one} {label.noun} of {child.many} {condition.text}?",
     )
-    select = f"SELECT {field.full}, {label.full} {joined(parent, child)}"
+    select = f"SELECT {field.full}, {label.full} {join(parent, child)}"
     return Draft(questions, f"{select} WHERE {condition.sql};", (select,))
 
 
 def of_parent(rng: Random, scene: Scene) -> Draft:
     parent, child = scene.relations
-    field, name = shown(rng, child), rng.choice(parent.label.values)
+    field, name = child_column(rng, child), rng.choice(parent.label.values)
     questions = (
         f"[Show|List|Give] the {field.noun} of [all |the |]{child.many} of [the {parent.one} |]{name}.",
         f"What are the {field.noun} values of the {child.many} of {name}?",
         f"For the {parent.one} {name}, [show|list] the {field.noun} of each {child.one}.",
         f"[Find|List] the {field.noun} of each {child.one} that belongs to the {parent.one} {name}.",
     )
-    select = f"SELECT {field.full} {joined(parent, child)}"
+    select = f"SELECT {field.full} {join(parent, child)}"
     return Draft(questions, f"{select} WHERE {parent.label.full} = {literal(name)};", (select,))
 
 
 def of_parents_where(rng: Random, scene: Scene) -> Draft:
     parent, child = scene.relations
-    field, condition = shown(rng, child), conditions.some(rng, parent, full=True)
+    field, condition = child_column(rng, child), conditions.some(rng, parent, full=True)
     questions = (
         f"[Show|List|Give] the {field.noun} of {child.many} of {parent.many} {condition.text}.",
         f"What are the {field.noun} values of {child.many} of {parent.many} {condition.text}?",
         f"For {parent.many} {condition.text}, [show|list] the {field.noun} of their {child.many}.",
         f"[Find|List] the {field.noun} of each {child.one} that belongs to {parent.many} {condition.text}.",
     )
-    select = f"SELECT {field.full} {joined(parent, child)}"
+    select = f"SELECT {field.full} {join(parent, child)}"
     return Draft(questions, f"{select} WHERE {condition.sql};", (select,))
 
 
@@ -82,11 +82,11 @@ def parents_having(rng: Random, scene: Scene) -> Draft:
         f"[Find|List] the distinct {parent.many} that have {child.many} {condition.text}.",
         f"Name each {parent.one} with at least one {child.one} {condition.text}, once.",
     )
-    select = f"SELECT DISTINCT {label.full} {joined(parent, child)}"
+    select = f"SELECT DISTINCT {label.full} {join(parent, child)}"
     return Draft(questions, f"{select} WHERE {condition.sql};", (select, f"SELECT {label.full} FROM {parent.sql}"))
 
 
-def sorted_pairs(rng: Random, scene: Scene) -> Draft:
+def pair_order(rng: Random, scene: Scene) -> Draft:
     parent, child = scene.relations
     key = child.pick(rng, "number", solid=True)
     order, first = rng.choice(((" DESC", "highest"), ("", "lowest")))
@@ -96,7 +96,7 @@ def sorted_pairs(rng: Random, scene: Scene) -> Draft:
         f"For each {child.one}, give its {parent.one}'s {label.noun} and the {key.noun}, sorted from the {first}.",
         f"[List|Give] each {child.one}'s {parent.one} {label.noun} and {key.noun}, with the {first} {key.noun} first.",
     )
-    select = f"SELECT {label.full}, {key.full} {joined(parent, child)}"
+    select = f"SELECT {label.full}, {key.full} {join(parent, child)}"
     return Draft(questions, f"{select} ORDER BY {key.full}{order};", (select,))
 
 
@@ -109,7 +109,7 @@ def top_pair(rng: Random, scene: Scene) -> Draft:
         f"[Find|Show|Name] the {parent.one} of the {child.one} with the {word} {key.noun}.",
         f"What is the {parent.label.noun} of the {parent.one} whose {child.one} has the {word} {key.noun}?",
     )
-    select = f"SELECT {parent.label.full} {joined(parent, child)}"
+    select = f"SELECT {parent.label.full} {join(parent, child)}"
     return Draft(questions, f"{select} ORDER BY {key.full}{order} LIMIT 1;", (select, f"{select} LIMIT 1"))
 
 
@@ -122,9 +122,9 @@ def count_each(rng: Random, scene: Scene) -> Draft:
         f"[Show|List] the {label.noun} of every {parent.one} and its number of {child.many}, even if zero.",
         f"For each {parent.one}, including those without any, show the {label.noun} and the number of {child.many}.",
     )
-    counted = child.ref(parent).full
-    sql = f"SELECT {label.full}, COUNT({counted}) {joined(parent, child, 'LEFT JOIN')} GROUP BY {parent.sql}.id;"
-    return Draft(questions, sql, (f"SELECT {label.full}, COUNT(*) {joined(parent, child)} GROUP BY {parent.sql}.id",))
+    key = child.ref(parent).full
+    sql = f"SELECT {label.full}, COUNT({key}) {join(parent, child, 'LEFT JOIN')} GROUP BY {parent.sql}.id;"
+    return Draft(questions, sql, (f"SELECT {label.full}, COUNT(*) {join(parent, child)} GROUP BY {parent.sql}.id",))
 
 
 def value_each(rng: Random, scene: Scene) -> Draft:
@@ -142,11 +142,11 @@ def value_each(rng: Random, scene: Scene) -> Draft:
         f"[Report|Find] {parent.one} {label.noun} and {words} for each {parent.one} with {child.many}.",
     )
     enough = f"SELECT COUNT(DISTINCT {child.ref(parent).sql}) FROM {child.sql}"
-    sql = f"SELECT {label.full}, {value} {joined(parent, child)} GROUP BY {parent.sql}.id;"
+    sql = f"SELECT {label.full}, {value} {join(parent, child)} GROUP BY {parent.sql}.id;"
     return Draft(
         questions,
         sql,
-        (f"SELECT {label.full}, {value} {joined(parent, child)} GROUP BY {child.sql}.rowid",),
+        (f"SELECT {label.full}, {value} {join(parent, child)} GROUP BY {child.sql}.rowid",),
         enough=enough,
     )
 
@@ -171,9 +171,9 @@ def value_of(rng: Random, scene: Scene) -> Draft:
     )
     if value == "COUNT(*)":
         questions += (f"How many {child.many} does [the {parent.one} |]{name} have?",)
-    select = f"SELECT {value} {joined(parent, child)}"
+    select = f"SELECT {value} {join(parent, child)}"
     sql = f"{select} WHERE {parent.label.full} = {literal(name)};"
-    enough = f"SELECT COUNT(*) {joined(parent, child)} WHERE {parent.label.full} = {literal(name)}"
+    enough = f"SELECT COUNT(*) {join(parent, child)} WHERE {parent.label.full} = {literal(name)}"
     return Draft(questions, sql, (select,), enough=enough)
 
 
@@ -187,8 +187,8 @@ def value_where(rng: Random, scene: Scene) -> Draft:
         f"[Find|Show|Calculate] the {words} of all {child.many} of {parent.many} {condition.text}.",
         f"For {parent.many} {condition.text}, what is the {words} of their {child.many}?",
     )
-    select = f"SELECT {function}({field.full}) {joined(parent, child)}"
-    enough = f"SELECT COUNT(*) {joined(parent, child)} WHERE {condition.sql}"
+    select = f"SELECT {function}({field.full}) {join(parent, child)}"
+    enough = f"SELECT COUNT(*) {join(parent, child)} WHERE {condition.sql}"
     return Draft(questions, f"{select} WHERE {condition.sql};", (select,), enough=enough)
 
 
@@ -207,8 +207,8 @@ def by_parent_group(rng: Random, scene: Scene) -> Draft:
         f"[Show|List] each {group.noun} of {parent.many} with {child.many}, and the {words}.",
         f"Per {group.noun} of {parent.many} that have {child.many}, give the {group.noun} and the {words}.",
     )
-    select = f"SELECT {group.full}, {value} {joined(parent, child)}"
-    enough = f"SELECT COUNT(DISTINCT {group.full}) {joined(parent, child)}"
+    select = f"SELECT {group.full}, {value} {join(parent, child)}"
+    enough = f"SELECT COUNT(DISTINCT {group.full}) {join(parent, child)}"
     weaker = (f"{select} GROUP BY {parent.sql}.id",)
     return Draft(questions, f"{select} GROUP BY {group.full};", weaker, enough=enough)
 
@@ -221,8 +221,8 @@ def without(rng: Random, scene: Scene) -> Draft:
         f"[Show|Give] the {parent.label.noun} of {parent.many} that do not have any {child.many}.",
         f"Name every {parent.one} that has no {child.one}.",
     )
-    missing = f"{child.ref(parent).full} IS NULL"
-    sql = f"SELECT {parent.label.full} {joined(parent, child, 'LEFT JOIN')} WHERE {missing};"
+    condition = f"{child.ref(parent).full} IS NULL"
+    sql = f"SELECT {parent.label.full} {join(parent, child, 'LEFT JOIN')} WHERE {condition};"
     return Draft(questions, sql, (f"SELECT {parent.label.full} FROM {parent.sql}",))
 
 
@@ -243,8 +243,8 @@ def most_children(rng: Random, scene: Scene) -> Draft:
         f"[Find|Name|Show] the {parent.one} with {phrase}.",
         f"What is the {parent.label.noun} of the {parent.one} with {phrase}?",
     )
-    select, end = f"SELECT {parent.label.full} {joined(parent, child)}", f"GROUP BY {parent.sql}.id"
-    keys = f"SELECT {value} {joined(parent, child)} {end}"
+    select, end = f"SELECT {parent.label.full} {join(parent, child)}", f"GROUP BY {parent.sql}.id"
+    keys = f"SELECT {value} {join(parent, child)} {end}"
     return Draft(
         questions, f"{select} {end} ORDER BY {value} DESC LIMIT 1;", (f"{select} {end}", f"{select} LIMIT 1"), keys=keys
     )
@@ -255,11 +255,11 @@ def several_children(rng: Random, scene: Scene) -> Draft:
     operator, number, words = rng.choice(
         ((">", 1, "more than 1"), (">=", 2, "at least 2"), ("=", 1, "exactly 1"), (">", 2, "more than 2"))
     )
-    spoken = child.one if number == 1 else child.many
+    noun = child.one if number == 1 else child.many
     questions = (
-        f"Which {parent.many} have {words} {spoken}?",
-        f"[List|Show|Find] [the|all] {parent.many} with {words} {spoken}.",
-        f"[Show|Give] the {parent.label.noun} of {parent.many} that have {words} {spoken}.",
+        f"Which {parent.many} have {words} {noun}?",
+        f"[List|Show|Find] [the|all] {parent.many} with {words} {noun}.",
+        f"[Show|Give] the {parent.label.noun} of {parent.many} that have {words} {noun}.",
     )
-    select = f"SELECT {parent.label.full} {joined(parent, child)} GROUP BY {parent.sql}.id"
+    select = f"SELECT {parent.label.full} {join(parent, child)} GROUP BY {parent.sql}.id"
     return Draft(questions, f"{select} HAVING COUNT(*) {operator} {number};", (select,))

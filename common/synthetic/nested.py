@@ -26,13 +26,13 @@ def at_extreme(rng: Random, scene: Scene) -> Draft:
     number, other = table.pick(rng, "number"), table.pick(rng, "any")
     function, word = rng.choice((("MAX", "highest"), ("MAX", "maximum"), ("MIN", "lowest"), ("MIN", "minimum")))
     if other is number:
-        columns, spoken = f"{table.label.sql}, {number.sql}", f"{table.label.noun} and {number.noun}"
+        columns, words = f"{table.label.sql}, {number.sql}", f"{table.label.noun} and {number.noun}"
     else:
-        columns, spoken = f"{table.label.sql}, {other.sql}", f"{table.label.noun} and {other.noun}"
+        columns, words = f"{table.label.sql}, {other.sql}", f"{table.label.noun} and {other.noun}"
     questions = (
-        f"[Show|List|Give] the {spoken} of every {table.one} with the {word} {number.noun}.",
-        f"What are the {spoken} of the {table.many} that have the {word} {number.noun}?",
-        f"[Find|Show] {spoken} for all {table.many} whose {number.noun} equals the {word} one.",
+        f"[Show|List|Give] the {words} of every {table.one} with the {word} {number.noun}.",
+        f"What are the {words} of the {table.many} that have the {word} {number.noun}?",
+        f"[Find|Show] {words} for all {table.many} whose {number.noun} equals the {word} one.",
     )
     select = f"SELECT {columns} FROM {table.sql}"
     return Draft(
@@ -40,7 +40,7 @@ def at_extreme(rng: Random, scene: Scene) -> Draft:
     )
 
 
-def than_named(rng: Random, scene: Scene) -> Draft:
+def than_name(rng: Random, scene: Scene) -> Draft:
     (table,) = scene.relations
     number, name = table.pick(rng, "number"), rng.choice(table.label.values)
     label = table.label
@@ -145,13 +145,13 @@ def parent_of_extreme(rng: Random, scene: Scene) -> Draft:
     parent, child = scene.relations
     number = child.pick(rng, "number", solid=True)
     function, word = rng.choice((("MAX", "highest"), ("MIN", "lowest")))
-    wanted = parent.pick(rng, "any") if parent.all("any") else parent.label
+    field = parent.pick(rng, "any") if parent.all("any") else parent.label
     questions = (
-        f"What is the {wanted.noun} of the {parent.one} whose {child.one} has the {word} {number.noun}?",
-        f"[Find|Show|Give] the {wanted.noun} of the {parent.one} with the {child.one} of the {word} {number.noun}.",
-        f"The {child.one} with the {word} {number.noun} belongs to a {parent.one}: show its {wanted.noun}.",
+        f"What is the {field.noun} of the {parent.one} whose {child.one} has the {word} {number.noun}?",
+        f"[Find|Show|Give] the {field.noun} of the {parent.one} with the {child.one} of the {word} {number.noun}.",
+        f"The {child.one} with the {word} {number.noun} belongs to a {parent.one}: show its {field.noun}.",
     )
-    select, key = f"SELECT {wanted.sql} FROM {parent.sql}", child.ref(parent).sql
+    select, key = f"SELECT {field.sql} FROM {parent.sql}", child.ref(parent).sql
     inner = f"SELECT {key} FROM {child.sql} WHERE {number.sql} = (SELECT {function}({number.sql}) FROM {child.sql})"
     return Draft(questions, f"{select} WHERE id = ({inner});", (select,))
 

@@ -48,7 +48,7 @@ class Field:
         return self.column.kind
 
     @property
-    def known(self) -> list:
+    def present(self) -> list:
         return [value for value in self.values if value is not None]
 
     @property
@@ -126,28 +126,28 @@ def draw(rng: Random, needs: tuple[str, ...], *, unseen: bool, nulls: bool, acce
         relations[position] = parents[relation.sql] = relation
     if nulls or rng.random() < 0.06:
         relations[-1] = _with_nulls(rng, relations[-1])
-    spelled = rng.random() < 0.06  # name the columns in INSERT
-    context = _settle(rng, relations, order[-1], spelled, accept)
+    with_names = rng.random() < 0.06  # name the columns in INSERT
+    context = _settle(rng, relations, order[-1], with_names, accept)
     return Scene(domain, tuple(relations), context)
 
 
 @cache
 def _suitable(needs: tuple[str, ...], unseen: bool) -> list[tuple[Domain, list[tuple[Table, ...]]]]:
     """For each domain, the tables (in the order of `needs`) that can serve; domains without any are left out."""
-    found = []
+    suitable = []
     for domain in domains():
         choices = [
             tables
             for schema in domain.schemas
             for tables in permutations([domain.tables[name] for name in schema], len(needs))
-            if _related(tables) and all(map(_serves, tables, needs))
+            if _refers(tables) and all(map(_serves, tables, needs))
         ]
         if choices and domain.unseen == unseen:
-            found.append((domain, choices))
-    return found
+            suitable.append((domain, choices))
+    return suitable
 
 
-def _related(tables: tuple[Table, ...]) -> bool:
+def _refers(tables: tuple[Table, ...]) -> bool:
     """Whether the second table refers to all the others."""
     if len(tables) == 1:
         return True
@@ -156,24 +156,24 @@ def _related(tables: tuple[Table, ...]) -> bool:
 
 
 def _serves(table: Table, need: str) -> bool:
-    left = [c.kind for c in table.columns]
+    kinds = [c.kind for c in table.columns]
     for want in need.split():
-        fit = [kind for kind in left if kind in KINDS.get(want, (want,))]
+        fit = [kind for kind in kinds if kind in KINDS.get(want, (want,))]
         if not fit:
             return False
-        left.remove(fit[0])
+        kinds.remove(fit[0])
     return True
 
 
 def _fill(rng: Random, table: Table, need: list[str], parents: dict[str, Relation], *, several: int) -> Relation:
-    chosen = _columns(rng, table, need, parents, several=several)
-    child = any(c.kind == "ref" for c in chosen)
+    columns = _columns(rng, table, need, parents, several=several)
+    child = any(c.kind == "ref" for c in columns)
     if several == 1:
         size = rng.choices((3, 4, 5, 6), (40, 42, 15, 3))[0]
     else:
         size = rng.choices((4, 5, 6), (68, 27, 5))[0] if child else rng.choices((3, 4), (88, 12))[0]
     fields = []
-    for column in chosen:
+    for column in columns:
         values = _values(rng, column, size, parents)
         noun = rng.choice(column.nouns) if column.nouns else column.name
         fields.append(Field(column, table.name, noun, tuple(values)))
@@ -183,29 +183,29 @@ def _fill(rng: Random, table: Table, need: list[str], parents: dict[str, Relatio
 
 def _columns(rng: Random, table: Table, need: list[str], parents: dict, *, several: int) -> list[Column]:
     """The needed columns, sometimes more, in the table's own order."""
-    chosen = [c for c in table.columns if c.kind == "ref" and c.target in parents]
+    columns = [c for c in table.columns if c.kind == "ref" and c.target in parents]
     optional = [c for c in table.columns if c.kind not in ("ref", "name")]
     rng.shuffle(optional)
     for want in need:
-        fit = [c for c in optional if c.kind in KINDS.get(want, (want,)) and c not in chosen]
+        fit = [c for c in optional if c.kind in KINDS.get(want, (want,)) and c not in columns]
         if want == "name":
-            chosen.append(table.label)
+            columns.append(table.label)
         elif fit:
-            chosen.append(fit[0])
+            columns.append(fit[0])
         else:
             raise Misfit(want)
-    if table.label and table.label not in chosen and rng.random() < 0.5:
-        chosen.append(table.label)
-    spare = [c for c in optional if c not in chosen]
-    data = sum(c.kind != "ref" for c in chosen)
+    if table.label and table.label not in columns and rng.random() < 0.5:
+        columns.append(table.label)
+    spare = [c for c in optional if c not in columns]
+    data = sum(c.kind != "ref" for c in columns)
     more = max(0, 2 - data) if several == 1 else max(0, 1 - data)
     more += rng.random() < (0.2 if several == 1 else 0.08)
-    chosen += spare[:more]
-    chosen.sort(key=table.columns.index)
-    keyed = several > 1 and not parents.keys() & {c.target for c in chosen}
-    if keyed or rng.random() < (0.15 if several == 1 else 0.06):
-        chosen.insert(0, Column("id", "key", ("id",)))
-    return chosen
+    columns += spare[:more]
+    columns.sort(key=table.columns.index)
+    needs_key = several > 1 and not parents.keys() & {c.target for c in columns}
+    if needs_key or rng.random() < (0.15 if several == 1 else 0.06):
+        columns.insert(0, Column("id", "key", ("id",)))
+    return columns
 
 
 def _values(rng: Random, column: Column, size: int, parents: dict[str, Relation]) -> list:
@@ -243,10 +243,10 @@ def _with_nulls(rng: Random, relation: Relation) -> Relation:
     fit = relation.all("any")
     if not fit:
         raise Misfit("nulls")
-    chosen = rng.choice(fit)
+    field = rng.choice(fit)
     gaps = rng.sample(range(relation.size), rng.choice((1, 1, 2)))
-    holed = replace(chosen, values=tuple(None if i in gaps else value for i, value in enumerate(chosen.values)))
-    return replace(relation, fields=tuple(holed if f is chosen else f for f in relation.fields))
+    gappy = replace(field, values=tuple(None if i in gaps else value for i, value in enumerate(field.values)))
+    return replace(relation, fields=tuple(gappy if f is field else f for f in relation.fields))
 
 
 def literal(value) -> str:
@@ -256,9 +256,9 @@ def literal(value) -> str:
     return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
 
 
-def _settle(rng: Random, relations: list[Relation], child: int, spelled: bool, accept: Callable[[str], bool]) -> str:
+def _settle(rng: Random, relations: list[Relation], child: int, with_names: bool, accept: Callable[[str], bool]) -> str:
     """The context, after putting the rows of one table in an order with which `accept` likes it; ids keep theirs."""
-    heads = [_head(relation, spelled) for relation in relations]
+    heads = [_head(relation, with_names) for relation in relations]
     bodies = [_bodies(relation) for relation in relations]
     texts = [_text(*parts, range(len(parts[2]))) for parts in zip(relations, heads, bodies, strict=True)]
     relation, order = relations[child], list(range(relations[child].size))
@@ -267,14 +267,14 @@ def _settle(rng: Random, relations: list[Relation], child: int, spelled: bool, a
         texts[child] = _text(relation, heads[child], bodies[child], order)
         context = " ".join(texts)
         if accept(context):
-            relations[child] = _ordered(relation, order)
+            relations[child] = _in_order(relation, order)
             return context
     raise Misfit("context")
 
 
-def _head(relation: Relation, spelled: bool) -> str:
+def _head(relation: Relation, with_names: bool) -> str:
     columns = ", ".join([f"{f.sql} {f.column.sql_type}" for f in relation.fields])
-    names = " (" + ", ".join([f.sql for f in relation.fields]) + ")" if spelled else ""
+    names = " (" + ", ".join([f.sql for f in relation.fields]) + ")" if with_names else ""
     return f"CREATE TABLE {relation.sql} ({columns}); INSERT INTO {relation.sql}{names} VALUES "
 
 
@@ -292,6 +292,6 @@ def _text(relation: Relation, head: str, bodies: list[str], order: Iterable[int]
     return head + ", ".join([f"({bodies[i]})" for i in order]) + ";"
 
 
-def _ordered(relation: Relation, order: list[int]) -> Relation:
+def _in_order(relation: Relation, order: list[int]) -> Relation:
     fields = [f if f.kind == "key" else replace(f, values=tuple([f.values[i] for i in order])) for f in relation.fields]
     return replace(relation, fields=tuple(fields))

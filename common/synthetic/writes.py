@@ -23,12 +23,12 @@ def insert(rng: Random, scene: Scene) -> Draft:
     fresh = [value for value in label.column.values if value not in label.values]
     if not fresh:
         raise Misfit("no other name")
-    given = []
+    cells = []
     for field in table.fields:
-        value = rng.choice(fresh) if field is label else rng.choice(field.known)
-        given.append((field, max(table.size, *field.values) + 1 if field.kind == "key" else value))
-    rest = [f"{field.noun} {value}" for field, value in given if field is not label]
-    name = next(value for field, value in given if field is label)
+        value = rng.choice(fresh) if field is label else rng.choice(field.present)
+        cells.append((field, max(table.size, *field.values) + 1 if field.kind == "key" else value))
+    rest = [f"{field.noun} {value}" for field, value in cells if field is not label]
+    name = next(value for field, value in cells if field is label)
     details = " and ".join((", ".join(rest[:-1]), rest[-1])) if len(rest) > 1 else rest[0]
     questions = (
         f"[Add|Insert] a new {table.one} [named|called] {name} with {details}.",
@@ -36,26 +36,26 @@ def insert(rng: Random, scene: Scene) -> Draft:
         f"Record a new {table.one}: {label.noun} {name}, {details}.",
         f"Register the {table.one} {name}, with {details}.",
     )
-    columns = ", ".join(field.sql for field, _ in given)
-    values = ", ".join(literal(value) for _, value in given)
+    columns = ", ".join(field.sql for field, _ in cells)
+    values = ", ".join(literal(value) for _, value in cells)
     return Draft(questions, f"INSERT INTO {table.sql} ({columns}) VALUES ({values});", target=table.sql)
 
 
 def update_one(rng: Random, scene: Scene) -> Draft:
     (table,) = scene.relations
-    changed = table.pick(rng, "any")
-    if changed.kind in ("date", "year"):
+    field = table.pick(rng, "any")
+    if field.kind in ("date", "year"):
         raise Misfit("a date stays")
     name = rng.choice(table.label.values)
-    choices = changed.column.values if changed.kind == "group" else [conditions.cut(rng, changed) + rng.randint(1, 9)]
+    choices = field.column.values if field.kind == "group" else [conditions.cut(rng, field) + rng.randint(1, 9)]
     value = rng.choice(choices)
     questions = (
-        f"[Set|Change] the {changed.noun} of {name} to {value}.",
-        f"[Update|Change] the {changed.noun} of the {table.one} {name} to {value}.",
-        f"Update {name}: its {changed.noun} is now {value}.",
-        f"The {table.one} {name} now has {changed.noun} {value}; update it.",
+        f"[Set|Change] the {field.noun} of {name} to {value}.",
+        f"[Update|Change] the {field.noun} of the {table.one} {name} to {value}.",
+        f"Update {name}: its {field.noun} is now {value}.",
+        f"The {table.one} {name} now has {field.noun} {value}; update it.",
     )
-    sql = f"UPDATE {table.sql} SET {changed.sql} = {literal(value)} WHERE {table.label.sql} = {literal(name)};"
+    sql = f"UPDATE {table.sql} SET {field.sql} = {literal(value)} WHERE {table.label.sql} = {literal(name)};"
     return Draft(questions, sql, target=table.sql)
 
 
@@ -65,11 +65,11 @@ def update_where(rng: Random, scene: Scene) -> Draft:
     condition = conditions.some(rng, table, but=(number,))
     amount = rng.choice((1, 2, 3, 5, 10, 20))
     sign, [verb, by] = ("+", ["Increase|Raise", "by"]) if rng.random() < 0.6 else ("-", ["Reduce|Lower", "by"])
-    put = "Add {} to" if sign == "+" else "Subtract {} from"
+    phrase = "Add {} to" if sign == "+" else "Subtract {} from"
     questions = (
         f"[{verb}] the {number.noun} of {table.many} {condition.text} {by} {amount}.",
         f"[{verb}] the {number.noun} {by} {amount} for all {table.many} {condition.text}.",
-        f"{put.format(amount)} the {number.noun} of {table.many} {condition.text}.",
+        f"{phrase.format(amount)} the {number.noun} of {table.many} {condition.text}.",
         f"For {table.many} {condition.text}, {verb.split('|')[0].lower()} the {number.noun} {by} {amount}.",
     )
     sql = f"UPDATE {table.sql} SET {number.sql} = {number.sql} {sign} {amount} WHERE {condition.sql};"
@@ -79,7 +79,7 @@ def update_where(rng: Random, scene: Scene) -> Draft:
 def rename_group(rng: Random, scene: Scene) -> Draft:
     (table,) = scene.relations
     group = table.pick(rng, "group")
-    old = rng.choice(group.known)
+    old = rng.choice(group.present)
     new = rng.choice([value for value in group.column.values if value != old])
     questions = (
         f"Change [every|the] {group.noun} {old} to {new} [in|for] the {table.many}.",
@@ -120,16 +120,16 @@ def create_table(rng: Random, scene: Scene) -> Draft:
     name = rng.choice(("archive", "backup", "log", "notes", "events", "tags", "history", "audit")) + rng.choice(
         ("", "_new", "_2")
     )
-    chosen = [("id", "INT"), *rng.sample(NEW_COLUMNS, rng.choice((1, 2, 2)))]
+    fields = [("id", "INT"), *rng.sample(NEW_COLUMNS, rng.choice((1, 2, 2)))]
     kinds = {"INT": "integer", "TEXT": "text", "REAL": "real"}
-    spoken = [f"{column} ({kinds[kind]})" for column, kind in chosen]
-    listed = ", ".join(spoken[:-1]) + " and " + spoken[-1]
+    phrases = [f"{column} ({kinds[kind]})" for column, kind in fields]
+    column_list = ", ".join(phrases[:-1]) + " and " + phrases[-1]
     questions = (
-        f"Create a table [named|called] {name} with the columns {listed}.",
-        f"[Make|Define] a new table {name} with columns {listed}.",
-        f"We need a table {name} for the {table.many} with {listed}; create it.",
+        f"Create a table [named|called] {name} with the columns {column_list}.",
+        f"[Make|Define] a new table {name} with columns {column_list}.",
+        f"We need a table {name} for the {table.many} with {column_list}; create it.",
     )
-    columns = ", ".join(f"{column} {kind}" for column, kind in chosen)
+    columns = ", ".join(f"{column} {kind}" for column, kind in fields)
     return Draft(questions, f"CREATE TABLE {name} ({columns});")
 
 
@@ -166,12 +166,12 @@ def create_index(rng: Random, scene: Scene) -> Draft:
 def add_column(rng: Random, scene: Scene) -> Draft:
     (table,) = scene.relations
     name, kind = rng.choice([c for c in NEW_COLUMNS if c[0] not in {f.sql for f in table.fields}])
-    spoken = {"INT": "integer", "TEXT": "text", "REAL": "real"}[kind]
+    phrase = {"INT": "integer", "TEXT": "text", "REAL": "real"}[kind]
     questions = (
-        f"Add {conditions.article(spoken)} column [named|called] {name} to [{table.sql}|the {table.many}].",
-        f"Add a column {name} of type {spoken} to the {table.sql} table.",
-        f"Give the {table.sql} table a new {spoken} column {name}.",
-        f"[Extend|Alter] {table.sql} with {conditions.article(spoken)} column {name}.",
+        f"Add {conditions.article(phrase)} column [named|called] {name} to [{table.sql}|the {table.many}].",
+        f"Add a column {name} of type {phrase} to the {table.sql} table.",
+        f"Give the {table.sql} table a new {phrase} column {name}.",
+        f"[Extend|Alter] {table.sql} with {conditions.article(phrase)} column {name}.",
     )
     return Draft(questions, f"ALTER TABLE {table.sql} ADD COLUMN {name} {kind};")
 

@@ -15,7 +15,7 @@ from peft import LoraConfig, PeftConfig, PeftModel, PromptTuningConfig, PromptTu
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
-from common.models import LoadedModel, locate
+from common.models import LoadedModel
 from common.settings import UserError
 from common.training.recipe import Recipe
 
@@ -81,7 +81,8 @@ def _peft_config(loaded: LoadedModel, recipe: Recipe) -> LoraConfig | PromptTuni
             num_virtual_tokens=recipe.virtual_tokens,
             prompt_tuning_init=PromptTuningInit.TEXT,
             prompt_tuning_init_text=recipe.init_text,
-            tokenizer_name_or_path=locate(loaded.id)[0],
+            tokenizer_name_or_path=loaded.source,
+            tokenizer_kwargs={"revision": loaded.commit} if loaded.commit else None,
         )
     # Random tokens of the vocabulary, as Lester et al. 2021 (arXiv:2104.08691) found best of the random starts: peft's
     # RANDOM draws vectors of unit variance, many times as long as a token's.

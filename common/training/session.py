@@ -53,7 +53,8 @@ class Objective:
     trainer, config: a TRL trainer behind `SessionMixin`, and its arguments' class with `options`. items and
     valid_items: what is trained on and validated on, each a list of token rows. loss(model, inputs, virtual tokens): of
     one micro-batch, with the sums that it reports. units: of a micro-batch. answered: validation examples that are
-    answered and scored at each evaluation. dropped: training examples that are in no item.
+    answered and scored at each evaluation. dropped: training examples that are in no item, `leaked` of them because
+    they are validation rows too.
     """
 
     trainer: type
@@ -65,6 +66,7 @@ class Objective:
     options: dict = field(default_factory=dict)
     answered: Sequence[Example] = ()
     dropped: int = 0
+    leaked: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ class Trained:
     total_parameters: int
     train_rows: int
     valid_rows: int
-    dropped_rows: int
+    dropped_rows: int  # too long, or
+    leaked_rows: int  # among the validation rows too
     skipped_steps: int  # by float16's overflow
     merged: bool
     code_digest: str
@@ -188,6 +191,7 @@ def _run(
         train_rows=len(objective.items),
         valid_rows=len(objective.valid_items),
         dropped_rows=objective.dropped,
+        leaked_rows=objective.leaked,
         recomputed=facts["recomputed"],
         merged=merged,
         code_digest=note["code"],

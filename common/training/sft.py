@@ -5,7 +5,7 @@ from pathlib import Path
 
 from trl import SFTConfig, SFTTrainer
 
-from common.data import Example, check_no_leak, load_examples
+from common.data import Example, load_examples, without_leaks
 from common.models import LoadedModel
 from common.settings import UserError
 from common.training import session
@@ -48,12 +48,15 @@ def train_sft(
 
     The first `recipe.score_rows` of `valid` are answered and scored at each evaluation, with `max_new_tokens`, in
     batches of `batch_size`, on `databases` generated ones. start: a folder of trained weights to go on from, by the
-    same method. Raises UserError for rows that leak, rows that are all too long, a folder of another training, a model
+    same method. Training rows that are also validation rows are left out and counted. Raises UserError where that is
+    all of them, for rows that are all too long, a folder of another training, a model
     that was trained already, and a full disk; Diverged for a loss that is no number.
     """
-    check_no_leak(train, valid)
+    clean, leaks = without_leaks(train, valid)
+    if leaks:
+        print(f"{leaks} of {len(train)} training rows are validation rows too and are left out")
     session.check(loaded, recipe)
-    items, valid_items = (_items(examples, loaded, recipe) for examples in (train, valid))
+    items, valid_items = (_items(examples, loaded, recipe) for examples in (clean, valid))
     objective = Objective(
         CompletionTrainer,
         SFTConfig,
@@ -63,6 +66,7 @@ def train_sft(
         options={"max_length": None},  # `tokenise` has seen to it
         answered=valid[: recipe.score_rows],
         dropped=len(train) - len(items),
+        leaked=leaks,
     )
     decoding = {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "databases": databases}
     return session.run(loaded, objective, recipe, folder=folder, decoding=decoding, start=start)

@@ -11,6 +11,7 @@ import torch
 from common.data import Example, load_examples
 from common.models import LoadedModel, load_model
 from common.profiles import TINY_MODEL
+from common.prompts import prompt_ids
 from common.training.recipe import Recipe
 from common.training.rows import tokenise
 from common.training.sft import Trained, train_sft
@@ -51,6 +52,36 @@ def tiny() -> Callable[..., LoadedModel]:
         return load_model(TINY_MODEL, quantisation=recipe if isinstance(recipe, str) else recipe.quantisation)
 
     return load
+
+
+def make_talkative(loaded: LoadedModel) -> LoadedModel:
+    """Have the tiny model look hard at what it read, and end an answer with every 15th token: lengths differ."""
+    with torch.no_grad():
+        for layer in loaded.model.model.layers:
+            layer.self_attn.q_norm.weight.mul_(6)
+            layer.self_attn.o_proj.weight.mul_(15)
+    every = range(0, loaded.model.config.vocab_size, 15)
+    loaded.model.generation_config.eos_token_id = [loaded.tokenizer.eos_token_id, *every]
+    return loaded
+
+
+@pytest.fixture(scope="session")
+def talking(tiny) -> Callable[[], LoadedModel]:
+    """The tiny model made talkative, anew at each call."""
+    return lambda: make_talkative(tiny())
+
+
+@pytest.fixture
+def talkative(talking) -> LoadedModel:
+    return talking()
+
+
+@pytest.fixture(scope="session")
+def prompts(tiny) -> list[list[int]]:
+    """Those of 24 test rows, and the fourth one twice more."""
+    tokenizer = tiny().tokenizer
+    ids = [prompt_ids(example, tokenizer) for example in load_examples("embedded", "test", limit=24)]
+    return [*ids, ids[3], ids[3]]
 
 
 @pytest.fixture(scope="session")

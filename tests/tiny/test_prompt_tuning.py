@@ -42,8 +42,8 @@ def prompted(attentive):
 def prompts(rows, tiny):
     """Nine prompts of unlike length, so that all but one are padded, the shortest by much more than it holds."""
     tokenizer = tiny().tokenizer
-    found = [prompt_ids(example, tokenizer) for example in (*rows[1], *rows[0])]
-    return [ids[-length:] for ids, length in zip(found, (20, 6, 160, 9, 45, 14, 31, 100, 60), strict=False)]
+    sources = [prompt_ids(example, tokenizer) for example in (*rows[1], *rows[0])]
+    return [ids[-length:] for ids, length in zip(sources, (20, 6, 160, 9, 45, 14, 31, 100, 60), strict=False)]
 
 
 # The start
@@ -105,8 +105,8 @@ def test_logits_are_those_of_the_vectors_before_the_row(prompted, prompts):
     loaded, vectors, base = prompted
     for ids in prompts[:3]:
         with torch.no_grad():
-            made = loaded.model(input_ids=torch.tensor([ids])).logits[0]
-        assert (made[-len(ids) :] - with_prefix(base.model, vectors, ids)[-len(ids) :]).abs().max() < 1e-4
+            logits = loaded.model(input_ids=torch.tensor([ids])).logits[0]
+        assert (logits[-len(ids) :] - with_prefix(base.model, vectors, ids)[-len(ids) :]).abs().max() < 1e-4
 
 
 def test_a_padded_batchs_loss_is_the_one_with_the_vectors_before_each_row(prompted, rows, tokens, loss_by_hand):
@@ -132,9 +132,9 @@ def test_virtual_tokens_are_learned(method, attentive, rows, short, tokens, tmp_
         before, after = (loss_by_hand(base.model, tokens(examples), ahead) for ahead in (vectors, now))
         assert after < before - least
     assert (now - vectors).norm(dim=1).min() > 0.1
-    kept = dict(base.model.named_parameters())
+    weights = dict(base.model.named_parameters())
     for name, parameter in run.loaded.model.get_base_model().named_parameters():
-        assert torch.equal(parameter, kept[name])
+        assert torch.equal(parameter, weights[name])
 
 
 # Answers
@@ -142,16 +142,16 @@ def test_virtual_tokens_are_learned(method, attentive, rows, short, tokens, tmp_
 
 def greedy(model, vectors, ids, count, gap=0):
     """Token by token, from full logits, no cache, no padding."""
-    made = []
+    tokens = []
     for _ in range(count):
-        made.append(with_prefix(model, vectors, ids + made, gap)[-1].argmax().item())
-    return made
+        tokens.append(with_prefix(model, vectors, ids + tokens, gap)[-1].argmax().item())
+    return tokens
 
 
 def by_hand(prompted, prompts):
     loaded, vectors, base = prompted
-    made = (greedy(base.model, vectors, prompt, 10) for prompt in prompts)
-    return [(loaded.tokenizer.decode(tokens, skip_special_tokens=True), 10) for tokens in made]
+    answers = (greedy(base.model, vectors, prompt, 10) for prompt in prompts)
+    return [(loaded.tokenizer.decode(tokens, skip_special_tokens=True), 10) for tokens in answers]
 
 
 def test_one_row_is_answered_as_by_hand(prompted, prompts):
@@ -175,10 +175,10 @@ def test_padding_between_the_virtual_tokens_and_the_row_would_be_noticed(prompte
 
 def test_answers_follow_from_the_virtual_tokens(prompted, prompts):
     loaded, vectors, base = prompted
-    found = complete(loaded, prompts, max_new_tokens=10)
+    answers = complete(loaded, prompts, max_new_tokens=10)
     without = complete(base, prompts, max_new_tokens=10)
     with torch.no_grad():
         loaded.model.prompt_encoder["default"].embedding.weight.copy_(vectors.flip(0))
     turned = complete(loaded, prompts, max_new_tokens=10)
     for other in (without, turned):
-        assert sum(a != b for a, b in zip(found, other, strict=True)) > 6
+        assert sum(a != b for a, b in zip(answers, other, strict=True)) > 6

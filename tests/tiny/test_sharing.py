@@ -1,5 +1,6 @@
 """What processes share, without processes: each is played in turn. Real ones are in test_multi.py."""
 
+import contextlib
 import runpy
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from common import distributed, evaluation
-from common.generation import Completion
+from common.generation import Completion, complete
 from common.prompts import prompt_ids
 from common.settings import UserError
 from common.training.plan import check_processes, with_dummies
@@ -16,28 +17,78 @@ from common.training.recipe import Recipe
 SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "train_multi_gpu.py"
 
 
+class OthersAnswer(Exception):
+    """A process that waits for the answers of others, which are played later."""
+
+
+def in_turns(monkeypatch, world: int, action) -> list:
+    """What `action` returns in the last of `world` processes, which has what all others have handed in; and that."""
+    shares = []
+
+    def gathered(share):
+        shares.append(share)
+        if len(shares) < world:
+            raise OthersAnswer
+        return shares
+
+    monkeypatch.setattr(distributed, "gathered", gathered)
+    monkeypatch.setattr(distributed, "from_main", lambda make: make())
+    monkeypatch.setattr(distributed, "world", lambda: world)
+    result = None
+    for rank in range(world):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        with contextlib.suppress(OthersAnswer):
+            result = action()
+    return [result, shares]
+
+
 def test_the_mean_score_is_that_of_one_process(rows, tiny, monkeypatch):
-    """Two processes in turn, each with its rows: the second sees what the first has handed in."""
-    loaded, examples, asked = tiny(), rows[0][:10], []
+    loaded, examples, counts = tiny(), rows[0][:10], []
     # Every third answer is right, the others share words with the reference.
-    known = {
+    answers = {
         tuple(prompt_ids(e, loaded.tokenizer)): (e.sql, f"SELECT {e.sql}")[i % 3 > 0] for i, e in enumerate(examples)
     }
 
     def complete(loaded, prompts, **_):
-        asked.append(len(prompts))
-        return [Completion(known[tuple(prompt)], 1) for prompt in prompts]
+        counts.append(len(prompts))
+        return [Completion(answers[tuple(prompt)], 1) for prompt in prompts]
 
     monkeypatch.setattr(evaluation, "complete", complete)
-    alone = evaluation.mean_score(loaded, examples, max_new_tokens=4, batch_size=4)
-    assert 0.4 < alone < 1 and asked == [10]
-    handed = []
-    monkeypatch.setattr(distributed, "gathered", lambda own: handed.append(own) or handed)
-    monkeypatch.setattr(distributed, "world", lambda: 2)
-    for rank in range(2):
-        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        found = evaluation.mean_score(loaded, examples, max_new_tokens=4, batch_size=4)
-    assert found == alone and [len(own) for own in handed] == [5, 5] and asked[1:] == [5, 5]
+
+    def score() -> float:
+        return evaluation.mean_score(loaded, examples, max_new_tokens=4, batch_size=4)
+
+    alone = score()
+    assert 0.4 < alone < 1 and counts == [10]
+    result, shares = in_turns(monkeypatch, 2, score)
+    assert result == alone and [len(share) for share in shares] == [5, 5] and counts[1:] == [5, 5]
+
+
+def test_answers_are_those_of_one_process_whatever_was_stopped_or_shared_before(rows, talking, tmp_path, monkeypatch):
+    loaded, examples, counts = talking(), rows[0][:10], []
+
+    def watch(loaded, prompts, **options):
+        counts.append(len(prompts))
+        return complete(loaded, prompts, **options)
+
+    monkeypatch.setattr(evaluation, "complete", watch)
+
+    def evaluate():
+        return evaluation.evaluate(loaded, examples, folder=tmp_path, max_new_tokens=12, batch_size=3)
+
+    alone = evaluate()
+    assert len({row["completion"] for row in alone.rows}) > 7
+    report, shares = in_turns(monkeypatch, 3, evaluate)
+    assert report.rows == alone.rows and counts == [10, 4, 3, 3]
+    assert [sorted(share) for share in shares] == [[0, 3, 6, 9], [1, 4, 7], [2, 5, 8]]
+    assert report.seconds == max(sum(answer.seconds for answer in share.values()) for share in shares)
+    # The second process is stopped in its second answer and started again with the others.
+    path = tmp_path / "completions-1-of-3.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]) + b'{"row": 4')
+    counts.clear()
+    assert in_turns(monkeypatch, 3, evaluate)[0].rows == alone.rows and counts == [0, 2, 0]
+    # Another number of processes.
+    assert in_turns(monkeypatch, 2, evaluate)[0].rows == alone.rows and counts[3:] == [5, 5]
 
 
 def test_micro_batches_that_do_not_go_into_the_processes_are_refused():

@@ -8,7 +8,7 @@ import torch
 from peft import PeftModel
 
 from common.generation import complete
-from common.models import load_model
+from common.models import base_digest, load_model
 from common.profiles import TINY_MODEL
 from common.prompts import prompt_ids
 from common.settings import UserError
@@ -165,6 +165,15 @@ def test_a_qlora_adapter_merged_into_weights_that_are_not_quantised_is_another_m
     apart = (logits(merged, prompts[0]) - logits(run.loaded, prompts[0])).abs().mean()
     moved = (logits(merged, prompts[0]) - logits(tiny(), prompts[0])).abs().mean()
     assert 1e-3 < apart < moved / 3
+
+
+def test_the_factor_of_an_update_is_part_of_what_names_a_model(tiny, short):
+    """The same adapter's weights with another alpha give other answers."""
+    digests = set()
+    for alpha in (8, 16):
+        torch.manual_seed(0)
+        digests.add(base_digest(adapt(tiny(), short.with_values({"lora_alpha": alpha}))))
+    assert len(digests) == 2
 
 
 # Mistakes

@@ -206,8 +206,8 @@ def test_mean_score_by_hand(tiny, monkeypatch):
     texts = ["SELECT count(a) FROM t;", "", "SELECT count(*) FROM t;"]
     asked = []
 
-    def answer(loaded, prompts, *, max_new_tokens, places):
-        asked.append((len(prompts), max_new_tokens, places))
+    def answer(loaded, prompts, *, max_new_tokens, batch_size):
+        asked.append((len(prompts), max_new_tokens, batch_size))
         return [Completion(texts[order.index(prompt)], 3) for prompt in prompts]
 
     monkeypatch.setattr(evaluation, "complete", answer)

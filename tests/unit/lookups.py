@@ -39,29 +39,29 @@ def dump(connection: sqlite3.Connection) -> dict:
 def same(context: str, reference: str, prediction: str) -> bool:
     """Whether a prediction does what the reference does; in order only where the reference sorts its result."""
     try:
-        wanted, got = run(context, reference), run(context, prediction)
+        target, given = run(context, reference), run(context, prediction)
     except sqlite3.Error:
         return False
-    ordered = "ORDER BY" in re.sub(r"\([^()]*\)", "", re.sub(r"\([^()]*\)", "", reference))
-    key = list if ordered else lambda found: sorted(map(repr, found))
-    return wanted["after"] == got["after"] and key(wanted["rows"]) == key(got["rows"])
+    has_order = "ORDER BY" in re.sub(r"\([^()]*\)", "", re.sub(r"\([^()]*\)", "", reference))
+    key = list if has_order else lambda rows: sorted(map(repr, rows))
+    return target["after"] == given["after"] and key(target["rows"]) == key(given["rows"])
 
 
 def nearest(train: list[dict], test: list[dict]) -> list[dict]:
     """For each test row the training row with the most similar question (Jaccard similarity of their words)."""
-    known = [(words(row["sql_prompt"]), row) for row in train]
-    found = []
+    index = [(words(row["sql_prompt"]), row) for row in train]
+    matches = []
     for row in test:
-        own = words(row["sql_prompt"])
-        found.append(max(known, key=lambda pair: len(pair[0] & own) / len(pair[0] | own))[1])
-    return found
+        question = words(row["sql_prompt"])
+        matches.append(max(index, key=lambda pair: len(pair[0] & question) / len(pair[0] | question))[1])
+    return matches
 
 
 def words(text: str) -> frozenset[str]:
     return frozenset(re.findall(r"\w+", text.lower()))
 
 
-def moved(row: dict, target: dict) -> str:
+def transfer(row: dict, target: dict) -> str:
     """The SQL of `row` with its table and column names replaced by those in the same places of the target's schema."""
     here, there = names(row["sql_context"]), names(target["sql_context"])
     places = {name: place for place, name in reversed(here.items())}
@@ -70,8 +70,8 @@ def moved(row: dict, target: dict) -> str:
 
 def names(context: str) -> dict[tuple[int, int], str]:
     """Names in a schema by place: (table, 0) for a table and (table, n) for its n-th column."""
-    found = {}
+    places_of = {}
     for number, (table, columns) in enumerate(re.findall(r"CREATE TABLE (\w+) \(([^)]*)\)", context)):
-        found[number, 0] = table
-        found |= {(number, n): column.split()[0] for n, column in enumerate(columns.split(", "), 1)}
-    return found
+        places_of[number, 0] = table
+        places_of |= {(number, n): column.split()[0] for n, column in enumerate(columns.split(", "), 1)}
+    return places_of

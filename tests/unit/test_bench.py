@@ -27,12 +27,12 @@ def test_spreads_and_ratios_by_hand():
 
 
 def test_a_measurement_says_whether_its_median_meets_the_target():
-    found = Spread((9.0, 1.0, 2.3456789))
-    line = measurement("x", "words", "s", found, {"at_most": 2})
+    spread = Spread((9.0, 1.0, 2.3456789))
+    line = measurement("x", "words", "s", spread, {"at_most": 2})
     assert (line["value"], line["low"], line["high"], line["repetitions"]) == (2.34568, 1.0, 9.0, 3)
     assert line["met"] is False and "NOT MET" in measure.show(line)
-    assert measurement("x", "words", "s", found, {"at_least": 2})["met"] is True
-    assert measurement("x", "words", "s", found)["met"] is None
+    assert measurement("x", "words", "s", spread, {"at_least": 2})["met"] is True
+    assert measurement("x", "words", "s", spread)["met"] is None
     missing = measurement("x", "words", "s", None, {"at_most": 2})
     assert (missing["value"], missing["repetitions"], missing["met"]) == (None, 0, None)
     assert measure.show(missing) == "words: not measured"
@@ -68,14 +68,14 @@ def test_peak_memory_is_the_processs_own():
 
 def test_completions_of_a_prompt_are_of_every_kind_and_all_different():
     rows = workload.examples(40)
-    grouped = workload.grouped(rows)
-    assert grouped == workload.grouped(workload.examples(40))
-    assert len(grouped) == 40 * len(workload.KINDS)
+    groups = workload.groups(rows)
+    assert groups == workload.groups(workload.examples(40))
+    assert len(groups) == 40 * len(workload.KINDS)
     for number, example in enumerate(rows):
-        own = grouped[number * 8 : number * 8 + 8]
-        assert {(row["schema"], row["reference"]) for row in own} == {(example.schema, example.sql)}
-        assert len({row["prediction"] for row in own}) == 8
-        assert own[0]["prediction"] == example.sql
+        part = groups[number * 8 : number * 8 + 8]
+        assert {(row["schema"], row["reference"]) for row in part} == {(example.schema, example.sql)}
+        assert len({row["prediction"] for row in part}) == 8
+        assert part[0]["prediction"] == example.sql
 
 
 def test_the_mix_is_what_it_says():
@@ -83,27 +83,27 @@ def test_the_mix_is_what_it_says():
     with Scorer(workers=2) as scorer:
         verdicts = scorer.score_batch(rows)
     outcomes = [Counter(v.outcome for v in verdicts[kind::8]) for kind in range(8)]
-    assert [dict(found) for found in outcomes[:2]] == [{"match": 20}, {"match": 20}]
+    assert [dict(counts) for counts in outcomes[:2]] == [{"match": 20}, {"match": 20}]
     assert outcomes[2]["mismatch"] > 10 and outcomes[3]["mismatch"] > 10
     assert outcomes[4]["schema_error"] > 10
-    assert sum(found["match"] for found in outcomes[6:]) < 4
+    assert sum(counts["match"] for counts in outcomes[6:]) < 4
 
 
 def test_near_misses_differ_in_one_place():
     sql = "SELECT name FROM t WHERE a > 5 ORDER BY name DESC LIMIT 3;"
-    found = workload.near_misses(sql)
-    assert "SELECT name FROM t WHERE a < 5 ORDER BY name DESC LIMIT 3;" in found
-    assert "SELECT name FROM t WHERE a > 5 ORDER BY name LIMIT 3;" in found
-    assert "SELECT name FROM t ORDER BY name DESC LIMIT 3;" in found
-    assert sql not in found and len(found) == len(set(found)) >= 5
+    texts = workload.near_misses(sql)
+    assert "SELECT name FROM t WHERE a < 5 ORDER BY name DESC LIMIT 3;" in texts
+    assert "SELECT name FROM t WHERE a > 5 ORDER BY name LIMIT 3;" in texts
+    assert "SELECT name FROM t ORDER BY name DESC LIMIT 3;" in texts
+    assert sql not in texts and len(texts) == len(set(texts)) >= 5
     assert workload.near_misses("DROP TABLE t") == []
 
 
 def test_many_rows_are_the_same_rows_kept_apart():
     base = workload.independent(workload.examples(3))
-    made = list(workload.many(base, 7))
-    assert [row["reference"] for row in made] == [base[i % 3]["reference"] for i in range(7)]
-    assert len({(row["schema"], row["reference"]) for row in made}) == 7
+    copies = list(workload.many(base, 7))
+    assert [row["reference"] for row in copies] == [base[i % 3]["reference"] for i in range(7)]
+    assert len({(row["schema"], row["reference"]) for row in copies}) == 7
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_the_published_recipe_by_hand(reference, prediction, match, score):
 
 
 def test_the_published_recipe_and_the_scorer_agree_on_every_kind():
-    rows = workload.grouped(workload.examples(3))
+    rows = workload.groups(workload.examples(3))
     with Scorer(workers=1) as scorer:
         verdicts = scorer.score_batch(rows)
     for row, verdict in zip(rows, verdicts, strict=True):
@@ -136,9 +136,9 @@ def run_main(monkeypatch, *arguments):
 
 def test_a_record_is_written_unless_it_was_a_quick_look(monkeypatch, tmp_path):
     line = measurement("x", "words", "s", Spread((1.0,)))
-    seen = []
+    sizes_of = []
     monkeypatch.setenv("TEXT_TO_SQL_RESULTS", str(tmp_path))
-    monkeypatch.setattr(scoring, "against_published", lambda rows, sizes: seen.append(sizes) or ([line], {}, ["a"]))
+    monkeypatch.setattr(scoring, "against_published", lambda rows, sizes: sizes_of.append(sizes) or ([line], {}, ["a"]))
     monkeypatch.setattr(scoring, "grpo", lambda sizes: [])
     monkeypatch.setattr(scoring, "bulk", lambda sizes: [])
     monkeypatch.setattr(scoring, "volume", lambda sizes: ([], ["b"]))
@@ -146,7 +146,7 @@ def test_a_record_is_written_unless_it_was_a_quick_look(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
     run_main(monkeypatch, "--largest", "10000")
     assert benches.load("scoring")["notes"] == ["a", "b"]
-    assert [sizes.volumes for sizes in seen] == [scoring.QUICK.volumes, (1_000, 10_000)]
+    assert [sizes.volumes for sizes in sizes_of] == [scoring.QUICK.volumes, (1_000, 10_000)]
     with pytest.raises(UserError, match="leaves nothing to compare"):
         run_main(monkeypatch, "--largest", "1000")
 
@@ -157,13 +157,13 @@ def test_the_scoring_bench_runs_and_its_record_makes_a_table(tmp_path, monkeypat
     path = tmp_path / "bench" / "scoring.json"
     command = [sys.executable, "-m", "bench.scoring", "--quick", "--out", str(path)]
     environment = os.environ | {"HF_HOME": str(tmp_path / "hub")}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
     record = json.loads(path.read_text())
     assert not benches.missing_keys(record)
-    found = {line["name"]: line for line in record["measurements"]}
-    assert all(line["value"] > 0 for line in found.values())
-    targets = {name: line["target"] for name, line in found.items() if line["target"]}
+    lines = {line["name"]: line for line in record["measurements"]}
+    assert all(line["value"] > 0 for line in lines.values())
+    targets = {name: line["target"] for name, line in lines.items() if line["target"]}
     assert targets == {
         "strict-speedup": {"at_least": 300},
         "robust-speedup": {"at_least": 100},
@@ -175,7 +175,7 @@ def test_the_scoring_bench_runs_and_its_record_makes_a_table(tmp_path, monkeypat
         "flat-worker": {"at_most": 1.1},
     }
     assert record["data"]["published_agree"] == record["data"]["published_rows"] == scoring.QUICK.published
-    assert found["strict"]["repetitions"] == found["published"]["repetitions"] == scoring.QUICK.repetitions
+    assert lines["strict"]["repetitions"] == lines["published"]["repetitions"] == scoring.QUICK.repetitions
     monkeypatch.setenv("TEXT_TO_SQL_RESULTS", str(tmp_path))
     assert all(f"| {line['what']} |" in benches.markdown("scoring") for line in record["measurements"])
 
@@ -190,9 +190,9 @@ def test_ratios_stand_in_one_table_named_after_what_they_compare(monkeypatch, tm
         measurement("growth", "– at 100,000 rows against 1,000", "×", Spread((1.1,))),
     ]
     measure.write(measure.record("training", lines, packages=["numpy"], data={}, notes=[]))
-    head, _, line, *told = benches.ratios().splitlines()
+    head, _, line, *notes = benches.ratios().splitlines()
     assert line == "| training: ours: rows | 3× | 2 – 4 | 2 | ≥ 3× | yes |"
-    assert told[-1].startswith(
+    assert notes[-1].startswith(
         "Against the published recipe, in the same run. scoring: not measured yet; training at `"
     )
-    assert told[-1].endswith("generation: not measured yet.") and len(told) == 2
+    assert notes[-1].endswith("generation: not measured yet.") and len(notes) == 2

@@ -9,12 +9,21 @@ from transformers import GenerationConfig
 
 from bench import generation, published_generation
 from common.data import load_examples
-from common.generation import Completion, complete
+from common.generation import Completion, complete, onednn
 from common.models import load_model
 from common.profiles import TINY_MODEL
 from common.prompts import prompt_ids
 from common.results import benches
 from common.settings import UserError
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """The tiny model's products are too small to share."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +43,11 @@ def prompts(loaded):
 
 
 def greedy(loaded, prompt, count):
-    made = []
+    tokens = []
     with torch.inference_mode():
-        while len(made) < count:
-            made.append(loaded.model(torch.tensor([prompt + made])).logits[0, -1].argmax().item())
-    return made
+        while len(tokens) < count:
+            tokens.append(loaded.model(torch.tensor([prompt + tokens])).logits[0, -1].argmax().item())
+    return tokens
 
 
 def test_the_published_loop_takes_batches_in_the_datas_order_to_their_longest(loaded, prompts, monkeypatch):
@@ -56,46 +65,69 @@ def test_the_published_loop_takes_batches_in_the_datas_order_to_their_longest(lo
 
 def test_the_published_loop_cuts_an_answer_at_its_end_token(loaded, prompts, monkeypatch):
     # A token that one row comes to, of all that others do not begin with.
-    tokens = [greedy(loaded, prompt, 6) for prompt in prompts[:8]]
-    end = next(token for token in sum(tokens, []) if token not in {made[0] for made in tokens})
+    rows = [greedy(loaded, prompt, 6) for prompt in prompts[:8]]
+    end = next(token for token in sum(rows, []) if token not in {tokens[0] for tokens in rows})
     monkeypatch.setattr(loaded.model.generation_config, "eos_token_id", [end])
     answers = published_generation.complete(loaded, prompts[:8], max_new_tokens=6)
     assert answers == complete(loaded, prompts[:8], max_new_tokens=6)
-    assert [answer.new_tokens for answer in answers] == [made.index(end) + 1 if end in made else 6 for made in tokens]
-    assert any(end in made for made in tokens)
+    assert [answer.new_tokens for answer in answers] == [row.index(end) + 1 if end in row else 6 for row in rows]
+    assert any(end in row for row in rows)
 
 
-def test_differing_rows_and_their_gap_by_hand(loaded, prompts, monkeypatch):
-    same, other = Completion("a", 1), Completion("b", 1)
-    assert generation.differing([same, same, other], [same, other, other]) == [1]
+def test_differing_rows_and_their_gap_by_hand(loaded, prompts):
     ids = prompts[0]
     with torch.inference_mode():
         logits = loaded.model(torch.tensor([ids])).logits[0, -1]
     best, second = logits.topk(2).indices.tolist()
-    answers = {id(a): tokens for a, tokens in ((same, [best, 7]), (other, [second, 9]))}
-    monkeypatch.setattr(generation, "_tokens", lambda loaded, answer: answers[id(answer)])
+    same, other = Completion("a", 2, (best, 7)), Completion("b", 2, (second, 9))
+    assert generation.differing([same, same, other], [same, other, other]) == [1]
     expected = (logits[best] - logits[second]).item()
     assert generation.gap(loaded, ids, same, other) == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_librarys_batching_takes_its_turn_and_answers_alike(loaded, prompts):
+    ways = generation.recipes(loaded, prompts[:5], max_new_tokens=6, batch_size=3, library=True)
+    runs = generation.in_turns(ways, 1)
+    assert runs["library"][0][1] == runs["ours"][0][1] == complete(loaded, prompts[:5], max_new_tokens=6)
+    lines = {line["name"]: line["value"] for line in generation.rates(runs, limit=6, prefix="", device="cpu")}
+    assert lines["library"] == pytest.approx(lines["rows"] / lines["rows-library"], rel=1e-3)
+    assert "rows-plain" not in lines
 
 
 def test_a_record_comes_out(monkeypatch, tmp_path, capsys):
     out = tmp_path / "generation.json"
     arguments = ["--model", TINY_MODEL, "--rows", "34", "--alone", "3", "--max-new-tokens", "4", "--repetitions", "2"]
     arguments += ["--long-rows", "2"]
+    products, multiply = [], onednn._multiply
+    monkeypatch.setattr(onednn, "_multiply", lambda *args: products.append(1) or multiply(*args))
+    counts = {}
+    timed = generation.timed
+
+    def watch(way):
+        products.clear()
+        outcome = timed(way)
+        counts.setdefault(len(outcome[1]), []).append(len(products))
+        return outcome
+
+    monkeypatch.setattr(generation, "timed", watch)
     monkeypatch.setattr(generation, "PUBLISHED_LIMIT", 9)
     monkeypatch.setattr(sys, "argv", ["bench.generation", *arguments, "--out", str(out)])
     generation.main()
-    made = json.loads(out.read_text())
-    assert not benches.missing_keys(made)
-    lines = {line["name"]: line for line in made["measurements"]}
+    record = json.loads(out.read_text())
+    assert not benches.missing_keys(record)
+    lines = {line["name"]: line for line in record["measurements"]}
     assert lines["rows"]["repetitions"] == 2 and lines["speedup"]["target"] == {"at_least": 2.5}
-    ratio = lines["rows"]["value"] / lines["rows-published"]["value"]
-    assert lines["speedup"]["value"] == pytest.approx(ratio, rel=1e-4)
+    for name, other in (("speedup", "rows-published"), ("layout", "rows-plain")):
+        ratio = lines["rows"]["value"] / lines[other]["value"]
+        assert lines[name]["value"] == pytest.approx(ratio, rel=1e-4)
+    # Published, ours, without the layout; then backwards. Ours alone multiplies in another layout.
+    assert [count > 0 for count in counts[34]] == [False, True, False, False, True, False]
+    assert "long-rows-plain" not in lines and "rows-library" not in lines
     assert lines["long-rows"]["repetitions"] == 1 and "at most 9 new tokens" in lines["long-rows"]["what"]
     tokens = lines["long-tokens"]["value"] / lines["long-rows"]["value"]
     assert tokens == pytest.approx(9, rel=1e-4)  # of each of two answers, none of which ends
     assert (lines["differ-published"]["value"], lines["differ-alone"]["value"], lines["gap"]["value"]) == (0, 0, None)
-    assert made["data"]["rows"] == 34 and made["data"]["new_tokens"] == 34 * 4
+    assert record["data"]["rows"] == 34 and record["data"]["new_tokens"] == 34 * 4
     assert "2/2 published" in capsys.readouterr().out
 
 

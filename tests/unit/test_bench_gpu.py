@@ -185,7 +185,7 @@ def test_a_prompt_says_how_long_its_answer_gets_in_both_ways():
     loaded = NARROW.load()
     gpu_generation.count_down(loaded.model, loaded.tokenizer.eos_token_id)
     prompts, answers = gpu_generation.make_prompts(12, 1024, seed=5)
-    ours = complete(loaded, prompts, max_new_tokens=512, places=5)
+    ours = complete(loaded, prompts, max_new_tokens=512, batch_size=5)
     theirs = published_generation.complete(loaded, prompts, max_new_tokens=512)
     assert [one.new_tokens for one in ours] == answers == [one.new_tokens for one in theirs]
     assert len(set(answers)) > 8
@@ -198,7 +198,7 @@ def test_answers_that_end_elsewhere_are_refused(monkeypatch):
     loaded = NARROW.load()
     prompts, answers = gpu_generation.make_prompts(4, 1024, seed=5)
     with pytest.raises(RuntimeError, match="ended where they should"):
-        gpu_generation.measure(loaded, prompts, prefix="generation", places=4, seconds=1, wanted=answers)
+        gpu_generation.measure(loaded, prompts, prefix="generation", batch_size=4, seconds=1, lengths=answers)
 
 
 def test_variants_that_fail_are_told_and_end_nothing(monkeypatch):

@@ -3,13 +3,13 @@
 import pandas
 import pytest
 
-from common.certify.duplicates import COMPARED, duplicates, similarity
+from common.certify.duplicates import COMPARISONS, duplicates, similarity
 from common.certify.duplicates import summary as duplicate_summary
+from common.certify.equivalents import VERDICTS, equivalents
 from common.certify.floor import ANSWERS, first_table, floor
-from common.certify.kept import KEPT, kept
 from common.certify.mutants import ACCEPTED, TWO_CHANGES, acceptance, mutants
 from common.certify.references import FLAGS, look, summary, uses_clock
-from common.certify.shares import grouped_share, shares
+from common.certify.shares import shares
 from common.data import Example, load_examples, load_file
 from common.scoring import Scorer
 
@@ -36,7 +36,7 @@ def others():
         yield {"like_given": like_given, "free": free}
 
 
-LOOKED = [
+REFERENCES = [
     ("SELECT b FROM t", SCHEMA, set(), 3),
     ("SELECT b FROM t WHERE a = 1", SCHEMA, {"one_row"}, 1),
     ("SELECT b FROM t WHERE a = 9", SCHEMA, {"empty"}, 0),
@@ -60,13 +60,13 @@ LOOKED = [
 
 
 def test_look():
-    table = look([example(sql, schema, id=str(n)) for n, (sql, schema, _, _) in enumerate(LOOKED)])
-    for (sql, _, flags, rows), line in zip(LOOKED, table.to_dict("records"), strict=True):
+    table = look([example(sql, schema, id=str(n)) for n, (sql, schema, _, _) in enumerate(REFERENCES)])
+    for (sql, _, flags, rows), line in zip(REFERENCES, table.to_dict("records"), strict=True):
         assert {flag for flag in FLAGS if line[flag]} == flags, sql
         assert line["rows"] == rows, sql
     counts = summary(table)
     assert counts.loc["reference fails", "n"] == 1 and counts.loc["changes the database", "n"] == 3
-    assert counts.loc["LIMIT cuts a tie", "share"] == pytest.approx(1 / len(LOOKED))
+    assert counts.loc["LIMIT cuts a tie", "share"] == pytest.approx(1 / len(REFERENCES))
 
 
 def test_a_reference_that_burns_time_is_stopped_and_the_next_goes_on():
@@ -107,7 +107,7 @@ def test_first_table(schema, expected):
 
 def test_floor(scorer):
     """Four references: a count of all three rows, an empty query, a write, one that cannot be scored."""
-    found = floor(
+    table = floor(
         [
             example("SELECT COUNT(*) FROM t"),
             example("SELECT a FROM t WHERE a = 9"),
@@ -116,18 +116,18 @@ def test_floor(scorer):
         ],
         scorer,
     )
-    assert len(found) == len(ANSWERS) and set(found["n"]) == {4} and set(found["scorable"]) == {3}
+    assert len(table) == len(ANSWERS) and set(table["n"]) == {4} and set(table["scorable"]) == {3}
     nothing, empty, count = (
-        found.loc["(nothing)"],
-        found.loc["SELECT 1 WHERE 0"],
-        found.loc["SELECT COUNT(*) FROM <first table>"],
+        table.loc["(nothing)"],
+        table.loc["SELECT 1 WHERE 0"],
+        table.loc["SELECT COUNT(*) FROM <first table>"],
     )
     # The published metric takes [] for [] : the empty query's and the write's.
     assert nothing["published_match"] == 0.5 and empty["published_match"] == 0.5
     assert nothing["match"] == nothing["robust_match"] == 0.0
     assert empty["match"] == pytest.approx(1 / 3) and empty["robust_match"] == 0.0
     assert count["match"] == count["robust_match"] == pytest.approx(1 / 3)
-    assert found.loc["DELETE FROM <first table>", "match"] == 0.0
+    assert table.loc["DELETE FROM <first table>", "match"] == 0.0
 
 
 def test_mutants_by_hand(scorer, others):
@@ -141,9 +141,9 @@ def test_mutants_by_hand(scorer, others):
     assert one.loc["SELECT b FROM t", "parted_by"] != "none"
     distinct = one.loc["SELECT DISTINCT b FROM t WHERE a > 0"]
     assert distinct["strict"] and distinct["parted_by"] != "none"
-    found = acceptance(table)
-    assert found.loc["all", "n"] == (one["parted_by"] != "none").sum()
-    assert found.loc["all", "strict"] == pytest.approx(one[one["parted_by"] != "none"]["strict"].mean())
+    share = acceptance(table)
+    assert share.loc["all", "n"] == (one["parted_by"] != "none").sum()
+    assert share.loc["all", "strict"] == pytest.approx(one[one["parted_by"] != "none"]["strict"].mean())
 
 
 def test_acceptance_by_hand():
@@ -155,34 +155,32 @@ def test_acceptance_by_hand():
         ("r2", TWO_CHANGES, True, False, False, "like given"),
     ]
     table = pandas.DataFrame(lines, columns=["id", "operator", *ACCEPTED, "parted_by"])
-    found = acceptance(table)
-    assert list(found.index) == ["all", "column", "distinct", TWO_CHANGES]
-    assert found.loc["all", "published"] == pytest.approx(2 / 3) and found.loc["all", "robust"] == pytest.approx(1 / 3)
-    assert list(found["n"]) == [3, 2, 1, 1] and list(found["undecided"]) == [1, 0, 1, 0]
+    share = acceptance(table)
+    assert list(share.index) == ["all", "column", "distinct", TWO_CHANGES]
+    assert share.loc["all", "published"] == pytest.approx(2 / 3) and share.loc["all", "robust"] == pytest.approx(1 / 3)
+    assert list(share["n"]) == [3, 2, 1, 1] and list(share["undecided"]) == [1, 0, 1, 0]
     assert acceptance(table, ("like given",)).loc["all", "robust"] == 0.0
 
 
-def test_grouped_share():
+def test_shares_resample_references():
     """Ten references of ten mutants, five of them wholly accepted: as uncertain as ten tosses, not as a hundred."""
-    groups = [str(n // 10) for n in range(100)]
-    found = grouped_share([n < 50 for n in range(100)], groups)
-    assert (found.value, found.n) == (0.5, 100) and found.high - found.low > 0.5
-    scattered = grouped_share([n % 2 == 0 for n in range(100)], groups)
-    assert scattered.value == 0.5 and scattered.high - scattered.low < 0.01
-    none = grouped_share([False] * 100, groups)
-    assert none.low == 0.0 and none.high == pytest.approx(0.2775, abs=1e-3)  # Wilson for 0 of 10
-    assert grouped_share([], []).value is None
+    ids = [str(n // 10) for n in range(100)]
+    table = pandas.DataFrame({"id": ids, "kind": "x", "strict": [n < 50 for n in range(100)], "robust": False})
+    line = shares(table, ["strict", "robust"], by="kind").loc["x"]
+    # Of ten tosses two or fewer come up with p = .055, one or fewer with .011: the 2.5 % quantile is two.
+    assert (line["strict"], line["strict_low"], line["strict_high"]) == pytest.approx((0.5, 0.2, 0.8))
+    assert (line["robust_low"], line["robust_high"]) == pytest.approx((0.0, 0.2775), abs=1e-4)  # Wilson for 0 of 10
 
 
 def test_shares_leave_out_what_has_no_value():
     table = pandas.DataFrame({"id": list("abc"), "kind": list("xxy"), "strict": [True, False, True], "robust": None})
-    found = shares(table, ["strict", "robust"], by="kind")
-    assert list(found.index) == ["all", "x", "y"] and found.loc["x", "strict"] == 0.5
-    assert pandas.isna(found.loc["all", "robust"])
+    lines = shares(table, ["strict", "robust"], by="kind")
+    assert list(lines.index) == ["all", "x", "y"] and lines.loc["x", "strict"] == 0.5
+    assert pandas.isna(lines.loc["all", "robust"])
 
 
-def test_kept_by_hand(scorer):
-    table = kept([example("SELECT b FROM t WHERE a > 1"), example("INSERT INTO t VALUES (3, 'w')")], scorer)
+def test_equivalents_by_hand(scorer):
+    table = equivalents([example("SELECT b FROM t WHERE a > 1"), example("INSERT INTO t VALUES (3, 'w')")], scorer)
     assert {"comparison flipped", "wrapped", "INSERT with column list"} <= set(table["kind"])
     assert table["strict"].all() and table["robust"].all()
 
@@ -195,16 +193,16 @@ def test_the_verdicts_on_200_rows(scorer, others):
     one or two; the generator is asked to keep to likely data.
     """
     rows = load_examples("embedded", "test", limit=200)
-    made = mutants(rows, scorer, two_changes=0, **others)
-    found = acceptance(made).loc["all"]
-    assert found["n"] > 1_500
-    assert found["strict"] > 0.1 and found["published"] > 0.1
-    assert found["robust"] <= 0.062  # 6.0 % to 6.1 %, by which unlikely data are at hand
-    assert acceptance(made, ("like given",)).loc["all", "robust"] <= 0.005
-    rewritten = kept(rows, scorer)
+    near_misses = mutants(rows, scorer, two_changes=0, **others)
+    line = acceptance(near_misses).loc["all"]
+    assert line["n"] > 1_500
+    assert line["strict"] > 0.1 and line["published"] > 0.1
+    assert line["robust"] <= 0.062  # 6.0 % to 6.1 %, by which unlikely data are at hand
+    assert acceptance(near_misses, ("like given",)).loc["all", "robust"] <= 0.005
+    rewritten = equivalents(rows, scorer)
     assert len(rewritten) > 2_000
     assert rewritten[~(rewritten["strict"] & rewritten["robust"])].empty
-    assert shares(rewritten, KEPT, by="kind").loc["all", "published"] < 1.0
+    assert shares(rewritten, VERDICTS, by="kind").loc["all", "published"] < 1.0
 
 
 def test_similarity():
@@ -225,14 +223,14 @@ def test_duplicates_by_hand():
         example("SELECT x FROM y", "CREATE TABLE w (v)", id="h2", question=long.replace("red", "blue")),
         example("SELECT q FROM r", "CREATE TABLE s (u)", id="h3", question="Something else entirely"),
     ]
-    found = {(d.compared, d.held_out): d for d in duplicates(train, held_out)}
-    assert found["question, schema and sql", "h1"].exact and found["question, schema and sql", "h1"].train == "t1"
-    near = found["question", "h2"]
+    pairs = {(d.comparison, d.held_out): d for d in duplicates(train, held_out)}
+    assert pairs["question, schema and sql", "h1"].exact and pairs["question, schema and sql", "h1"].train == "t1"
+    near = pairs["question", "h2"]
     # 20 words give 21 pairs with the ends; another word changes two of them: 19 of 23.
     assert not near.exact and near.train == "t2" and near.similarity == pytest.approx(19 / 23)
-    assert ("question and sql", "h2") not in found and not [key for key in found if key[1] == "h3"]
-    table = duplicate_summary(found.values(), len(held_out))
-    assert list(table.index) == list(COMPARED)
+    assert ("question and sql", "h2") not in pairs and not [key for key in pairs if key[1] == "h3"]
+    table = duplicate_summary(pairs.values(), len(held_out))
+    assert list(table.index) == list(COMPARISONS)
     assert table.loc["question", "equal"] == pytest.approx(1 / 3)
     assert table.loc["question", "equal or near"] == pytest.approx(2 / 3)
 
@@ -240,9 +238,9 @@ def test_duplicates_by_hand():
 def test_near_duplicates_are_all_found():
     """Against all pairs, compared one by one."""
     train, held_out = load_examples("embedded", "train", limit=400), load_examples("embedded", "test", limit=150)
-    found = {d.held_out for d in duplicates(train, held_out) if d.compared == "sql"}
+    pairs = {d.held_out for d in duplicates(train, held_out) if d.comparison == "sql"}
     near = {e.id for e in held_out if any(similarity(e.sql, other.sql) >= 0.8 for other in train)}
-    assert near == found and near
+    assert near == pairs and near
 
 
 def test_gretel_sample(shared_data, scorer):
@@ -250,9 +248,9 @@ def test_gretel_sample(shared_data, scorer):
     rows = load_file(shared_data / "gretel_sample.jsonl")
     table = look(rows)
     assert (len(table), table["fails"].sum(), table["writes"].sum(), table["empty"].sum()) == (20, 1, 3, 2)
-    found = floor(rows, scorer)
-    assert found.loc["SELECT 1 WHERE 0", "published_match"] == 0.25 and set(found["scorable"]) == {19}
-    assert found.loc["SELECT 1 WHERE 0", "robust_match"] == 0.0
+    lines = floor(rows, scorer)
+    assert lines.loc["SELECT 1 WHERE 0", "published_match"] == 0.25 and set(lines["scorable"]) == {19}
+    assert lines.loc["SELECT 1 WHERE 0", "robust_match"] == 0.0
 
 
 def test_spider(shared_data):
@@ -264,5 +262,5 @@ def test_spider(shared_data):
     assert not table[["fails", "writes", "schema_invalid", "nondeterministic"]].any().any()
     assert table["cut"].sum() > 10 and (table["ties"] | ~table["cut"]).all()
     train = load_examples(f"spider:{shared_data / 'spider'}", "train", limit=2_000)
-    found = duplicate_summary(duplicates(train, rows), len(rows))
-    assert found.loc["schema", "equal"] == 0.0  # no database is shared
+    lines = duplicate_summary(duplicates(train, rows), len(rows))
+    assert lines.loc["schema", "equal"] == 0.0  # no database is shared

@@ -132,7 +132,7 @@ def test_one_schema_for_all_rows_cannot_be_split(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl", ".csv"])
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda t: t.drop(columns="sql"), "lacks the column sql; it needs sql_prompt, sql_context, sql"),
         (lambda t: t.drop(columns=["sql_prompt", "sql"]), "lacks the column sql_prompt, sql; it needs"),
@@ -144,11 +144,11 @@ def test_one_schema_for_all_rows_cannot_be_split(tmp_path):
         (lambda t: t.iloc[:0], "has no rows"),
     ],
 )
-def test_a_bad_table_is_one_line(tmp_path, suffix, change, said):
+def test_a_bad_table_is_one_line(tmp_path, suffix, change, message):
     path = save(change(numbered(3)), tmp_path / f"rows{suffix}")
     with pytest.raises(UserError) as error:
         load_examples(str(path), "train")
-    assert str(error.value).startswith(f"{path} {said}")
+    assert str(error.value).startswith(f"{path} {message}")
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl", ".csv"])
@@ -158,7 +158,9 @@ def test_a_file_of_another_kind_is_one_line(tmp_path, suffix, content):
     path.write_bytes(content)
     with pytest.raises(UserError) as error:
         load_examples(str(path), "train")
-    assert any(f"{path} {said}" in str(error.value) for said in ("is no readable", "has no rows", "lacks the column"))
+    assert any(
+        f"{path} {reason}" in str(error.value) for reason in ("is no readable", "has no rows", "lacks the column")
+    )
     if suffix == ".parquet":
         assert "is no readable .parquet file" in str(error.value)
 

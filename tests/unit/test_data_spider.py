@@ -157,12 +157,12 @@ def test_an_archive_writes_nowhere_but_into_the_cache(small_spider):
 
 
 def test_revision_of_spider_covers_rows_schemas_and_databases(small_spider):
-    source, found = f"spider:{small_spider}", set()
+    source, revisions = f"spider:{small_spider}", set()
     for name in ("", "dev.jsonl", "train.jsonl", "schemas.json", "databases.tar.gz"):
         if name:
             with (small_spider / name).open("a") as file:
                 file.write(" ")
-        found.add(revision(source))
-    assert len(found) == 5
+        revisions.add(revision(source))
+    assert len(revisions) == 5
     (small_spider / "README.md").write_text("no content")
-    assert revision(source) in found
+    assert revision(source) in revisions

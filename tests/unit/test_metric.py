@@ -71,11 +71,11 @@ def expected(verdicts) -> dict:
 def test_the_numbers_are_the_scorers(metric, columns, verdicts):
     assert {True, False, None} == {v.match for v in verdicts}
     assert {v.published_match for v in verdicts if v.match} == {True, False}
-    found = metric.compute(**columns, rows=True)
-    assert [row["outcome"] for row in found["rows"]] == [v.outcome for v in verdicts]
-    assert [row["score"] for row in found.pop("rows")] == [v.score for v in verdicts]
-    assert found == expected(verdicts)
-    assert 0.2 < found["match"] < 0.8  # or the mix says nothing
+    result = metric.compute(**columns, rows=True)
+    assert [row["outcome"] for row in result["rows"]] == [v.outcome for v in verdicts]
+    assert [row["score"] for row in result.pop("rows")] == [v.score for v in verdicts]
+    assert result == expected(verdicts)
+    assert 0.2 < result["match"] < 0.8  # or the mix says nothing
 
 
 def test_rows_added_one_by_one_and_in_batches_count_the_same(metric, columns, verdicts):
@@ -105,15 +105,15 @@ def test_a_row_may_have_a_database_of_its_own(metric, tmp_path):
         "predictions": ["SELECT 3", "SELECT 1 UNION SELECT 2"],
         "references": ["SELECT b FROM u", *RIGHT["references"]],
     }
-    found = metric.compute(**columns, schemas=["", SCHEMA], databases=[path, None])
-    assert (found["match"], found["scorable"]) == (1.0, 1.0)
+    result = metric.compute(**columns, schemas=["", SCHEMA], databases=[path, None])
+    assert (result["match"], result["scorable"]) == (1.0, 1.0)
     metric.add_batch(**columns, schemas=["", SCHEMA])
-    assert metric.compute(databases=[str(path), None]) == found
+    assert metric.compute(databases=[str(path), None]) == result
 
 
 def test_without_a_scorable_row_there_is_no_mean(metric):
-    found = metric.compute(**RIGHT | {"references": ["SELECT x FROM nowhere"]})
-    assert (found["match"], found["score"], found["scorable"], found["n"]) == (None, None, 0.0, 1)
+    result = metric.compute(**RIGHT | {"references": ["SELECT x FROM nowhere"]})
+    assert (result["match"], result["score"], result["scorable"], result["n"]) == (None, None, 0.0, 1)
 
 
 @pytest.mark.parametrize(
@@ -138,11 +138,11 @@ def test_without_a_scorable_row_there_is_no_mean(metric):
     ],
 )
 def test_wrong_inputs_end_in_one_line_and_leave_the_module_usable(metric, wrong, why):
-    with pytest.raises(UserError, match=why) as caught:
+    with pytest.raises(UserError, match=why) as errors:
         metric.compute(**RIGHT | wrong)
-    assert "\n" not in str(caught.value)
-    found = metric.compute(**RIGHT)
-    assert (found["match"], found["n"]) == (1.0, 1)
+    assert "\n" not in str(errors.value)
+    result = metric.compute(**RIGHT)
+    assert (result["match"], result["n"]) == (1.0, 1)
 
 
 LOAD = """
@@ -151,19 +151,19 @@ import evaluate
 root, elsewhere = sys.argv[1:]
 columns = json.load(sys.stdin)
 os.chdir(root)
-found = [evaluate.load("common/metric").compute(**columns)]
+results = [evaluate.load("common/metric").compute(**columns)]
 os.chdir(elsewhere)
 for path in ("common/metric", "common/metric/metric.py"):
-    found.append(evaluate.load(os.path.join(root, path)).compute(**columns))
-print(json.dumps(found))
+    results.append(evaluate.load(os.path.join(root, path)).compute(**columns))
+print(json.dumps(results))
 """
 
 
 def test_evaluate_loads_it_by_path_without_a_hub(tmp_path, columns, verdicts):
     command = [sys.executable, "-c", LOAD, str(ROOT), str(tmp_path)]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
-    done = subprocess.run(
+    process = subprocess.run(
         command, input=json.dumps(columns), env=environment, cwd=tmp_path, capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == [expected(verdicts)] * 3
+    assert process.returncode == 0, process.stderr
+    assert json.loads(process.stdout) == [expected(verdicts)] * 3

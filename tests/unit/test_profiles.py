@@ -36,8 +36,8 @@ def test_there_is_a_row_of_the_table_for_each_profile():
 def test_profile_is_as_designed(name):
     profile = resolve(name)
     stages = tuple((stage.train_rows, stage.valid_rows) for stage in profile.stages)
-    found = (profile.model_id, profile.data, stages, profile.test_rows, profile.max_new_tokens, profile.precision)
-    assert (profile.name, found) == (name, TABLE[name])
+    sizes = (profile.model_id, profile.data, stages, profile.test_rows, profile.max_new_tokens, profile.precision)
+    assert (profile.name, sizes) == (name, TABLE[name])
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)
@@ -47,6 +47,12 @@ def test_sizes_are_possible(profile):
     assert profile.max_new_tokens < profile.max_length
     trained, validated = zip(*((stage.train_rows, stage.valid_rows) for stage in profile.stages), strict=True)
     assert list(trained) == sorted(set(trained)) and list(validated) == sorted(validated)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_device_batch_leaves_enough_groups_to_sort_by_length(name):
+    """Two groups of an effective batch of 32 are a quarter padding, four an eighth (see the profile)."""
+    assert 32 // PROFILES[name].per_device_train_batch_size >= 4
 
 
 @pytest.mark.parametrize(

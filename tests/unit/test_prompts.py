@@ -284,10 +284,10 @@ def test_a_megabyte_takes_less_than_two_seconds(piece):
 @settings(deadline=None, max_examples=60)  # a busy machine is no fault
 @given(st.text() | st.lists(st.sampled_from([*PIECES, Q, "prose "])).map("".join))
 def test_extract_sql_never_raises_and_adds_nothing(text):
-    found = extract_sql(text)
-    assert isinstance(found, str) and found == found.strip()
+    sql = extract_sql(text)
+    assert isinstance(sql, str) and sql == sql.strip()
     # What is left is a part of the text, but for think blocks cut out of its middle.
-    assert "<think>" in text.lower() or found in text
+    assert "<think>" in text.lower() or sql in text
 
 
 @given(
@@ -303,5 +303,5 @@ def test_prompts_and_data_need_no_torch():
         "common.data.load_examples('embedded', 'test', limit=2)\n"
         "print(sorted({'torch', 'transformers', 'datasets', 'pandas'} & set(sys.modules)))"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
-    assert (found.stdout, found.stderr) == ("[]\n", "")
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert (run.stdout, run.stderr) == ("[]\n", "")

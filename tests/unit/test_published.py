@@ -33,10 +33,10 @@ def published(schema: str, reference: str, prediction: str) -> tuple[bool, float
         try:
             cursor.executescript(schema)
             expected = cursor.execute(reference).fetchall()
-            matched = cursor.execute(prediction).fetchall() == expected
+            matches = cursor.execute(prediction).fetchall() == expected
         except Exception:
-            matched = False
-    if matched:
+            matches = False
+    if matches:
         return True, 1.0
     return False, 0.7 * THEIRS.score(reference, prediction)["rougeL"].fmeasure
 
@@ -44,10 +44,10 @@ def published(schema: str, reference: str, prediction: str) -> tuple[bool, float
 def test_published_is_the_same_to_the_last_bit(scorer):
     examples = load_examples("embedded", "train", limit=1000)
     draw = random.Random(7)
-    asked = []
+    requests = []
     for number, example in enumerate(examples):
         words = example.sql.split(" ")
-        changed = draw.choice(
+        variants = draw.choice(
             [
                 f"```sql\n{example.sql}\n```",
                 f"<think>\nso\n</think>\n{example.sql}",
@@ -60,19 +60,19 @@ def test_published_is_the_same_to_the_last_bit(scorer):
             ]
         )
         other = examples[(number + 1 + draw.randrange(998)) % 1000].sql
-        asked += [row(example.schema, example.sql, text) for text in (example.sql, other, changed)]
-    verdicts = scorer.score_batch(asked)
-    matched = 0
-    for texts, verdict in zip(asked, verdicts, strict=True):
+        requests += [row(example.schema, example.sql, text) for text in (example.sql, other, variants)]
+    verdicts = scorer.score_batch(requests)
+    matches = 0
+    for texts, verdict in zip(requests, verdicts, strict=True):
         expected = published(**texts)
         assert (verdict.published_match, verdict.published_score) == expected, texts
-        matched += expected[0]
-    assert 1000 < matched < 2000  # the reference is not always equal to itself: some write
+        matches += expected[0]
+    assert 1000 < matches < 2000  # the reference is not always equal to itself: some write
 
 
 THREE = "CREATE TABLE t (a, d DEFAULT CURRENT_DATE, PRIMARY KEY (a)); INSERT INTO t (a) VALUES (1), (2), (5);"
 # Where an image of the schema, or a connection that others used, would not do.
-TELLING = [
+STATEFUL = [
     ("SELECT 3", "SELECT total_changes()"),
     ("SELECT 3", "SELECT changes()"),
     ("SELECT last_insert_rowid()", "SELECT 3"),
@@ -103,9 +103,9 @@ PLAIN = "CREATE TABLE t (a, d, PRIMARY KEY (a)); INSERT INTO t VALUES (1, 'x'), 
 
 @pytest.mark.parametrize("schema", [PLAIN, THREE, PLAIN + " PRAGMA user_version = 0;"])
 def test_published_is_the_same_where_a_shared_connection_would_show(scorer, schema):
-    asked = [row(schema, *pair) for pair in TELLING]
-    groups = [row(schema, "SELECT a FROM t", prediction) for _, prediction in TELLING]  # one reference, in this order
-    for texts, verdict in zip(asked + groups, scorer.score_batch(asked + groups), strict=True):
+    requests = [row(schema, *pair) for pair in STATEFUL]
+    groups = [row(schema, "SELECT a FROM t", prediction) for _, prediction in STATEFUL]  # one reference, in this order
+    for texts, verdict in zip(requests + groups, scorer.score_batch(requests + groups), strict=True):
         assert (verdict.published_match, verdict.published_score) == published(**texts), texts
 
 

@@ -114,8 +114,8 @@ LEFT_ALONE = [
 
 @pytest.mark.parametrize("reference, kinds", LEFT_ALONE)
 def test_leaves_alone(reference, kinds):
-    found = rewrites(reference, SCHEMA)
-    assert found and not kinds & {rewrite.kind for rewrite in found}
+    texts = rewrites(reference, SCHEMA)
+    assert texts and not kinds & {rewrite.kind for rewrite in texts}
 
 
 @pytest.mark.parametrize(
@@ -127,11 +127,11 @@ def test_odd_texts_do_not_raise(text):
 
 def test_texts_are_new_and_few_of_a_kind():
     for example in load_examples("embedded", "test", limit=200):
-        found = rewrites(example.sql, example.schema)
-        assert found == rewrites(example.sql, example.schema)
-        texts = [rewrite.sql for rewrite in found]
+        variants = rewrites(example.sql, example.schema)
+        assert variants == rewrites(example.sql, example.schema)
+        texts = [rewrite.sql for rewrite in variants]
         assert len(set(texts)) == len(texts) and example.sql not in texts
-        kinds = [rewrite.kind for rewrite in found]
+        kinds = [rewrite.kind for rewrite in variants]
         assert max(map(kinds.count, kinds)) <= MOST_OF_ONE_KIND
 
 
@@ -142,11 +142,11 @@ def rows_of(schema: str, sql: str) -> list:
     cursor = connection.execute(sql)
     if cursor.description is None:
         names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        found = [row for name in sorted(names) for row in connection.execute(f'SELECT * FROM "{name}"')]
+        rows = [row for name in sorted(names) for row in connection.execute(f'SELECT * FROM "{name}"')]
     else:
-        found = cursor.fetchall()
+        rows = cursor.fetchall()
     connection.close()
-    return sorted(found, key=repr)
+    return sorted(rows, key=repr)
 
 
 ODD_ROWS = """INSERT INTO t VALUES (1, 'x', 1.0), (2, '2', 2.5), ('3', 'X', NULL), (NULL, NULL, 3), (1, 'x', 1.0),
@@ -157,9 +157,9 @@ INSERT INTO u VALUES (1, 'x'), ('1', '1'), (NULL, 'n'), (3, 2), (2, NULL);"""
 @pytest.mark.parametrize("reference", dict.fromkeys([case[1] for case in CASES] + [case[0] for case in LEFT_ALONE]))
 def test_the_same_on_odd_rows(reference):
     """Values of every class in every column, NULL, duplicates: plain SQLite, without the scorer's tolerance."""
-    wanted = rows_of(SCHEMA + ODD_ROWS, reference)
+    rows_before = rows_of(SCHEMA + ODD_ROWS, reference)
     for rewrite in rewrites(reference, SCHEMA):
-        assert rows_of(SCHEMA + ODD_ROWS, rewrite.sql) == wanted, rewrite
+        assert rows_of(SCHEMA + ODD_ROWS, rewrite.sql) == rows_before, rewrite
 
 
 def test_gretel(shared_data):

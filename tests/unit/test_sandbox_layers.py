@@ -95,13 +95,13 @@ def run(shared, items, file, say):
 def test_an_item_is_done_without_the_optional_stage_that_it_dies_in(tmp_path, monkeypatch):
     (tmp_path / "extra_task.py").write_text(TASK_WITH_AN_EXTRA)
     monkeypatch.syspath_prepend(tmp_path)
-    counted = []
+    counts = []
     with Pool("extra_task", workers=1) as pool:
         items = ["", "spin in extra", "spin in main", ""]
-        results = pool.run([Job({}, items, optional=("extra",))], done=counted.append)[0]
+        results = pool.run([Job({}, items, optional=("extra",))], on_finish=counts.append)[0]
     whole = {"main": "done", "extra": "done"}
     assert results == [whole, {"main": "done", "killed": "extra"}, {"killed": "main"}, whole]
-    assert sum(counted) == 4
+    assert sum(counts) == 4
 
 
 def test_a_long_piece_that_goes_on_is_not_taken_for_silent(tmp_path, monkeypatch):
@@ -110,10 +110,10 @@ def test_a_long_piece_that_goes_on_is_not_taken_for_silent(tmp_path, monkeypatch
         "def run(shared, items, file, say):\n"
         "    for item in range(len(items)):\n"
         "        say(item, 'waiting')\n"
-        "        time.sleep(0.25)\n"
+        "        time.sleep(0.05)\n"
         "        say(item, None, {'done': item})\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     with Pool("slow_task", workers=1, wall_seconds=0.5) as pool:  # the piece takes three times as long
-        assert pool.run([Job({}, [0] * 6)])[0] == [{"done": item} for item in range(6)]
+        assert pool.run([Job({}, [0] * 30)])[0] == [{"done": item} for item in range(30)]
         assert len(pool.pids()) == 1

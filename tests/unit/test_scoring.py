@@ -74,29 +74,29 @@ def published(schema: str, reference: str, prediction: str) -> tuple[bool, float
             cursor.execute(reference)
             expected = cursor.fetchall()
             cursor.execute(prediction)
-            matched = cursor.fetchall() == expected
+            matches = cursor.fetchall() == expected
         except Exception:
-            matched = False
+            matches = False
     f1 = RougeScorer(["rougeL"], use_stemmer=False).score(reference, prediction)["rougeL"].fmeasure
-    return matched, 1.0 if matched else 0.7 * f1
+    return matches, 1.0 if matches else 0.7 * f1
 
 
 def test_published_equals_an_independent_restatement(batch):
     # Left out is what the original would wait for, fill the memory with, or write.
-    skipped = {"budget", "too_large", "timeout"}
-    compared = matched = 0
+    exclusions = {"budget", "too_large", "timeout"}
+    comparisons = matches = 0
     for case, verdict in zip(CASES, batch, strict=True):
         texts = (case.schema + case.reference + case.prediction).lower()
-        if case.outcome in skipped or "recursive" in texts or str(SCRIPT_FILE) in texts or "zeroblob" in texts:
+        if case.outcome in exclusions or "recursive" in texts or str(SCRIPT_FILE) in texts or "zeroblob" in texts:
             continue
         if any(word in texts for word in ("sqlite_stmt", "pragma hard", "printf", "order by random")):
             continue
         expected, score = published(case.schema, case.reference, case.prediction)
         assert verdict.published_match == expected, case.name
         assert verdict.published_score == pytest.approx(score, abs=1e-12), case.name
-        compared += 1
-        matched += expected
-    assert compared > 120 and 30 < matched < compared - 30
+        comparisons += 1
+        matches += expected
+    assert comparisons > 120 and 30 < matches < comparisons - 30
 
 
 @pytest.mark.parametrize(
@@ -222,8 +222,8 @@ def test_pairs_come_back_in_order_and_equal_rows_are_equal(scorer):
 
 def test_progress_is_shown_on_stderr(scorer, capsys):
     scorer.score_batch([{"schema": "", "reference": "SELECT 1", "prediction": "SELECT 1"}], progress=True)
-    captured = capsys.readouterr()
-    assert "scoring" in captured.err and captured.out == ""
+    output = capsys.readouterr()
+    assert "scoring" in output.err and output.out == ""
 
 
 def test_one_row_does_not_reach_the_next(scorer):

@@ -6,7 +6,7 @@ import time
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
-from common.scoring.compare import contained, same_bag, same_value
+from common.scoring.compare import is_contained, same_bag, same_value
 from common.scoring.rouge import rouge_l
 
 # --- ROUGE-L --------------------------------------------------------------------------------------------------------
@@ -69,7 +69,7 @@ def test_a_bag_needs_a_pairing_not_just_neighbours():
     assert not same_bag([(a,), (a,)], [(b,), (c,)])
     assert not same_bag([(a, "x"), (c, "y")], [(b, "y"), (a, "y")])
     assert same_bag([(a, 5), (c, 7)], [(b, 7), (b, 5)])
-    assert contained([(b,)], [(a,), (c,)]) and not contained([(b,), (b,), (b,)], [(a,), (c,), (9.0,)])
+    assert is_contained([(b,)], [(a,), (c,)]) and not is_contained([(b,), (b,), (b,)], [(a,), (c,), (9.0,)])
 
 
 def test_ten_thousand_rows_of_floats_take_no_quadratic_time():

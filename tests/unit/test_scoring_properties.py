@@ -66,8 +66,8 @@ def schema_of(types: tuple[str, ...], rows: Sequence[tuple[str, ...]], table: st
 
 
 @st.composite
-def queries(draw, kinds: Sequence[str] = KINDS, ordered: bool | None = None) -> str:
-    """A query over t; ordered: with ORDER BY (and perhaps LIMIT), without either, or as it comes."""
+def queries(draw, kinds: Sequence[str] = KINDS, has_order: bool | None = None) -> str:
+    """A query over t; has_order: with ORDER BY (and perhaps LIMIT), without either, or as it comes."""
     kind = draw(st.sampled_from(kinds))
     where = draw(CONDITIONS)
     if kind == "grouped":
@@ -79,13 +79,13 @@ def queries(draw, kinds: Sequence[str] = KINDS, ordered: bool | None = None) -> 
         text = f"SELECT a, b AS z FROM t{where} {operator} SELECT b, t.c FROM t{draw(CONDITIONS)}"
         keys = ["1", "2", "a", "z", "c"]
     else:
-        shown = draw(st.lists(EXPRESSIONS, min_size=1, max_size=3))
-        columns = [f"{e} AS s{i}" if draw(st.booleans()) else e for i, e in enumerate(shown)]
+        expressions = draw(st.lists(EXPRESSIONS, min_size=1, max_size=3))
+        columns = [f"{e} AS s{i}" if draw(st.booleans()) else e for i, e in enumerate(expressions)]
         text = f"SELECT {'DISTINCT ' if kind == 'distinct' else ''}{', '.join(columns)} FROM t{where}"
-        keys = ["1", *shown] + ([] if kind == "distinct" else ["a", "b + 1", "t.c", "length(b)", "abs(-2)"])
+        keys = ["1", *expressions] + ([] if kind == "distinct" else ["a", "b + 1", "t.c", "length(b)", "abs(-2)"])
         keys += [f"s{i}" for i, e in enumerate(columns) if " AS s" in e]
         keys += [f'("s{i}" IS NULL) + 0' for i, e in enumerate(columns) if " AS s" in e]
-    if draw(st.booleans()) if ordered is None else ordered:
+    if draw(st.booleans()) if has_order is None else has_order:
         terms = draw(st.lists(st.tuples(st.sampled_from(keys), DIRECTIONS), min_size=1, max_size=2))
         text += (
             " ORDER BY "
@@ -131,7 +131,7 @@ def test_the_order_of_insertion_does_not_matter(scorer, types, rows, text, draw)
 
 
 @settings(QUICK, max_examples=300)
-@given(TYPES, ROWS, queries(kinds=["plain"], ordered=True), st.randoms(use_true_random=False))
+@given(TYPES, ROWS, queries(kinds=["plain"], has_order=True), st.randoms(use_true_random=False))
 def test_an_order_is_right_where_some_order_of_insertion_gives_it(scorer, types, rows, text, draw):
     """Against every order of insertion: SQLite leaves ties as they came, so that each order of them turns up.
 
@@ -139,13 +139,13 @@ def test_an_order_is_right_where_some_order_of_insertion_gives_it(scorer, types,
     """
     possible = [results(schema_of(types, order), text) for order in itertools.permutations(rows)]
     whole = results(schema_of(types, rows), text.partition(" LIMIT ")[0])
-    drawn = draw.sample(whole, len(possible[0]))
-    if not drawn:
+    choice = draw.sample(whole, len(possible[0]))
+    if not choice:
         return
-    listed = ", ".join(f"({', '.join(map(literal, values))})" for values in drawn)
-    verdict = scorer.score(**row(schema_of(types, rows), text, f"VALUES {listed}"))
-    expected = any(all(map(close, sum(drawn, ()), sum(rows, ()))) for rows in possible)
-    assert verdict.match == expected, (types, rows, text, drawn, verdict)
+    rows_text = ", ".join(f"({', '.join(map(literal, values))})" for values in choice)
+    verdict = scorer.score(**row(schema_of(types, rows), text, f"VALUES {rows_text}"))
+    expected = any(all(map(close, sum(choice, ()), sum(rows, ()))) for rows in possible)
+    assert verdict.match == expected, (types, rows, text, choice, verdict)
 
 
 def results(schema: str, sql: str) -> list[tuple]:
@@ -260,9 +260,9 @@ def test_ten_thousand_random_texts_leave_no_trace(nothing_left, tmp_path, monkey
 @pytest.mark.parametrize("place", ["schema", "reference"])
 def test_random_texts_elsewhere_are_verdicts_too(scorer, place):
     draw = random.Random(6)
-    asked = [
+    requests = [
         row("CREATE TABLE t (a INT);", "SELECT a FROM t", "SELECT 1") | {place: random_text(draw)} for _ in range(500)
     ]
-    verdicts = scorer.score_batch(asked)
+    verdicts = scorer.score_batch(requests)
     assert all(map(is_sound, verdicts))
     assert {"reference": "reference_error", "schema": "schema_invalid"}[place] in {v.outcome for v in verdicts}

@@ -27,15 +27,15 @@ def row(id: str, match: bool | None, **fields) -> dict:
 def test_wilson_interval_is_the_formula():
     n, p, z = 10, 0.3, 1.959963984540054
     centre, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    found = mean_interval([True] * 3 + [False] * 7)
-    assert found.n == 10 and found.value == pytest.approx(0.3)
-    assert found.low == pytest.approx((centre - half) / (1 + z * z / n))
-    assert found.high == pytest.approx((centre + half) / (1 + z * z / n))
+    interval = mean_interval([True] * 3 + [False] * 7)
+    assert interval.n == 10 and interval.value == pytest.approx(0.3)
+    assert interval.low == pytest.approx((centre - half) / (1 + z * z / n))
+    assert interval.high == pytest.approx((centre + half) / (1 + z * z / n))
 
 
 def test_wilson_does_not_collapse_at_the_ends():
-    found = mean_interval([False] * 20)
-    assert found.low == pytest.approx(0) and 0.1 < found.high < 0.2
+    interval = mean_interval([False] * 20)
+    assert interval.low == pytest.approx(0) and 0.1 < interval.high < 0.2
 
 
 def test_bootstrap_is_near_the_normal_interval_and_seeded():
@@ -43,12 +43,12 @@ def test_bootstrap_is_near_the_normal_interval_and_seeded():
     values = [rng.gauss(5, 2) for _ in range(400)]
     mean = sum(values) / 400
     error = math.sqrt(sum((v - mean) ** 2 for v in values) / 400 / 400)
-    found = mean_interval(values, seed=1, resamples=10_000)
-    assert found.value == pytest.approx(mean)
-    assert found.low == pytest.approx(mean - 1.96 * error, abs=0.1 * error)
-    assert found.high == pytest.approx(mean + 1.96 * error, abs=0.1 * error)
-    assert found == mean_interval(values, seed=1, resamples=10_000)
-    assert found != mean_interval(values, seed=2, resamples=10_000)
+    interval = mean_interval(values, seed=1, resamples=10_000)
+    assert interval.value == pytest.approx(mean)
+    assert interval.low == pytest.approx(mean - 1.96 * error, abs=0.1 * error)
+    assert interval.high == pytest.approx(mean + 1.96 * error, abs=0.1 * error)
+    assert interval == mean_interval(values, seed=1, resamples=10_000)
+    assert interval != mean_interval(values, seed=2, resamples=10_000)
 
 
 def test_a_narrower_level_gives_a_narrower_interval():
@@ -61,30 +61,30 @@ def test_a_narrower_level_gives_a_narrower_interval():
     "values, expected", [([], (None, None, None, 0)), ([0.25], (0.25, 0.25, 0.25, 1)), ([0.5] * 9, (0.5, 0.5, 0.5, 9))]
 )
 def test_nothing_and_no_spread(values, expected):
-    found = mean_interval(values)
-    assert (found.value, found.low, found.high, found.n) == pytest.approx(expected)
-    assert found.as_dict() == {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
+    interval = mean_interval(values)
+    assert (interval.value, interval.low, interval.high, interval.n) == pytest.approx(expected)
+    assert interval.as_dict() == {"value": interval.value, "low": interval.low, "high": interval.high, "n": interval.n}
 
 
 def test_paired_difference_of_booleans():
     # 12 rows turned right, 3 turned wrong, 25 stayed: the difference is 9/40.
     a = [False] * 12 + [True] * 3 + [True] * 10 + [False] * 15
     b = [True] * 12 + [False] * 3 + [True] * 10 + [False] * 15
-    found = paired_difference(a, b)
-    assert found.value == pytest.approx(9 / 40) and found.n == 40
+    difference = paired_difference(a, b)
+    assert difference.value == pytest.approx(9 / 40) and difference.n == 40
     error = math.sqrt(((12 + 3) / 40 - (9 / 40) ** 2) / 40)
-    assert found.low == pytest.approx(9 / 40 - 1.96 * error, abs=0.02)
-    assert found.high == pytest.approx(9 / 40 + 1.96 * error, abs=0.02)
+    assert difference.low == pytest.approx(9 / 40 - 1.96 * error, abs=0.02)
+    assert difference.high == pytest.approx(9 / 40 + 1.96 * error, abs=0.02)
     # McNemar's exact test: 12 or more of 15 discordant pairs one way, twice.
-    assert found.p == pytest.approx(2 * sum(math.comb(15, k) for k in range(12, 16)) / 2**15)
+    assert difference.p == pytest.approx(2 * sum(math.comb(15, k) for k in range(12, 16)) / 2**15)
 
 
 def test_pairing_takes_out_what_both_share():
     rng = random.Random(0)
     a = [rng.random() for _ in range(60)]
     b = [value + 0.1 for value in a]
-    found = paired_difference(a, b)
-    assert found.low == pytest.approx(0.1) and found.high == pytest.approx(0.1) and found.p is None
+    difference = paired_difference(a, b)
+    assert difference.low == pytest.approx(0.1) and difference.high == pytest.approx(0.1) and difference.p is None
 
 
 def test_paired_difference_of_equal_runs_and_of_nothing():
@@ -92,6 +92,86 @@ def test_paired_difference_of_equal_runs_and_of_nothing():
     assert paired_difference([], []).value is None
     with pytest.raises(ValueError, match="2 and 1"):
         paired_difference([True, False], [True])
+
+
+def test_groups_that_are_alike_count_as_one_row_each():
+    groups = [str(n // 10) for n in range(100)]
+    alike = mean_interval([n < 50 for n in range(100)], groups=groups)
+    # Ten groups, five of them wholly true: a resample has Binomial(10, 1/2) of them, of which two or fewer come with
+    # p = .055 and one or fewer with .011, so that the 2.5 % quantile is two of ten. Wilson's for 50 of 100 rows is
+    # [.404, .596].
+    assert (alike.value, alike.low, alike.high, alike.n) == pytest.approx((0.5, 0.2, 0.8, 100))
+    spread = mean_interval([n % 2 == 0 for n in range(100)], groups=groups)  # five of ten in each
+    assert (spread.value, spread.low, spread.high) == pytest.approx((0.5, 0.5, 0.5))
+    none = mean_interval([False] * 100, groups=groups)
+    assert (none.low, none.high) == pytest.approx((0.0, 1.959964**2 / (10 + 1.959964**2)), abs=1e-6)  # Wilson, 0 of 10
+
+
+def test_the_interval_over_groups_is_wider_by_the_root_of_their_size():
+    rng = random.Random(5)
+    values = [value for _ in range(60) for value in [rng.gauss(0, 1)] * 9]
+    groups = [str(n // 9) for n in range(540)]
+    rows, over_groups = mean_interval(values), mean_interval(values, groups=groups, resamples=10_000)
+    assert over_groups.value == pytest.approx(rows.value) and over_groups.n == rows.n == 540
+    # The variance of a mean over rows that are all alike within groups of nine is nine times that over as many rows.
+    assert (over_groups.high - over_groups.low) / (rows.high - rows.low) == pytest.approx(3, rel=0.1)
+
+
+def test_groups_of_several_sizes_weigh_by_their_rows():
+    interval = mean_interval([1.0, 1.0, 1.0, 0.0], groups=["a", "a", "a", "b"])
+    # Both groups are drawn twice with p = 1/4 each: 1 and 0 are the ends, 3/4 and not 1/2 the value.
+    assert (interval.value, interval.low, interval.high) == (0.75, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("values", [[True] * 7 + [False] * 13, [n / 7 for n in range(50)]])
+def test_one_row_a_group_is_no_grouping(values):
+    names = [f"row {n}" for n in range(len(values))]
+    assert mean_interval(values, groups=names) == mean_interval(values)
+    others = values[::-1]
+    assert paired_difference(values, others, groups=names) == paired_difference(values, others)
+
+
+def test_paired_difference_over_groups():
+    # Six schemas of three rows; b has all rows of five schemas right and none of the sixth, a the other way round.
+    a, b = [False] * 15 + [True] * 3, [True] * 15 + [False] * 3
+    groups = [str(n // 3) for n in range(18)]
+    rows, over_groups = paired_difference(a, b), paired_difference(a, b, groups=groups)
+    assert rows.value == over_groups.value == pytest.approx(12 / 18) and over_groups.n == 18
+    assert rows.p == pytest.approx(2 * sum(math.comb(18, k) for k in range(4)) / 2**18)
+    # Over schemas: five or more of six one way, twice.
+    assert over_groups.p == pytest.approx(2 * (math.comb(6, 5) + 1) / 2**6)
+    # A resample has k schemas of six on b's side, k ~ Binomial(6, 5/6): P(k <= 2) = .009, P(k <= 3) = .062.
+    assert (over_groups.low, over_groups.high) == pytest.approx((0.0, 1.0))
+    assert rows.low > 0.2 and rows.high == pytest.approx(1.0)
+
+
+def test_the_test_over_groups_counts_what_each_adds():
+    # Groups add 3, 1 and -1: of the eight signings 5, 3, 3 and their negatives are as far from 0 as 3 is.
+    a, b = [False] * 4 + [True], [True] * 4 + [False]
+    difference = paired_difference(a, b, groups=["x", "x", "x", "y", "z"])
+    assert difference.p == pytest.approx(6 / 8)
+    assert paired_difference([True, False], [False, True], groups=["x", "x"]).p == 1.0
+    assert paired_difference([0.1, 0.2], [0.2, 0.4], groups=["x", "x"]).p is None
+
+
+def test_metrics_over_groups_keep_rows_and_groups_together():
+    rows = [row("a", True), row("b", None), row("c", True), row("d", False), row("e", False)]
+    groups = ["x", "y", "x", "z", "z"]
+    means = metrics(rows, groups=groups)
+    assert {name: line["value"] for name, line in means.items()} == {n: v["value"] for n, v in metrics(rows).items()}
+    assert means["match"] == mean_interval([True, True, False, False], groups=["x", "x", "z", "z"]).as_dict()
+    assert means["match"]["low"] == 0.0 and means["match"]["high"] == 1.0
+    assert means["scorable"] == mean_interval([True, False, True, True, True], groups=groups).as_dict()
+
+
+def test_each_value_needs_its_group():
+    for call in (
+        lambda: mean_interval([True, False], groups=["x"]),
+        lambda: paired_difference([True, False], [True, True], groups=["x", "y", "z"]),
+        lambda: metrics([row("a", True)], groups=[]),
+    ):
+        with pytest.raises(ValueError, match="each value needs its group"):
+            call()
 
 
 def test_holm_by_hand():
@@ -105,8 +185,8 @@ def test_holm_by_hand():
 
 def test_metrics_leave_unscorable_rows_out_of_the_strict_means_only():
     rows = [row("a", True), row("b", False), row("c", None, score=0.0, rouge_l=0.2), row("d", True, robust_match=False)]
-    found = metrics(rows)
-    assert list(found) == [
+    means = metrics(rows)
+    assert list(means) == [
         "match",
         "right",
         "score",
@@ -116,26 +196,26 @@ def test_metrics_leave_unscorable_rows_out_of_the_strict_means_only():
         "rouge_l",
         "scorable",
     ]
-    assert (found["match"]["value"], found["match"]["n"]) == (pytest.approx(2 / 3), 3)
-    assert (found["right"]["value"], found["right"]["n"]) == (pytest.approx(1 / 3), 3)  # d is no robust match
-    assert (found["score"]["value"], found["score"]["n"]) == (pytest.approx((1 + 0.35 + 1) / 3), 3)
-    assert (found["published_score"]["value"], found["published_score"]["n"]) == (pytest.approx(3.4 / 4), 4)
-    assert (found["published_match"]["value"], found["published_match"]["n"]) == (0.5, 4)
-    assert (found["robust_match"]["value"], found["robust_match"]["n"]) == (0.0, 1)
-    assert (found["rouge_l"]["value"], found["rouge_l"]["n"]) == (pytest.approx(1.7 / 4), 4)
-    assert (found["scorable"]["value"], found["scorable"]["n"]) == (0.75, 4)
+    assert (means["match"]["value"], means["match"]["n"]) == (pytest.approx(2 / 3), 3)
+    assert (means["right"]["value"], means["right"]["n"]) == (pytest.approx(1 / 3), 3)  # d is no robust match
+    assert (means["score"]["value"], means["score"]["n"]) == (pytest.approx((1 + 0.35 + 1) / 3), 3)
+    assert (means["published_score"]["value"], means["published_score"]["n"]) == (pytest.approx(3.4 / 4), 4)
+    assert (means["published_match"]["value"], means["published_match"]["n"]) == (0.5, 4)
+    assert (means["robust_match"]["value"], means["robust_match"]["n"]) == (0.0, 1)
+    assert (means["rouge_l"]["value"], means["rouge_l"]["n"]) == (pytest.approx(1.7 / 4), 4)
+    assert (means["scorable"]["value"], means["scorable"]["n"]) == (0.75, 4)
     assert metrics(rows[:3])["robust_match"] == {"value": None, "low": None, "high": None, "n": 0}
     assert outcomes(rows) == {"match": 2, "mismatch": 1, "reference_error": 1}
 
 
 def test_slices():
     rows = [row("a", True), row("b", False, complexity="CTEs"), row("c", None, complexity="CTEs"), row("d", False)]
-    found = slices(rows + [row("e", True, complexity="", task_type="")])
-    assert {name: (s["match"]["value"], s["match"]["n"]) for name, s in found["complexity"].items()} == {
+    shares = slices(rows + [row("e", True, complexity="", task_type="")])
+    assert {name: (s["match"]["value"], s["match"]["n"]) for name, s in shares["complexity"].items()} == {
         "basic SQL": (0.5, 2),
         "CTEs": (0.0, 1),
     }
-    assert found["task_type"]["data retrieval"]["score"]["value"] == pytest.approx((1 + 0.35 + 0.35) / 3)
+    assert shares["task_type"]["data retrieval"]["score"]["value"] == pytest.approx((1 + 0.35 + 0.35) / 3)
 
 
 def test_paired_rows_align_by_id_or_refuse():

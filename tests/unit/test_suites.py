@@ -9,8 +9,8 @@ from contextlib import closing
 import pytest
 
 from common.data import load_examples
+from common.mutations.neighbours import neighbours
 from common.scoring import Scorer, suites
-from common.scoring.neighbours import neighbours
 from common.scoring.scorer import EVALUATION_SEED, REWARD_SEED
 from common.scoring.suites import store
 
@@ -97,12 +97,12 @@ def databases(reference: str, schema: str = SHOP, *, number: int = 4, generator:
     with Scorer(workers=1, databases=number, generator=generator, seed=seed) as scorer:
         scorer.score(**row(reference, reference + " ", schema))
     key = store.key(schema, "", reference, number=number, generator=generator, seed=seed)
-    found = []
+    connections = []
     for text in store.read([key])[key]:
         connection = sqlite3.connect(":memory:")
         connection.deserialize(suites.unpack(text))
-        found.append(connection)
-    return found
+        connections.append(connection)
+    return connections
 
 
 def test_a_lucky_answer_matches_on_the_given_database_and_on_no_suite(scorer):
@@ -122,11 +122,11 @@ def test_another_way_to_say_it_matches_on_every_suite(scorer):
 
 
 def test_robust_is_false_for_a_mismatch_and_none_where_nothing_can_be_said(scorer):
-    wrong, broken, empty = scorer.score_batch(
+    wrong, bad, empty = scorer.score_batch(
         [row("SELECT 1", "SELECT 2"), row("SELECT nothing FROM nowhere", "SELECT 1"), row("SELECT 1", "")]
     )
     assert (wrong.match, wrong.robust_match) == (False, False)
-    assert (broken.match, broken.robust_match, broken.score) == (None, None, 0.0)
+    assert (bad.match, bad.robust_match, bad.score) == (None, None, 0.0)
     assert (empty.outcome, empty.robust_match) == ("empty_prediction", False)
     with Scorer(workers=1) as strict:
         assert strict.score(**row(*LUCKY[0])).robust_match is None
@@ -158,9 +158,9 @@ def test_the_aggressive_generator_refuses_what_rests_on_unwritten_rules():
 
 
 def test_conservative_rows_are_like_the_given_ones(cold):
-    found = databases("SELECT name, price FROM customer JOIN sale ON customer_id = id WHERE n > 2", number=12)
-    assert len(found) == 12
-    for connection in found:
+    connections = databases("SELECT name, price FROM customer JOIN sale ON customer_id = id WHERE n > 2", number=12)
+    assert len(connections) == 12
+    for connection in connections:
         ask = connection.execute
         for table, column in (("customer", "id"), ("customer", "name"), ("sale", "sale_id")):
             assert ask(f"SELECT count(*) - count(DISTINCT {column}) FROM {table}").fetchone() == (0,), column
@@ -171,12 +171,12 @@ def test_conservative_rows_are_like_the_given_ones(cold):
         assert ask("SELECT count(*) FROM sale WHERE price < 0 OR n < 0").fetchone() == (0,)
         assert ask("SELECT count(*) FROM customer WHERE date(joined) IS NOT joined").fetchone() == (0,)
     # The constant and both of its neighbours are among the values, and so is NULL where the given rows have it.
-    values = {n for connection in found for (n,) in connection.execute("SELECT n FROM sale")}
+    values = {n for connection in connections for (n,) in connection.execute("SELECT n FROM sale")}
     assert {1, 2, 3} <= values
-    assert any(connection.execute("SELECT 1 FROM sale WHERE note IS NULL").fetchone() for connection in found)
+    assert any(connection.execute("SELECT 1 FROM sale WHERE note IS NULL").fetchone() for connection in connections)
     assert any(
         connection.execute("SELECT 1 FROM customer WHERE id NOT IN (SELECT customer_id FROM sale)").fetchone()
-        for connection in found
+        for connection in connections
     )
 
 
@@ -189,12 +189,12 @@ def test_a_suite_depends_on_reference_seed_and_generator_alone(tmp_path, monkeyp
         ("aggressive", "first", EVALUATION_SEED, "aggressive"),
     ):
         monkeypatch.setenv("TEXT_TO_SQL_OUTPUTS", str(tmp_path / folder))
-        found = databases(LUCKY[0][0], seed=seed, generator=generator)
-        texts[name] = ["\n".join(connection.iterdump()) for connection in found]
+        connections = databases(LUCKY[0][0], seed=seed, generator=generator)
+        texts[name] = ["\n".join(connection.iterdump()) for connection in connections]
     assert texts["one"] == texts["again"]
     assert not set(texts["one"]) & set(texts["reward"])
     assert not set(texts["one"]) & set(texts["aggressive"])
-    assert [len(found) for found in texts.values()] == [4] * 4
+    assert [len(text) for text in texts.values()] == [4] * 4
 
 
 def test_a_join_shows_which_keys_lead_where(cold):
@@ -203,11 +203,11 @@ def test_a_join_shows_which_keys_lead_where(cold):
         "CREATE TABLE person (tag INT, town TEXT); INSERT INTO person VALUES (11, 'Oslo'), (12, 'Rome'), (13, 'Bern');"
         "CREATE TABLE sale (buyer INT, n INT); INSERT INTO sale VALUES (11, 1), (11, 2), (12, 5);"
     )
-    found = databases("SELECT town FROM person JOIN sale ON buyer = tag WHERE n > 1", schema, number=8)
-    assert len(found) == 8
-    for connection in found:
-        lost = "SELECT count(*) FROM sale WHERE buyer NOT IN (SELECT tag FROM person)"
-        assert connection.execute(lost).fetchone() == (0,)
+    connections = databases("SELECT town FROM person JOIN sale ON buyer = tag WHERE n > 1", schema, number=8)
+    assert len(connections) == 8
+    for connection in connections:
+        orphans = "SELECT count(*) FROM sale WHERE buyer NOT IN (SELECT tag FROM person)"
+        assert connection.execute(orphans).fetchone() == (0,)
 
 
 def test_every_reference_of_the_embedded_data_gets_its_databases(cold):
@@ -216,7 +216,7 @@ def test_every_reference_of_the_embedded_data_gets_its_databases(cold):
         verdicts = scorer.score_batch([(example, f" {example.sql} ;") for example in examples])
     assert all(v.robust_match for v in verdicts)
     with closing(sqlite3.connect(cold / "cache" / "suites.sqlite")) as connection:
-        sizes = Counter(size for (size,) in connection.execute("SELECT json_array_length(suite) FROM suite"))
+        sizes = Counter(size for (size,) in connection.execute("SELECT json_array_length(suite) FROM suites"))
     assert sizes == {4: 80}
 
 
@@ -285,19 +285,19 @@ def test_a_completion_that_has_to_be_stopped_on_a_generated_database(cold):
     rows = [row("SELECT count(*) FROM t", text, schema) for text in (bomb, f"```sql\n{bomb}\n```", "SELECT 1")]
     rows.append(row("SELECT count(*) FROM t", "SELECT sum(1) FROM t", schema))
     with Scorer(workers=1, databases=4) as scorer:
-        made, kept = scorer.score_batch(rows), scorer.score_batch(rows)
-    assert made == kept  # the suite made after the strict match, and the one from the store
-    assert [v.match for v in made] == [True] * 4
-    assert [v.robust_match for v in made] == [False, False, False, True]
-    assert [v.published_match for v in made] == [True, False, True, True]
-    assert {v.detail for v in made[:2]} == {"stopped for its running time on a generated database"}
+        first, second = scorer.score_batch(rows), scorer.score_batch(rows)
+    assert first == second  # the suite made after the strict match, and the one from the store
+    assert [v.match for v in first] == [True] * 4
+    assert [v.robust_match for v in first] == [False, False, False, True]
+    assert [v.published_match for v in first] == [True, False, True, True]
+    assert {v.detail for v in first[:2]} == {"stopped for its running time on a generated database"}
 
 
 def test_a_reference_that_defeats_the_generator_is_told_and_keeps_its_strict_match(scorer, caplog):
     """sqlglot takes exponential time for nested calls of some functions; SQLite does not mind."""
     reference = f"SELECT {'date(' * 24}'2020-01-01'{')' * 24} FROM sale"
     assert scorer.score(**row(reference, "SELECT '2020-01-01' FROM sale")).robust_match is True
-    (told,) = [record.getMessage() for record in caplog.records]
-    assert told.startswith(
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert warning.startswith(
         "no databases could be generated for 1 references, a match there is strict only; the first ("
     )

@@ -16,7 +16,7 @@ import pytest
 from common.synthetic import COMPLEXITIES, SPLITS, TASK_TYPES, generate
 from common.synthetic.budget import MOST_TOKENS, most_tokens
 from common.synthetic.mix import QUERIES, SHARES
-from tests.unit.lookups import answer, moved, nearest, run, same
+from tests.unit.lookups import answer, nearest, run, same, transfer
 
 COLUMNS = ["id", "domain", "domain_description", "sql_complexity", "sql_complexity_description", "sql_task_type"]
 COLUMNS += ["sql_task_type_description", "sql_prompt", "sql_context", "sql", "sql_explanation"]
@@ -34,15 +34,15 @@ GOLDEN = {  # of the first 100 rows; a change here changes the data, and every c
 
 
 @pytest.fixture(scope="module")
-def made() -> tuple[dict[str, list[dict]], float]:
+def generation() -> tuple[dict[str, list[dict]], float]:
     start = time.process_time()  # other work on the machine must not count
     rows = {split: generate(split, EACH) for split in SPLITS}
     return rows, time.process_time() - start
 
 
 @pytest.fixture(scope="module")
-def rows(made) -> dict[str, list[dict]]:
-    return made[0]
+def rows(generation) -> dict[str, list[dict]]:
+    return generation[0]
 
 
 @pytest.fixture(scope="module")
@@ -50,18 +50,22 @@ def everything(rows) -> list[dict]:
     return [row for split in SPLITS for row in rows[split]]
 
 
-def digest(found: list[dict]) -> str:
-    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
+def digest(rows: list[dict]) -> str:
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def normal(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def test_ten_thousand_rows_take_under_twenty_seconds(made):
-    assert sum(map(len, made[0].values())) == 10_000
-    print(f"\n10,000 rows in {made[1]:.1f} s")
-    assert made[1] < 20
+def test_a_row_costs_little_more_than_running_it(generation, everything):
+    assert len(everything) == 10_000
+    started = time.process_time()
+    for row in everything:
+        run(row["sql_context"], row["sql"])
+    running = time.process_time() - started
+    print(f"\n10,000 rows in {generation[1]:.1f} s, run in {running:.1f} s")
+    assert generation[1] < 14 * running  # about four times: of the drafts that are run, some are not worth asking
 
 
 def test_columns_are_gretels_and_filled(everything):
@@ -85,8 +89,8 @@ def test_fewer_rows_are_a_prefix(rows, split):
 def test_the_seed_changes_the_rows_and_nothing_else(rows):
     other = generate("train", 50, seed=7)
     assert not {row["sql_context"] for row in other} & {row["sql_context"] for row in rows["train"][:50]}
-    taken = {row["sql_prompt"] for row in rows["test"]}
-    assert not {row["sql_prompt"] for row in other} & taken
+    prompts = {row["sql_prompt"] for row in rows["test"]}
+    assert not {row["sql_prompt"] for row in other} & prompts
 
 
 def test_every_process_makes_the_same_rows(rows):
@@ -94,10 +98,10 @@ def test_every_process_makes_the_same_rows(rows):
     root = Path(__file__).parents[2]
     for hash_seed in ("1", "2"):
         env = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(root)}
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=root, check=True
         )
-        assert json.loads(done.stdout) == [rows[split][:20] for split in SPLITS]
+        assert json.loads(process.stdout) == [rows[split][:20] for split in SPLITS]
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -139,10 +143,10 @@ def test_unseen_domains_and_their_tables_occur_nowhere_else(rows):
 def test_the_mix_is_as_the_table_says(everything):
     assert set(SHARES) == set(COMPLEXITIES) == {query.complexity for query in QUERIES}
     assert {query.task_type for query in QUERIES} == set(TASK_TYPES)
-    found = Counter(row["sql_complexity"] for row in everything)
-    print("\n" + ", ".join(f"{name} {count / len(everything):.1%}" for name, count in found.most_common()))
+    counts = Counter(row["sql_complexity"] for row in everything)
+    print("\n" + ", ".join(f"{name} {count / len(everything):.1%}" for name, count in counts.most_common()))
     for name, share in SHARES.items():  # 4.5 standard errors at most
-        assert found[name] / len(everything) == pytest.approx(share / sum(SHARES.values()), abs=0.022)
+        assert counts[name] / len(everything) == pytest.approx(share / sum(SHARES.values()), abs=0.022)
     for split in SPLITS:
         first = [row for row in everything if row["id"].startswith(f"{split}-")][:400]
         assert {row["sql_complexity"] for row in first} == set(COMPLEXITIES)
@@ -151,9 +155,9 @@ def test_the_mix_is_as_the_table_says(everything):
 
 def test_every_query_is_drawn_and_well_behaved(everything):
     assert len(QUERIES) >= 60
-    used = {row["sql_explanation"] for row in everything}
-    assert used == {query.explanation for query in QUERIES}
-    assert len(used) == len(QUERIES)
+    explanations = {row["sql_explanation"] for row in everything}
+    assert explanations == {query.explanation for query in QUERIES}
+    assert len(explanations) == len(QUERIES)
 
 
 def test_every_reference_runs_and_does_something(everything):
@@ -161,24 +165,24 @@ def test_every_reference_runs_and_does_something(everything):
         context, sql = row["sql_context"], row["sql"]
         assert "\n" not in context and sql.endswith(";") and sql.count(";") == 1
         if row["sql_task_type"] in ("data retrieval", "analytics and reporting"):
-            assert any(value is not None for found in answer(context, sql) for value in found), row
+            assert any(value is not None for answer_row in answer(context, sql) for value in answer_row), row
         else:
-            done = run(context, sql)
-            assert done["before"] != done["after"], row
-            assert (done["before"]["objects"] == done["after"]["objects"]) == (
+            process = run(context, sql)
+            assert process["before"] != process["after"], row
+            assert (process["before"]["objects"] == process["after"]["objects"]) == (
                 row["sql_task_type"] == "data manipulation"
             )
 
 
 def test_a_plain_filter_keeps_some_rows_and_drops_some(everything):
-    checked = 0
+    checks = 0
     for row in everything:
-        found = re.fullmatch(r"SELECT (\w+) FROM (\w+) WHERE .*;", row["sql"])
-        if found and "UNION" not in row["sql"] and "INTERSECT" not in row["sql"] and "EXCEPT" not in row["sql"]:
-            context, whole = row["sql_context"], f"SELECT {found[1]} FROM {found[2]}"
+        match = re.fullmatch(r"SELECT (\w+) FROM (\w+) WHERE .*;", row["sql"])
+        if match and "UNION" not in row["sql"] and "INTERSECT" not in row["sql"] and "EXCEPT" not in row["sql"]:
+            context, whole = row["sql_context"], f"SELECT {match[1]} FROM {match[2]}"
             assert 0 < len(answer(context, row["sql"])) < len(answer(context, whole)), row
-            checked += 1
-    assert checked > 1000
+            checks += 1
+    assert checks > 1000
 
 
 def test_token_estimate_needs_no_tokenizer(everything):
@@ -217,9 +221,9 @@ def test_tokens_fit_a_small_model(rows):
 
 
 def test_a_lookup_of_its_own_questions_does(rows):
-    own = rows["train"][:100]
+    some = rows["train"][:100]
     hits = [
-        same(row["sql_context"], row["sql"], found["sql"]) for row, found in zip(own, nearest(own, own), strict=True)
+        same(row["sql_context"], row["sql"], guess["sql"]) for row, guess in zip(some, nearest(some, some), strict=True)
     ]
     assert sum(hits) / len(hits) > 0.95  # two rows may ask the same of different data
 
@@ -229,10 +233,10 @@ def test_a_lookup_of_the_nearest_training_question_does_not_solve_it(rows):
     share = {}
     for split in ("test_unseen", "test"):
         test = rows[split][:200]
-        found = nearest(rows["train"], test)
+        matches = nearest(rows["train"], test)
         for how, guesses in (
-            ("plain", [row["sql"] for row in found]),
-            ("moved", [moved(row, target) for row, target in zip(found, test, strict=True)]),
+            ("plain", [row["sql"] for row in matches]),
+            ("moved", [transfer(row, target) for row, target in zip(matches, test, strict=True)]),
         ):
             hits = [same(row["sql_context"], row["sql"], guess) for row, guess in zip(test, guesses, strict=True)]
             share[split, how] = sum(hits) / len(hits)

@@ -8,7 +8,7 @@ from common.synthetic import generate
 from common.synthetic.check import Draft, holds
 from common.synthetic.content import domains
 from common.synthetic.scene import KINDS
-from tests.unit.lookups import moved, same
+from tests.unit.lookups import same, transfer
 
 
 @pytest.mark.parametrize(("split", "n"), [("dev", 1), ("", 1), ("train", -1)])
@@ -35,9 +35,9 @@ def test_domains_have_three_schemas_and_sound_columns():
 
 def test_the_check_sees_what_is_wrong():
     context = "CREATE TABLE t (n TEXT, x INT); INSERT INTO t VALUES ('a', 1), ('b', 2), ('c', 2);"
-    everything, kept = "SELECT n FROM t", "SELECT n FROM t WHERE x > 1;"
+    everything, filter_ = "SELECT n FROM t", "SELECT n FROM t WHERE x > 1;"
     good = [
-        Draft((), kept, (everything,)),
+        Draft((), filter_, (everything,)),
         Draft((), "SELECT n FROM t ORDER BY n LIMIT 1;", keys="SELECT n FROM t"),
         Draft((), "DELETE FROM t WHERE x > 1;", target="t"),
         Draft((), "UPDATE t SET x = 5 WHERE n = 'a';", target="t"),
@@ -64,7 +64,7 @@ def test_the_check_sees_what_is_wrong():
 def test_moving_names_finds_the_place_in_the_other_schema():
     row = {"sql_context": "CREATE TABLE a (x INT, y TEXT);", "sql": "SELECT y FROM a WHERE x = 1 AND y = 'a';"}
     target = {"sql_context": "CREATE TABLE b (v INT, w TEXT);"}
-    assert moved(row, target) == "SELECT w FROM b WHERE v = 1 AND w = 'a';"
+    assert transfer(row, target) == "SELECT w FROM b WHERE v = 1 AND w = 'a';"
     context = "CREATE TABLE a (x INT); INSERT INTO a VALUES (1), (2);"
     assert same(context, "SELECT x FROM a;", "SELECT x FROM a ORDER BY x DESC")
     assert not same(context, "SELECT x FROM a ORDER BY x;", "SELECT x FROM a ORDER BY x DESC")

@@ -17,7 +17,7 @@ import sqlglot
 from sqlglot import exp
 
 from common.certify.rewrites import conditions, queries, safety, texts, writes
-from common.scoring.mutations.edits import rendered
+from common.mutations.edits import render
 
 MOST_OF_ONE_KIND = 3
 LONGEST = 20_000  # characters, the longest statement that the sandbox runs
@@ -38,13 +38,13 @@ def rewrites(sql: str, schema: str = "") -> list[Rewrite]:
     """
     if len(sql) > LONGEST:
         return []
-    found: dict[str, Rewrite] = {}
+    by_text: dict[str, Rewrite] = {}
     counts: dict[str, int] = {}
     for kind, text in _all(sql, schema):
-        if text != sql and text not in found and counts.get(kind, 0) < MOST_OF_ONE_KIND:
+        if text != sql and text not in by_text and counts.get(kind, 0) < MOST_OF_ONE_KIND:
             counts[kind] = counts.get(kind, 0) + 1
-            found[text] = Rewrite(kind, text)
-    return list(found.values())
+            by_text[text] = Rewrite(kind, text)
+    return list(by_text.values())
 
 
 def _all(sql: str, schema: str) -> Iterator[tuple[str, str]]:
@@ -68,17 +68,17 @@ def _of_tree(tree: exp.Expression, sql: str, schema: str) -> Iterator[tuple[str,
     yield "rendering", base
     columns = _columns(schema)
     keeps_plan = safety.plan_shows(tree)
-    collated = "collate" in f"{sql} {schema}".lower()
+    has_collation = "collate" in f"{sql} {schema}".lower()
     kinds = [*queries.same_plan(tree, columns)]
     for node in list(tree.walk()):
         kinds += conditions.same_plan(node)
-        if not keeps_plan and not collated:
+        if not keeps_plan and not has_collation:
             kinds += conditions.of_node(node, tree)
-    if not keeps_plan and not collated:
+    if not keeps_plan and not has_collation:
         kinds += queries.other_plan(tree)
         kinds += writes.of_statement(tree, columns)
     for kind, edits in kinds:
-        text = rendered(tree, edits, generator)
+        text = render(tree, edits, generator)
         if text is not None:
             yield kind, text
 
@@ -86,15 +86,15 @@ def _of_tree(tree: exp.Expression, sql: str, schema: str) -> Iterator[tuple[str,
 def _columns(schema: str) -> dict[str, list[str]]:
     """The columns of each table, names case-folded, as INSERT without a column list fills them; {} where unclear."""
     try:
-        found = {}
+        columns = {}
         for tree in sqlglot.parse(schema, dialect="sqlite"):
             if isinstance(tree, exp.Create) and tree.kind == "TABLE" and isinstance(tree.this, exp.Schema):
                 definitions = [part for part in tree.this.expressions if isinstance(part, exp.ColumnDef)]
                 if not any(part.find(exp.GeneratedAsIdentityColumnConstraint, exp.ComputedColumnConstraint)
                            for part in definitions):  # fmt: skip
-                    found[tree.this.this.name.casefold()] = [part.name.casefold() for part in definitions]
+                    columns[tree.this.this.name.casefold()] = [part.name.casefold() for part in definitions]
             elif isinstance(tree, exp.Alter | exp.Drop):
                 return {}
-        return found
+        return columns
     except Exception:
         return {}

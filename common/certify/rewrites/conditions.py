@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 from sqlglot import exp
 
-from common.scoring.mutations.edits import Edit, Mutations, as_, swap
+from common.mutations.edits import Edit, Mutations, as_, swap
 
-_MIRRORED = {exp.GT: exp.LT, exp.LT: exp.GT, exp.GTE: exp.LTE, exp.LTE: exp.GTE, exp.EQ: exp.EQ, exp.NEQ: exp.NEQ}
+_MIRROR = {exp.GT: exp.LT, exp.LT: exp.GT, exp.GTE: exp.LTE, exp.LTE: exp.GTE, exp.EQ: exp.EQ, exp.NEQ: exp.NEQ}
 _OPPOSITE = {exp.GT: exp.LTE, exp.LT: exp.GTE, exp.GTE: exp.LT, exp.LTE: exp.GT, exp.EQ: exp.NEQ, exp.NEQ: exp.EQ}
 # Operands that bind tighter than any comparison, so that they can be moved without brackets.
 _ATOMS = (exp.Column, exp.Literal, exp.Paren, exp.Subquery, exp.AggFunc, exp.Null)
@@ -21,18 +21,18 @@ _ATOMS = (exp.Column, exp.Literal, exp.Paren, exp.Subquery, exp.AggFunc, exp.Nul
 def of_node(node: exp.Expression, tree: exp.Expression) -> Mutations:
     """Kinds and edits for a node; the changed condition may be evaluated by another plan."""
     kind = type(node)
-    if kind in _MIRRORED and not _assigns(node) and _atomic(node.this, node.expression):
-        yield "comparison flipped", swap(node, as_(node, _MIRRORED[kind], this=node.expression, expression=node.this))
+    if kind in _MIRROR and not _assigns(node) and _atomic(node.this, node.expression):
+        yield "comparison flipped", swap(node, as_(node, _MIRROR[kind], this=node.expression, expression=node.this))
         if not _joins(node):
-            yield "comparison negated", swap(node, _bracketed(_not(as_(node, _OPPOSITE[kind]))))
+            yield "comparison negated", swap(node, _brackets(_not(as_(node, _OPPOSITE[kind]))))
     elif kind in (exp.And, exp.Or):
         name = "AND commuted" if kind is exp.And else "OR commuted"
         yield name, [(node, "this", node.expression), (node, "expression", node.this)]
         if kind is exp.And:
             yield from _as_between(node)
     elif kind is exp.Between and _atomic(node.this, node.args["low"], node.args["high"]):
-        both = _made(exp.And, this=_pair(exp.GTE, node, "low"), expression=_pair(exp.LTE, node, "high"))
-        yield "BETWEEN as comparisons", swap(node, _bracketed(both))
+        both = _node(exp.And, this=_pair(exp.GTE, node, "low"), expression=_pair(exp.LTE, node, "high"))
+        yield "BETWEEN as comparisons", swap(node, _brackets(both))
     elif kind is exp.In:
         yield from _as_disjunction(node)
     elif kind in (exp.Add, exp.Mul) and _atomic(node.this, node.expression) and not _among_keys(node, tree):
@@ -51,10 +51,10 @@ def same_plan(node: exp.Expression) -> Mutations:
         yield "COUNT(1) as COUNT(*)", [(node, "this", exp.Star())]
     elif isinstance(node, exp.Case) and len(node.args["ifs"]) == 1 and not node.this and node.args.get("default"):
         branch = node.args["ifs"][0]
-        call = _made(exp.Anonymous, this="IIF", expressions=[branch.this, branch.args["true"], node.args["default"]])
+        call = _node(exp.Anonymous, this="IIF", expressions=[branch.this, branch.args["true"], node.args["default"]])
         yield "CASE as IIF", swap(node, call)
     elif isinstance(node, exp.Where | exp.Having):
-        yield "brackets", [(node, "this", _bracketed(node.this))]
+        yield "brackets", [(node, "this", _brackets(node.this))]
 
 
 def _assigns(node: exp.Expression) -> bool:
@@ -76,22 +76,22 @@ def _atomic(*operands: exp.Expression) -> bool:
     return all(isinstance(operand, _ATOMS) and not isinstance(operand, exp.Connector) for operand in operands)
 
 
-def _made(kind: type, **arguments: object) -> exp.Expression:
-    made = kind()
-    made.args.update(arguments)
-    return made
+def _node(kind: type, **arguments: object) -> exp.Expression:
+    node = kind()
+    node.args.update(arguments)
+    return node
 
 
 def _not(node: exp.Expression) -> exp.Expression:
-    return _made(exp.Not, this=node)
+    return _node(exp.Not, this=node)
 
 
-def _bracketed(node: exp.Expression) -> exp.Expression:
-    return _made(exp.Paren, this=node)
+def _brackets(node: exp.Expression) -> exp.Expression:
+    return _node(exp.Paren, this=node)
 
 
 def _pair(kind: type, node: exp.Between, end: str) -> exp.Expression:
-    return _made(kind, this=node.this, expression=node.args[end])
+    return _node(kind, this=node.this, expression=node.args[end])
 
 
 def _as_between(node: exp.And) -> Mutations:
@@ -99,7 +99,7 @@ def _as_between(node: exp.And) -> Mutations:
     if isinstance(low, exp.GTE) and isinstance(high, exp.LTE) and low.this == high.this and _atomic(low.this):
         ends = (low.expression, high.expression)
         if all(isinstance(end, exp.Literal | exp.Column) for end in ends):
-            between = _made(exp.Between, this=low.this, low=ends[0], high=ends[1])
+            between = _node(exp.Between, this=low.this, low=ends[0], high=ends[1])
             yield "comparisons as BETWEEN", swap(node, between)
 
 
@@ -108,16 +108,16 @@ def _as_disjunction(node: exp.In) -> Iterator[tuple[str, list[Edit]]]:
     values = node.expressions
     if not values or not _atomic(node.this) or not all(isinstance(value, exp.Literal) for value in values):
         return
-    chain = _made(exp.EQ, this=node.this, expression=values[0])
+    chain = _node(exp.EQ, this=node.this, expression=values[0])
     for value in values[1:20]:
-        chain = _made(exp.Or, this=chain, expression=_made(exp.EQ, this=node.this, expression=value))
+        chain = _node(exp.Or, this=chain, expression=_node(exp.EQ, this=node.this, expression=value))
     if len(values) <= 20:
-        yield "IN as OR", swap(node, _bracketed(chain))
+        yield "IN as OR", swap(node, _brackets(chain))
 
 
 def _of_condition(owner: exp.Expression, key: str) -> Mutations:
     condition = owner.args[key]
     if not any(map(_joins, condition.find_all(exp.EQ))):
-        yield "double negation", [(owner, key, _not(_bracketed(_not(_bracketed(condition)))))]
-    true = _made(exp.EQ, this=exp.Literal.number(1), expression=exp.Literal.number(1))
-    yield "true condition", [(owner, key, _made(exp.And, this=_bracketed(condition), expression=true))]
+        yield "double negation", [(owner, key, _not(_brackets(_not(_brackets(condition)))))]
+    true = _node(exp.EQ, this=exp.Literal.number(1), expression=exp.Literal.number(1))
+    yield "true condition", [(owner, key, _node(exp.And, this=_brackets(condition), expression=true))]

@@ -6,17 +6,17 @@ from collections.abc import Iterator
 
 from sqlglot import exp
 
-from common.scoring.mutations.edits import Edit, Mutations, as_, swap
+from common.mutations.edits import Edit, Mutations, as_, swap
 
 _FRESH = "renamed_"
 
 
 def same_plan(tree: exp.Expression, columns: dict[str, list[str]]) -> Mutations:
     """Kinds and edits that leave SQLite's plan as it is. columns: of each table that the schema makes, in order."""
-    yield from _alias_renamed(tree)
-    yield from _table_named(tree)
-    yield from _column_named(tree)
-    yield from _qualified(tree, columns)
+    yield from _alias_change(tree)
+    yield from _table_alias(tree)
+    yield from _column_alias(tree)
+    yield from _qualifiers(tree, columns)
     if isinstance(tree, exp.Query) and (order := tree.args.get("order")):
         yield from _order(tree, order)
     if (limit := tree.args.get("limit")) and not tree.args.get("offset"):
@@ -29,12 +29,12 @@ def same_plan(tree: exp.Expression, columns: dict[str, list[str]]) -> Mutations:
 def other_plan(tree: exp.Expression) -> Mutations:
     """Kinds and edits whose result is the same bag of rows (in the same order under ORDER BY's keys)."""
     for select in tree.find_all(exp.Select):
-        yield from _joins_commuted(select)
+        yield from _join_order(select)
         yield from _exists(select)
     if isinstance(tree, exp.Select):
-        yield from _grouped(tree)
-        yield from _cte_as_derived(tree)
-        yield from _derived_as_cte(tree)
+        yield from _as_group(tree)
+        yield from _cte_as_subquery(tree)
+        yield from _subquery_as_cte(tree)
     if isinstance(tree, exp.Query) and not any(tree.args.get(part) for part in ("order", "limit", "offset")):
         whole = exp.Select()
         inner = exp.Subquery()
@@ -43,22 +43,22 @@ def other_plan(tree: exp.Expression) -> Mutations:
         source.args["this"] = inner
         whole.args.update(expressions=[exp.Star()], from_=source)
         yield "wrapped", [(None, "", whole)]
-        yield from _sides_swapped(tree)
+        yield from _side_order(tree)
 
 
-def _alias_renamed(tree: exp.Expression) -> Mutations:
+def _alias_change(tree: exp.Expression) -> Mutations:
     """A table's alias that stands for one table only, wherever it is used."""
     tables = [node for node in tree.find_all(exp.Table, exp.Subquery) if node.alias]
     names = [node.alias.casefold() for node in tables]
-    taken = {table.name.casefold() for table in tree.find_all(exp.Table)}
+    table_names = {table.name.casefold() for table in tree.find_all(exp.Table)}
     for number, node in enumerate(tables):
         alias = names[number]
-        if names.count(alias) > 1 or alias in taken or node.args["alias"].args.get("columns"):
+        if names.count(alias) > 1 or alias in table_names or node.args["alias"].args.get("columns"):
             continue
-        yield "table alias renamed", [(node, "alias", _alias(f"{_FRESH}{number}")), *_moved(tree, alias, number)]
+        yield "table alias renamed", [(node, "alias", _alias(f"{_FRESH}{number}")), *_references(tree, alias, number)]
 
 
-def _table_named(tree: exp.Expression) -> Mutations:
+def _table_alias(tree: exp.Expression) -> Mutations:
     """A table that is used once and has no alias gets one."""
     tables = [node for node in tree.find_all(exp.Table) if isinstance(node.parent, exp.From | exp.Join)]
     names = [node.name.casefold() for node in tree.find_all(exp.Table)]
@@ -66,14 +66,14 @@ def _table_named(tree: exp.Expression) -> Mutations:
         name = node.name.casefold()
         # In an UPDATE or DELETE the table's own name has to stay.
         if not node.alias and names.count(name) == 1 and isinstance(node.find_ancestor(exp.Query), exp.Select):
-            yield "table alias added", [(node, "alias", _alias(f"{_FRESH}{number}")), *_moved(tree, name, number)]
+            yield "table alias added", [(node, "alias", _alias(f"{_FRESH}{number}")), *_references(tree, name, number)]
 
 
 def _alias(name: str) -> exp.TableAlias:
     return exp.TableAlias(this=exp.to_identifier(name))
 
 
-def _moved(tree: exp.Expression, alias: str, number: int) -> list[Edit]:
+def _references(tree: exp.Expression, alias: str, number: int) -> list[Edit]:
     return [
         (column, "table", exp.to_identifier(f"{_FRESH}{number}"))
         for column in tree.find_all(exp.Column)
@@ -81,18 +81,18 @@ def _moved(tree: exp.Expression, alias: str, number: int) -> list[Edit]:
     ]
 
 
-def _column_named(tree: exp.Expression) -> Mutations:
+def _column_alias(tree: exp.Expression) -> Mutations:
     """Another name for a column of the result that nothing refers to."""
     if not isinstance(tree, exp.Select):
         return
-    used = {column.name.casefold() for column in tree.find_all(exp.Column)}
+    column_names = {column.name.casefold() for column in tree.find_all(exp.Column)}
     for number, projection in enumerate(tree.expressions):
-        if isinstance(projection, exp.Alias) and projection.alias.casefold() not in used:
+        if isinstance(projection, exp.Alias) and projection.alias.casefold() not in column_names:
             yield "column alias renamed", [(projection, "alias", exp.to_identifier(f"{_FRESH}{number}"))]
             yield "column alias dropped", swap(projection, projection.this.copy())
 
 
-def _qualified(tree: exp.Expression, columns: dict[str, list[str]]) -> Mutations:
+def _qualifiers(tree: exp.Expression, columns: dict[str, list[str]]) -> Mutations:
     """All columns with their table, or all without: only of one table in one SELECT, where there is no doubt."""
     source = tree.args.get("from_") if isinstance(tree, exp.Select) else None
     if source is None or tree.args.get("joins") or sum(1 for _ in tree.find_all(exp.Query)) > 1:
@@ -100,15 +100,15 @@ def _qualified(tree: exp.Expression, columns: dict[str, list[str]]) -> Mutations
     table = source.this
     if not isinstance(table, exp.Table) or table.name.casefold() not in columns:
         return
-    own, name = columns[table.name.casefold()], table.alias or table.name
-    found = [column for column in tree.find_all(exp.Column) if not isinstance(column.this, exp.Star)]
+    names, name = columns[table.name.casefold()], table.alias or table.name
+    all_columns = [column for column in tree.find_all(exp.Column) if not isinstance(column.this, exp.Star)]
     aliases = {projection.alias.casefold() for projection in tree.expressions if isinstance(projection, exp.Alias)}
-    bare = [c for c in found if not c.table and c.name.casefold() in own and c.name.casefold() not in aliases]
-    named = [c for c in found if c.table.casefold() == name.casefold() and c.name.casefold() not in aliases]
+    bare = [c for c in all_columns if not c.table and c.name.casefold() in names and c.name.casefold() not in aliases]
+    with_table = [c for c in all_columns if c.table.casefold() == name.casefold() and c.name.casefold() not in aliases]
     if bare:
         yield "columns qualified", [(column, "table", exp.to_identifier(name)) for column in bare]
-    if named:
-        yield "columns unqualified", [(column, "table", None) for column in named]
+    if with_table:
+        yield "columns unqualified", [(column, "table", None) for column in with_table]
 
 
 def _order(tree: exp.Query, order: exp.Order) -> Mutations:
@@ -132,7 +132,7 @@ def _order(tree: exp.Query, order: exp.Order) -> Mutations:
             yield "key as ordinal", [(term, "this", exp.Literal.number(projections.index(key) + 1))]
 
 
-def _joins_commuted(select: exp.Select) -> Mutations:
+def _join_order(select: exp.Select) -> Mutations:
     """The first two tables change places, where neither a star nor NATURAL or USING gives their order a meaning."""
     source, joins = select.args.get("from_"), select.args.get("joins") or []
     if source is None or not joins or any(projection.is_star for projection in select.expressions):
@@ -151,7 +151,7 @@ def _exists(select: exp.Select) -> Mutations:
         yield "EXISTS (SELECT NULL)", [(select, "expressions", [exp.Null()])]
 
 
-def _grouped(tree: exp.Select) -> Mutations:
+def _as_group(tree: exp.Select) -> Mutations:
     """SELECT DISTINCT of plain columns as GROUP BY these columns."""
     others = ("group", "having", "order", "limit", "offset", "windows")
     if not tree.args.get("distinct") or any(tree.args.get(part) for part in others):
@@ -162,7 +162,7 @@ def _grouped(tree: exp.Select) -> Mutations:
         yield "DISTINCT as GROUP BY", [(tree, "distinct", None), (tree, "group", group)]
 
 
-def _cte_as_derived(tree: exp.Select) -> Mutations:
+def _cte_as_subquery(tree: exp.Select) -> Mutations:
     """WITH of one query that is used once, in FROM, as a derived table there."""
     clause = tree.args.get("with_")
     if clause is None or clause.args.get("recursive") or len(clause.expressions) != 1:
@@ -172,27 +172,27 @@ def _cte_as_derived(tree: exp.Select) -> Mutations:
     uses = [table for table in tree.find_all(exp.Table) if table.name.casefold() == name]
     if len(uses) != 1 or cte.args["alias"].args.get("columns"):
         return
-    derived = exp.Subquery()
-    derived.args.update(this=cte.this, alias=_alias(uses[0].alias or cte.alias))
-    yield "CTE as derived table", [(tree, "with_", None), *swap(uses[0], derived)]
+    subquery = exp.Subquery()
+    subquery.args.update(this=cte.this, alias=_alias(uses[0].alias or cte.alias))
+    yield "CTE as derived table", [(tree, "with_", None), *swap(uses[0], subquery)]
 
 
-def _derived_as_cte(tree: exp.Select) -> Mutations:
+def _subquery_as_cte(tree: exp.Select) -> Mutations:
     """A derived table of the outermost FROM as WITH, under its own name or a new one."""
     source = tree.args.get("from_")
     if source is None or tree.args.get("with_") or not isinstance(source.this, exp.Subquery):
         return
-    derived = source.this
-    if not isinstance(derived.this, exp.Query) or derived.args.get("joins"):
+    subquery = source.this
+    if not isinstance(subquery.this, exp.Query) or subquery.args.get("joins"):
         return
-    name = derived.alias or f"{_FRESH}0"
+    name = subquery.alias or f"{_FRESH}0"
     if name.casefold() in {table.name.casefold() for table in tree.find_all(exp.Table)}:
         return
-    clause = exp.With(expressions=[exp.CTE(this=derived.this.copy(), alias=_alias(name))])
+    clause = exp.With(expressions=[exp.CTE(this=subquery.this.copy(), alias=_alias(name))])
     yield "derived table as CTE", [(tree, "with_", clause), (source, "this", exp.to_table(name))]
 
 
-def _sides_swapped(tree: exp.Query) -> Iterator[tuple[str, list[Edit]]]:
+def _side_order(tree: exp.Query) -> Iterator[tuple[str, list[Edit]]]:
     kinds = (exp.Union, exp.Intersect)
     if (
         type(tree) not in kinds

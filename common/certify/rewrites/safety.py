@@ -20,13 +20,13 @@ def survives(sql: str, rendering: str) -> bool:
 
 def _words(sql: str) -> Counter[str]:
     tokens = [(t.lastgroup, t.group()) for t in TOKEN.finditer(sql)]
-    found = Counter(text.lower() if kind == "word" else text for kind, text in tokens if kind in _TOLD)
+    counts = Counter(text.lower() if kind == "word" else text for kind, text in tokens if kind in _KINDS)
     for word in _FREE_WORDS:
-        del found[word]
-    return found
+        del counts[word]
+    return counts
 
 
-_TOLD = frozenset({"word", "number", "string", "name"})
+_KINDS = frozenset({"word", "number", "string", "name"})
 
 
 def plan_shows(tree: exp.Expression) -> bool:
@@ -38,9 +38,9 @@ def plan_shows(tree: exp.Expression) -> bool:
     """
     if isinstance(tree, exp.Insert) and isinstance(tree.expression, exp.Query):
         return True
-    for limited in tree.find_all(exp.Limit, exp.Offset):
-        order = limited.parent.args.get("order")
-        if limited.parent is not tree or order is None:
+    for limit in tree.find_all(exp.Limit, exp.Offset):
+        order = limit.parent.args.get("order")
+        if limit.parent is not tree or order is None:
             return True
     if tree.args.get("order") and (tree.args.get("distinct") or isinstance(tree, exp.SetOperation)):
         return True  # the scorer cannot always follow ties there
@@ -59,8 +59,8 @@ def _by_order(node: exp.Expression) -> bool:
 
 def _has_bare_column(select: exp.Select) -> bool:
     group = select.args.get("group")
-    aggregated = any(_own(node, select) for node in select.find_all(exp.AggFunc) if not _windowed(node))
-    if not (group or aggregated):
+    has_aggregate = any(_is_in(node, select) for node in select.find_all(exp.AggFunc) if not _in_window(node))
+    if not (group or has_aggregate):
         return False
     keys = {key.name.casefold() for key in (group.expressions if group else []) if isinstance(key, exp.Column)}
     parts = [*select.expressions, *filter(None, [select.args.get("having"), select.args.get("order")])]
@@ -75,9 +75,9 @@ def _has_bare_column(select: exp.Select) -> bool:
     return False
 
 
-def _own(node: exp.Expression, select: exp.Select) -> bool:
+def _is_in(node: exp.Expression, select: exp.Select) -> bool:
     return node.find_ancestor(exp.Select) is select
 
 
-def _windowed(node: exp.Expression) -> bool:
+def _in_window(node: exp.Expression) -> bool:
     return isinstance(node.parent, exp.Window)

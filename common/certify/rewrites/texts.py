@@ -16,21 +16,21 @@ def of_text(sql: str) -> Iterator[tuple[str, str]]:
     tokens = [(token.lastgroup or "", token.group()) for token in TOKEN.finditer(sql.strip().rstrip("; \n"))]
     words = {text.lower() for kind, text in tokens if kind == "word"}
     # A view's or new table's columns are named by the text of its expressions: their spacing is part of the result.
-    named_by_text = "create" in words and "select" in words
-    yield "spacing", f"\n{_joined(tokens)} ;\n"
-    if not named_by_text:
+    has_text_names = "create" in words and "select" in words
+    yield "spacing", f"\n{_text(tokens)} ;\n"
+    if not has_text_names:
         yield "spacing", "".join("\n  " if kind == "space" else text for kind, text in tokens)
-    yield "comment", f"-- the answer\n{_joined(tokens)} /* done */"
+    yield "comment", f"-- the answer\n{_text(tokens)} /* done */"
     yield "case", "".join(_lower(text) if kind == "word" else text for kind, text in tokens)
-    if not named_by_text:
+    if not has_text_names:
         yield "case", "".join(_upper(text) if kind == "word" else text for kind, text in tokens)
-        spelled = {"null test": _postfix_null_tests(tokens), "unequal sign": _other_unequal_signs(tokens)}
+        spellings = {"null test": _postfix_null_tests(tokens), "unequal sign": _other_unequal_signs(tokens)}
         if not words & _ASSIGNING:
-            spelled["equals sign"] = _double_equals(tokens)
-        yield from ((kind, text) for kind, text in spelled.items() if text != _joined(tokens))
+            spellings["equals sign"] = _double_equals(tokens)
+        yield from ((kind, text) for kind, text in spellings.items() if text != _text(tokens))
 
 
-def _joined(tokens: Tokens) -> str:
+def _text(tokens: Tokens) -> str:
     return "".join(text for _, text in tokens)
 
 
@@ -49,10 +49,10 @@ def _meaningful(tokens: Tokens) -> list[int]:
 def _postfix_null_tests(tokens: Tokens) -> str:
     """`x IS NOT NULL` as `x NOTNULL`, `x IS NULL` as `x ISNULL`."""
     texts, places = [text for _, text in tokens], _meaningful(tokens)
-    lowered = [texts[place].lower() for place in places]
+    words_there = [texts[place].lower() for place in places]
     for i in range(len(places)):
         for words, new in ((["is", "not", "null"], "NOTNULL"), (["is", "null"], "ISNULL")):
-            if lowered[i : i + len(words)] == words:
+            if words_there[i : i + len(words)] == words:
                 start, stop = places[i], places[i + len(words) - 1]
                 texts[start : stop + 1] = [new, *[""] * (stop - start)]
     return "".join(texts)

@@ -6,7 +6,7 @@ import re
 
 from sqlglot import exp
 
-from common.scoring.mutations.edits import Mutations
+from common.mutations.edits import Mutations
 
 _INTEGER = re.compile(r"\bINT\b", re.IGNORECASE)
 
@@ -31,10 +31,12 @@ def _insert(tree: exp.Insert, columns: dict[str, list[str]]) -> Mutations:
     if len(rows) != len(values.expressions):
         return
     if isinstance(target, exp.Table):
-        own = columns.get(target.name.casefold(), [])
-        if own and all(len(row) == len(own) for row in rows):
-            named = exp.Schema(this=target.copy(), expressions=[exp.to_identifier(name, quoted=True) for name in own])
-            yield "INSERT with column list", [(tree, "this", named)]
+        names = columns.get(target.name.casefold(), [])
+        if names and all(len(row) == len(names) for row in rows):
+            schema = exp.Schema(
+                this=target.copy(), expressions=[exp.to_identifier(name, quoted=True) for name in names]
+            )
+            yield "INSERT with column list", [(tree, "this", schema)]
     elif isinstance(target, exp.Schema) and len(target.expressions) > 1:
         edits = [(target, "expressions", target.expressions[::-1])]
         edits += [(row, "expressions", row.expressions[::-1]) for row in values.expressions]

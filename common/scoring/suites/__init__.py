@@ -1,7 +1,7 @@
 """Generated databases that a right answer must match on too: a wrong query agrees by luck on one, seldom on all.
 
 A **suite** is a few small databases for one reference, made from the given database and from the constants of the
-reference, and chosen because they part the reference from its near misses (`common.scoring.neighbours`).
+reference, and chosen because they part the reference from its near misses (`common.mutations.neighbours`).
 
 - `conservative` (the default, for headline and reward) keeps to what the given rows suggest: no NULL where they have
   none, columns that name or number their rows stay unique, a child's key stays within its parent's, no negative

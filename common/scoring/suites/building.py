@@ -11,27 +11,25 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 
-from common.sandbox.database import Database, Open, Unloadable, blank
+from common.mutations.neighbours import neighbours
+from common.sandbox.database import Database, Handle, Unloadable, blank
 from common.sandbox.statements import Failure
-from common.sandbox.worker import trusted
-from common.scoring.neighbours import neighbours
-from common.scoring.running import Reference, difference, parted, run
-from common.scoring.state import quoted
-from common.scoring.suites import mentions as mentioned
-from common.scoring.suites import survey as surveyed
+from common.sandbox.worker import privileges
+from common.scoring.running import Reference, difference, run_on, statements_of
+from common.scoring.state import quote
 from common.scoring.suites.filling import MODES, WRITING, Mode, Rows, fill
-from common.scoring.suites.mentions import Mentions, Place
-from common.scoring.suites.survey import Column, Survey
-from common.scoring.suites.values import Pool, pool
+from common.scoring.suites.mentions import Mentions, Place, read_mentions
+from common.scoring.suites.survey import Column, Survey, Table, equate, order_again, read_survey
+from common.scoring.suites.values import ValuePool, value_pool
 
 MOST_CANDIDATES = 24
 MOST_NEIGHBOURS = 30
 MOST_WRITING_NEIGHBOURS = 10
 MOST_OF_AN_OPERATOR = 10  # of which the sample takes some
-LONGEST_CHANGED = 6_000  # characters; of a longer reference no near misses are made, so that time stays bounded
+LONGEST_TEXT = 6_000  # characters; of a longer reference no near misses are made, so that time stays bounded
 SHUFFLES_OF_FRAGILE = 5  # orders of rows tried where the first of them may decide
 MOST_TURNS = 20
-PARTED_OFTEN = 3  # a near miss that so many candidates part is tried no more
+ENOUGH_SEPARATIONS = 3  # a near miss that so many candidates part is tried no more
 MOST_RESULT_ROWS = 2_000
 MOST_TICKS = 600  # 6,000,000 steps for all runs together
 _KEY_IS_ROWID = re.compile(r"\bINTEGER\b", re.IGNORECASE)
@@ -53,25 +51,25 @@ def build(reference: Reference, *, number: int, generator: str, seed: int, renew
 
     renew: called before foreign text runs, so that each run gets CPU time of its own.
     """
-    survey = surveyed.look(reference.database.reader)
-    if survey is None or reference.run.used_random:
+    survey = read_survey(reference.database.reader)
+    if survey is None or reference.run.uses_random:
         return []
-    with trusted():
+    with privileges():
         _warm_up()
     renew()
-    mentions = mentioned.read(reference.statements, survey)
+    mentions = read_mentions(reference.statements, survey)
     pools = _pools(survey, mentions, aggressive=generator == "aggressive")
     key = f"{seed}/{generator}/{';'.join(reference.statements)}"
     renew()
     writes = reference.run.state is not None
     text = "; ".join(reference.statements)
-    found = neighbours(text, most=MOST_OF_AN_OPERATOR) if len(text) <= LONGEST_CHANGED else []
-    near_misses = sample(found, key, writes)
+    mutants = neighbours(text, most=MOST_OF_AN_OPERATOR) if len(text) <= LONGEST_TEXT else []
+    near_misses = sample(mutants, key, writes)
     modes = [mode for mode in MODES if not writes or mode.name in WRITING]
     works = _Workshop(survey, mentions, reference, near_misses, renew)
-    wanted = max(number + 2, len(modes))
+    goal = max(number + 2, len(modes))
     for attempt in range(max(MOST_CANDIDATES, 4 * number)):
-        if works.ticks >= MOST_TICKS or (len(works.candidates) >= wanted and works.is_done()):
+        if works.ticks >= MOST_TICKS or (len(works.candidates) >= goal and works.is_complete()):
             break
         rng = random.Random(f"{attempt}/{key}")
         mode = modes[attempt % len(modes)]
@@ -79,24 +77,24 @@ def build(reference: Reference, *, number: int, generator: str, seed: int, renew
     return [candidate.image for candidate in works.choose(number)]
 
 
-def _pools(survey: Survey, mentions: Mentions, *, aggressive: bool) -> dict[Place, Pool]:
+def _pools(survey: Survey, mentions: Mentions, *, aggressive: bool) -> dict[Place, ValuePool]:
     """What each column's values are drawn from, once the survey knows what the reference shows of keys and repeats."""
-    for left, right in mentions.joined:
-        surveyed.equate(left, right)
-    surveyed.order_again(survey)
-    for column in mentions.repeated:
-        column.naming = False
-    merged: dict[Place, list[Column]] = {}
-    for left, right in [*mentions.joined, *mentions.compared]:
-        merged.setdefault(left.place, []).append(right)
-        merged.setdefault(right.place, []).append(left)
+    for left, right in mentions.joins:
+        equate(left, right)
+    order_again(survey)
+    for column in mentions.repeats:
+        column.names_rows = False
+    partners: dict[Place, list[Column]] = {}
+    for left, right in [*mentions.joins, *mentions.comparisons]:
+        partners.setdefault(left.place, []).append(right)
+        partners.setdefault(right.place, []).append(left)
     pools = {
-        column.place: pool(column, mentions, aggressive=aggressive, merged=merged.get(column.place, ()))
+        column.place: value_pool(column, mentions, aggressive=aggressive, partners=partners.get(column.place, ()))
         for column in survey.columns()
     }
     if aggressive:
         for column in survey.columns():
-            column.parent = column.parent if column.declared_parent else None
+            column.parent = column.parent if column.parent_in_schema else None
     return pools
 
 
@@ -106,23 +104,23 @@ def _warm_up() -> None:
     neighbours("SELECT count(*) FROM t WHERE a > 1 AND b LIKE 'x%' ORDER BY a LIMIT 1")
 
 
-def sample(found: Sequence, key: str, writes: bool) -> list[str]:
+def sample(mutants: Sequence, key: str, writes: bool) -> list[str]:
     """The near misses that databases are chosen by: some of each operator, in a seeded order."""
     rng = random.Random(f"neighbours/{key}")
     by_operator: dict[str, list[str]] = {}
-    for neighbour in found:
+    for neighbour in mutants:
         by_operator.setdefault(neighbour.operator, []).append(neighbour.sql)
     for texts in by_operator.values():
         rng.shuffle(texts)
-    chosen: list[str] = []
+    choice: list[str] = []
     most = MOST_WRITING_NEIGHBOURS if writes else MOST_NEIGHBOURS
-    while by_operator and len(chosen) < most:  # in turn, so that no operator crowds out another
+    while by_operator and len(choice) < most:  # in turn, so that no operator crowds out another
         for operator in sorted(by_operator):
-            if len(chosen) < most:
-                chosen.append(by_operator[operator].pop())
+            if len(choice) < most:
+                choice.append(by_operator[operator].pop())
             if not by_operator[operator]:
                 del by_operator[operator]
-    return chosen
+    return choice
 
 
 class _Workshop:
@@ -138,63 +136,68 @@ class _Workshop:
     ):
         self.survey, self.mentions, self.reference, self.renew = survey, mentions, reference, renew
         self.near_misses = dict(enumerate(near_misses))
-        self.times_parted = dict.fromkeys(self.near_misses, 0)
+        self.separations = dict.fromkeys(self.near_misses, 0)
         self.candidates: list[Candidate] = []
         self.ticks = 0
-        self.empty = _made(survey.definitions)
+        self.empty = _image_of(survey.definitions)
         # Stored under other row numbers: where INTEGER PRIMARY KEY is the row number, INT makes it a key like others.
         writes = reference.run.state is not None
         twin = [_COUNTER.sub("", _KEY_IS_ROWID.sub("INT", sql)) for sql in survey.definitions]
-        self.twin_empty = (None if writes else _made(twin)) or self.empty
+        self.twin_empty = (None if writes else _image_of(twin)) or self.empty
 
-    def is_done(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether no near miss is worth another candidate."""
-        return all(times >= 2 for number, times in self.times_parted.items() if number in self.near_misses)
+        return all(times >= 2 for number, times in self.separations.items() if number in self.near_misses)
 
     def try_one(self, mode: Mode, rows: list[Rows]) -> None:
         """Keep the database as a candidate if the reference can be relied on there."""
-        image = self._filled(self.empty, rows) if self.empty else None
+        image = self._fill(self.empty, rows) if self.empty else None
         if image is None:
             return
         self.renew()
-        made = self._reference(image)
-        if made is None:
+        there = self._reference(image)
+        if there is None:
             return
         try:
-            size = sum(len(result.rows) for result in made.run.results)
+            size = sum(len(result.rows) for result in there.run.results)
             candidate = Candidate(mode.name, image, size)
             for number in list(self.near_misses):
-                if self.times_parted[number] < PARTED_OFTEN and self.ticks < MOST_TICKS and self._parts(made, number):
+                if (
+                    self.separations[number] < ENOUGH_SEPARATIONS
+                    and self.ticks < MOST_TICKS
+                    and self._separates(there, number)
+                ):
                     candidate.parts.add(number)
-                    self.times_parted[number] += 1
+                    self.separations[number] += 1
             self.candidates.append(candidate)
         finally:
-            made.database.close()
+            there.database.close()
 
     def choose(self, number: int) -> list[Candidate]:
         """Greedily: each next one parts most of what is left, then most in all, then has most rows in its result."""
-        chosen: list[Candidate] = []
-        waiting = list(self.candidates)
-        left = set().union(*(candidate.parts for candidate in waiting))
-        while waiting and len(chosen) < number:
-            used = {candidate.mode for candidate in chosen}
+        choice: list[Candidate] = []
+        candidates = list(self.candidates)
+        rest = set().union(*(candidate.parts for candidate in candidates))
+        while candidates and len(choice) < number:
+            modes = {candidate.mode for candidate in choice}
             best = max(
-                waiting, key=lambda c: (len(c.parts & left), len(c.parts), c.mode not in used, min(c.rows, 50), c.image)
+                candidates,
+                key=lambda c: (len(c.parts & rest), len(c.parts), c.mode not in modes, min(c.rows, 50), c.image),
             )
-            waiting.remove(best)
-            if self._can_be_relied_on(best):
-                chosen.append(best)
-                left -= best.parts
-        return chosen
+            candidates.remove(best)
+            if self._is_reliable(best):
+                choice.append(best)
+                rest -= best.parts
+        return choice
 
-    def _can_be_relied_on(self, candidate: Candidate) -> bool:
-        made = self._reference(candidate.image)
-        if made is None:
+    def _is_reliable(self, candidate: Candidate) -> bool:
+        there = self._reference(candidate.image)
+        if there is None:
             return False
         try:
-            return self._is_stable(made)
+            return self._is_stable(there)
         finally:
-            made.database.close()
+            there.database.close()
 
     def _reference(self, image: bytes) -> Reference | None:
         try:
@@ -202,10 +205,10 @@ class _Workshop:
         except Unloadable:
             return None
         try:
-            ran = run(database, self.reference.statements)
-            self.ticks += ran.ticks
-            if sum(len(result.rows) for result in ran.results) <= MOST_RESULT_ROWS:
-                return Reference(self.reference.statements, ran, database)
+            run = run_on(database, self.reference.statements)
+            self.ticks += run.ticks
+            if sum(len(result.rows) for result in run.results) <= MOST_RESULT_ROWS:
+                return Reference(self.reference.statements, run, database)
         except Failure as failure:
             self._count(failure)
         database.close()
@@ -214,21 +217,21 @@ class _Workshop:
     def _count(self, failure: Failure) -> None:
         self.ticks += MOST_TICKS // 3 if failure.outcome == "budget" else 0
 
-    def _is_stable(self, made: Reference) -> bool:
+    def _is_stable(self, there: Reference) -> bool:
         """Whether the reference gives the same on the same rows, stored in other orders."""
-        held = self._held(made.database)
-        return held is not None and not any(self._gives_other(made, rows) for rows in self._orders(held))
+        contents = self._contents(there.database)
+        return contents is not None and not any(self._gives_other(there, rows) for rows in self._orders(contents))
 
-    def _orders(self, held: list[Rows]) -> Iterator[list[Rows]]:
+    def _orders(self, contents: list[Rows]) -> Iterator[list[Rows]]:
         if self.mentions.arbitrary:  # each row is the first once, and the last
-            for turn in range(1, min(max(map(len, held), default=0), MOST_TURNS)):
-                yield [rows[turn % len(rows) :] + rows[: turn % len(rows)] if rows else rows for rows in held]
+            for turn in range(1, min(max(map(len, contents), default=0), MOST_TURNS)):
+                yield [rows[turn % len(rows) :] + rows[: turn % len(rows)] if rows else rows for rows in contents]
         rng = random.Random("orders")
         for _ in range(SHUFFLES_OF_FRAGILE if self.mentions.fragile else 1):
-            yield [rng.sample(rows, len(rows)) for rows in held]
+            yield [rng.sample(rows, len(rows)) for rows in contents]
 
-    def _gives_other(self, made: Reference, rows: list[Rows]) -> bool:
-        image = self._filled(self.twin_empty, rows)
+    def _gives_other(self, there: Reference, rows: list[Rows]) -> bool:
+        image = self._fill(self.twin_empty, rows)
         if image is None:
             return True
         self.renew()
@@ -236,26 +239,26 @@ class _Workshop:
         if other is None:
             return True
         other.database.close()
-        return difference(made, other.run) is not None
+        return difference(there, other.run) is not None
 
-    def _held(self, database: Database) -> list[Rows] | None:
+    def _contents(self, database: Database) -> list[Rows] | None:
         """The rows that a database took, table by table."""
-        opened = database.reader
-        opened.guard.begin("inspect")
+        handle = database.reader
+        handle.guard.begin("inspect")
         try:
             return [
-                opened.connection.execute(f"SELECT {_listed(table)} FROM {quoted(table.name)}").fetchall()
+                handle.connection.execute(f"SELECT {_column_list(table)} FROM {quote(table.name)}").fetchall()
                 for table in self.survey.tables
             ]
         except sqlite3.Error:
             return None
 
-    def _parts(self, made: Reference, number: int) -> bool:
+    def _separates(self, there: Reference, number: int) -> bool:
         self.renew()
         try:
-            ran = run(made.database, parted(self.near_misses[number]))
-            self.ticks += ran.ticks
-            return difference(made, ran) is not None
+            run = run_on(there.database, statements_of(self.near_misses[number]))
+            self.ticks += run.ticks
+            return difference(there, run) is not None
         except Failure as failure:
             self._count(failure)
             if failure.outcome in ("syntax_error", "schema_error", "forbidden"):
@@ -263,47 +266,47 @@ class _Workshop:
                 return False
             return True
 
-    def _filled(self, empty: bytes, rows: list[Rows]) -> bytes | None:
-        with blank(empty) as opened:
+    def _fill(self, empty: bytes, rows: list[Rows]) -> bytes | None:
+        with blank(empty) as handle:
             try:
-                opened.connection.execute("BEGIN")
-                for table, own in zip(self.survey.tables, rows, strict=True):
-                    if own:
+                handle.connection.execute("BEGIN")
+                for table, new_rows in zip(self.survey.tables, rows, strict=True):
+                    if new_rows:
                         marks = ", ".join("?" * len(table.columns))
-                        sql = f"INSERT OR IGNORE INTO {quoted(table.name)} ({_listed(table)}) VALUES ({marks})"
-                        _insert(opened, sql, own)
+                        sql = f"INSERT OR IGNORE INTO {quote(table.name)} ({_column_list(table)}) VALUES ({marks})"
+                        _insert(handle, sql, new_rows)
                 for sql in self.survey.triggers:
-                    opened.connection.execute(sql)
-                opened.connection.execute("COMMIT")
+                    handle.connection.execute(sql)
+                handle.connection.execute("COMMIT")
             except (sqlite3.Error, MemoryError, OverflowError, UnicodeError):
                 return None  # a value or a definition that cannot be had here
-            return _image(opened)
+            return _image(handle)
 
 
-def _insert(opened: Open, sql: str, rows: Rows) -> None:
+def _insert(handle: Handle, sql: str, rows: Rows) -> None:
     try:
-        opened.connection.executemany(sql, rows)
+        handle.connection.executemany(sql, rows)
     except sqlite3.IntegrityError:  # a STRICT table takes no value of another type, whatever IGNORE says
         for row in rows:
             with suppress(sqlite3.IntegrityError):
-                opened.connection.execute(sql, row)
+                handle.connection.execute(sql, row)
 
 
-def _listed(table: surveyed.Table) -> str:
-    return ", ".join(quoted(column.name) for column in table.columns)
+def _column_list(table: Table) -> str:
+    return ", ".join(quote(column.name) for column in table.columns)
 
 
-def _made(definitions: list[str]) -> bytes | None:
+def _image_of(definitions: list[str]) -> bytes | None:
     """An image with these tables, views and indexes and no rows; None where a definition does not run by itself."""
-    with blank(None) as opened:
+    with blank(None) as handle:
         try:
             for sql in definitions:
-                opened.connection.execute(sql)
+                handle.connection.execute(sql)
         except (sqlite3.Error, MemoryError):
             return None
-        return _image(opened)
+        return _image(handle)
 
 
-def _image(opened: Open) -> bytes:
-    opened.guard.begin("inspect")  # to SQLite it asks for the number of pages
-    return opened.connection.serialize()
+def _image(handle: Handle) -> bytes:
+    handle.guard.begin("inspect")  # to SQLite it asks for the number of pages
+    return handle.connection.serialize()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from common.scoring.suites.mentions import Mentions, Place
 from common.scoring.suites.survey import Column, Survey, Table
-from common.scoring.suites.values import Pool
+from common.scoring.suites.values import ValuePool
 
 MOST_LIMIT = 60  # a LIMIT up to here gets more rows than it lets through
 Rows = list[tuple[object, ...]]
@@ -19,7 +19,7 @@ class Mode:
     least: int
     most: int
     near: float
-    given: float
+    sample: float
     few: int = 0  # so many values a column at most, so that they repeat
     keeps: bool = False  # given rows stay
     groups: bool = False  # keys come in blocks of the sizes that are counted
@@ -40,51 +40,53 @@ WRITING = ("boundary", "mixed", "kept", "dense")  # a statement that writes need
 _NULL_CHANCE = 0.18
 
 
-def fill(survey: Survey, pools: dict[Place, Pool], mentions: Mentions, mode: Mode, rng: random.Random) -> list[Rows]:
+def fill(
+    survey: Survey, pools: dict[Place, ValuePool], mentions: Mentions, mode: Mode, rng: random.Random
+) -> list[Rows]:
     """Rows for each table of the survey, in its order."""
-    made: dict[Place, list[object]] = {}
-    filled = []
+    values: dict[Place, list[object]] = {}
+    tables = []
     for table in survey.tables:
-        filled.append(_table(table, pools, mentions, mode, rng, made))
-    return filled
+        tables.append(_table(table, pools, mentions, mode, rng, values))
+    return tables
 
 
 def _table(
     table: Table,
-    pools: dict[Place, Pool],
+    pools: dict[Place, ValuePool],
     mentions: Mentions,
     mode: Mode,
     rng: random.Random,
-    made: dict[Place, list[object]],
+    values: dict[Place, list[object]],
 ) -> Rows:
     count = rng.randint(mode.least, mode.most)
     if 0 < mentions.limit <= MOST_LIMIT and mode.name != "tiny":
         count = max(count, mentions.limit + rng.randint(2, 6))
     if mode.groups and mentions.counts:
         count = min(max(count, 3 * (max(mentions.counts) + 1)), MOST_LIMIT)
-    kept = _kept(table, rng, made) if mode.keeps else []
-    if kept:
-        count = max(count - len(kept), 3)
+    given_rows = _given_rows(table, rng, values) if mode.keeps else []
+    if given_rows:
+        count = max(count - len(given_rows), 3)
     columns = []
-    fixed = [c for c in table.columns if pools[c.place].exact or pools[c.place].near]
-    off = [rng.choice([*fixed, None]) if fixed else None for _ in range(count)]
+    constant_columns = [c for c in table.columns if pools[c.place].exact or pools[c.place].near]
+    off = [rng.choice([*constant_columns, None]) if constant_columns else None for _ in range(count)]
     for position, column in enumerate(table.columns):
-        chosen = pools[column.place]
+        pool = pools[column.place]
         loose = {i for i in range(count) if off[i] is column}
-        taken = [row[position] for row in kept]
-        columns.append(_cells(column, chosen, mentions, mode, rng, count, made, loose, taken))
+        given_cells = [row[position] for row in given_rows]
+        columns.append(_cells(column, pool, mentions, mode, rng, count, values, loose, given_cells))
         # For a later column that points into its own table.
-        made[column.place] = [value for value in [*taken, *columns[-1]] if value is not None]
-    rows = kept + list(zip(*columns, strict=True))
+        values[column.place] = [value for value in [*given_cells, *columns[-1]] if value is not None]
+    rows = given_rows + list(zip(*columns, strict=True))
     rng.shuffle(rows)
     return rows
 
 
-def _kept(table: Table, rng: random.Random, made: dict[Place, list[object]]) -> Rows:
+def _given_rows(table: Table, rng: random.Random, values: dict[Place, list[object]]) -> Rows:
     """Most of the given rows, their keys put right where the parent's row is gone."""
     rows = [row for row in table.rows[:16] if rng.random() < 0.75]
     for position, column in enumerate(table.columns):
-        parents = made.get(column.parent.place) if column.parent else None
+        parents = values.get(column.parent.place) if column.parent else None
         if parents is not None:
             there = set(parents)
             rows = [
@@ -98,26 +100,26 @@ def _kept(table: Table, rng: random.Random, made: dict[Place, list[object]]) -> 
 
 def _cells(
     column: Column,
-    pool: Pool,
+    pool: ValuePool,
     mentions: Mentions,
     mode: Mode,
     rng: random.Random,
     count: int,
-    made: dict[Place, list[object]],
+    values: dict[Place, list[object]],
     loose: set[int],
-    taken: list[object],
+    given_cells: list[object],
 ) -> list[object]:
     """One column of new rows."""
-    if column.parent is not None and column.parent.place in made:
-        cells = _keys(made[column.parent.place], pool, mentions, mode, rng, count)
+    if column.parent is not None and column.parent.place in values:
+        cells = _keys(values[column.parent.place], pool, mentions, mode, rng, count)
     elif pool.unique:
-        return _distinct(pool, mode, rng, count, set(taken) | pool.banned)
+        return _distinct(pool, mode, rng, count, set(given_cells) | pool.exclusions)
     elif mode.few:
         few = [_draw(pool, mode, rng) for _ in range(mode.few)]
         if pool.exact:
             few[0] = rng.choice(pool.exact)
         cells = [rng.choice(few) for _ in range(count)]
-    elif mode.groups and any(column is grouped for grouped in mentions.grouped):
+    elif mode.groups and any(column is group for group in mentions.groups):
         starts = list(dict.fromkeys([*pool.exact, *(_draw(pool, mode, rng) for _ in range(6))]))
         cells = _blocks(starts, mentions, rng, count)
     elif mode.one_off:
@@ -129,46 +131,46 @@ def _cells(
     return cells
 
 
-def _draw(pool: Pool, mode: Mode, rng: random.Random) -> object:
+def _draw(pool: ValuePool, mode: Mode, rng: random.Random) -> object:
     chance = rng.random()
     if chance < mode.near and pool.near:
         return rng.choice(pool.exact) if pool.exact and rng.random() < 0.5 else rng.choice(pool.near)
-    if chance < mode.near + mode.given and pool.given:
-        return rng.choice(pool.given)
+    if chance < mode.near + mode.sample and pool.sample:
+        return rng.choice(pool.sample)
     if mode.near >= 0.8 and pool.near and rng.random() < 0.5:
         return rng.choice(pool.near)
     return pool.new(rng)
 
 
-def _any(pool: Pool, rng: random.Random) -> object:
+def _any(pool: ValuePool, rng: random.Random) -> object:
     """A value that most likely does not fit a constant."""
-    return rng.choice(pool.given) if pool.given and rng.random() < 0.5 else pool.new(rng)
+    return rng.choice(pool.sample) if pool.sample and rng.random() < 0.5 else pool.new(rng)
 
 
-def _distinct(pool: Pool, mode: Mode, rng: random.Random, count: int, used: set[object]) -> list[object]:
+def _distinct(pool: ValuePool, mode: Mode, rng: random.Random, count: int, exclusions: set[object]) -> list[object]:
     """Different values: constants first, some neighbours and given ones, new ones for the rest."""
-    wanted = [v for v in pool.exact if rng.random() < 0.85]
-    some = [v for v in [*pool.near, *pool.given] if rng.random() < (0.3 if mode.name == "fresh" else 0.6)]
+    constants = [v for v in pool.exact if rng.random() < 0.85]
+    some = [v for v in [*pool.near, *pool.sample] if rng.random() < (0.3 if mode.name == "fresh" else 0.6)]
     rng.shuffle(some)
     cells: list[object] = []
-    for value in [*wanted, *some]:
-        if len(cells) < count and value not in used:
-            used.add(value)
+    for value in [*constants, *some]:
+        if len(cells) < count and value not in exclusions:
+            exclusions.add(value)
             cells.append(value)
     serial = 0
     while len(cells) < count:
         value = pool.new(rng)
-        if value in used:
+        if value in exclusions:
             serial += 1
-            value = _numbered(pool, value, serial)
-        if value not in used:
-            used.add(value)
+            value = _with_number(pool, value, serial)
+        if value not in exclusions:
+            exclusions.add(value)
             cells.append(value)
     rng.shuffle(cells)
     return cells
 
 
-def _numbered(pool: Pool, value: object, serial: int) -> object:
+def _with_number(pool: ValuePool, value: object, serial: int) -> object:
     if isinstance(value, int | float):
         return int(pool.high) + serial
     if isinstance(value, str):
@@ -177,7 +179,7 @@ def _numbered(pool: Pool, value: object, serial: int) -> object:
 
 
 def _keys(
-    parents: list[object], pool: Pool, mentions: Mentions, mode: Mode, rng: random.Random, count: int
+    parents: list[object], pool: ValuePool, mentions: Mentions, mode: Mode, rng: random.Random, count: int
 ) -> list[object]:
     """A child's keys: some parents have many rows, some one, some none."""
     if not parents:

@@ -26,12 +26,12 @@ class Mentions:
 
     constants: dict[Place, list[object]] = field(default_factory=dict)
     patterns: dict[Place, list[str]] = field(default_factory=dict)
-    inserted: dict[Place, list[object]] = field(default_factory=dict)
-    null_tested: set[Place] = field(default_factory=set)
-    grouped: list[Column] = field(default_factory=list)
-    repeated: list[Column] = field(default_factory=list)  # what is grouped or made distinct in one table has repeats
-    compared: list[tuple[Column, Column]] = field(default_factory=list)
-    joined: list[tuple[Column, Column]] = field(default_factory=list)  # those compared by =
+    insertions: dict[Place, list[object]] = field(default_factory=dict)
+    null_tests: set[Place] = field(default_factory=set)
+    groups: list[Column] = field(default_factory=list)
+    repeats: list[Column] = field(default_factory=list)  # what is grouped or made distinct in one table has repeats
+    comparisons: list[tuple[Column, Column]] = field(default_factory=list)
+    joins: list[tuple[Column, Column]] = field(default_factory=list)  # those compared by =
     counts: list[int] = field(default_factory=list)  # numbers beside COUNT
     limit: int = 0  # LIMIT and OFFSET together, the largest
     clock: bool = False
@@ -41,39 +41,39 @@ class Mentions:
     arbitrary: bool = False
 
 
-def read(statements: Sequence[str], survey: Survey) -> Mentions:
+def read_mentions(statements: Sequence[str], survey: Survey) -> Mentions:
     """What the statements of a reference mention of the survey's columns."""
     import sqlglot
     from sqlglot import exp
     from sqlglot.errors import SqlglotError
 
-    found = Mentions()
+    mentions = Mentions()
     for statement in statements:
         try:
             tree = sqlglot.parse_one(statement, dialect="sqlite")
-            _Reader(tree, survey, found, exp).read()
+            _Reader(tree, survey, mentions, exp).read()
         except (SqlglotError, RecursionError, ValueError, AttributeError):
             continue  # half of what it says is better than nothing
-    return found
+    return mentions
 
 
 class _Reader:
     """One statement's tree, and where its names lead."""
 
-    def __init__(self, tree: exp.Expression, survey: Survey, found: Mentions, exp: Any):
-        self.tree, self.found, self.exp = tree, found, exp
-        self.named: dict[str, list[Column]] = {}
+    def __init__(self, tree: exp.Expression, survey: Survey, mentions: Mentions, exp: Any):
+        self.tree, self.mentions, self.exp = tree, mentions, exp
+        self.by_name: dict[str, list[Column]] = {}
         self.tables = {table.name.casefold(): table for table in survey.tables}
         self.aliases: dict[str, set[str]] = {}
-        mentioned = set()
+        names = set()
         for node in tree.find_all(exp.Table):
             name = node.name.casefold()
             if name in self.tables:
-                mentioned.add(name)
+                names.add(name)
                 self.aliases.setdefault((node.alias or node.name).casefold(), set()).add(name)
-        for name in sorted(mentioned):
+        for name in sorted(names):
             for column in self.tables[name].columns:
-                self.named.setdefault(column.name.casefold(), []).append(column)
+                self.by_name.setdefault(column.name.casefold(), []).append(column)
         self.expressions = {node.alias.casefold(): node.this for node in tree.find_all(exp.Alias)}
 
     def read(self) -> None:
@@ -96,45 +96,45 @@ class _Reader:
                     self._compare(node.this, branch.this)
             elif isinstance(node, exp.Coalesce):
                 for column in self._columns(node.this):
-                    self.found.null_tested.add(column.place)
+                    self.mentions.null_tests.add(column.place)
             elif isinstance(node, exp.Window | exp.GroupConcat):
-                self.found.fragile = True
+                self.mentions.fragile = True
             elif isinstance(node, exp.Limit | exp.Offset):
-                self.found.fragile = True
-                self.found.arbitrary |= not (node.parent and node.parent.args.get("order"))
-                self.found.limit += sum(int(v) for v in self._literals(node.expression) if isinstance(v, int))
+                self.mentions.fragile = True
+                self.mentions.arbitrary |= not (node.parent and node.parent.args.get("order"))
+                self.mentions.limit += sum(int(v) for v in self._literals(node.expression) if isinstance(v, int))
             elif isinstance(node, exp.Group):
-                grouped = [column for item in node.expressions for column in self._columns(item)]
-                self.found.grouped += grouped
+                groups = [column for item in node.expressions for column in self._columns(item)]
+                self.mentions.groups += groups
                 items = getattr(node.parent, "expressions", [])
                 beside = [column for item in items if not item.find(exp.AggFunc) for column in self._columns(item)]
-                self.found.arbitrary |= any(column not in grouped for column in beside)
-                self._repeated(grouped)
+                self.mentions.arbitrary |= any(column not in groups for column in beside)
+                self._add_repeats(groups)
             elif isinstance(node, exp.Distinct):
                 items = node.expressions or getattr(node.parent, "expressions", [])
-                self._repeated([column for item in items for column in self._columns(item)])
+                self._add_repeats([column for item in items for column in self._columns(item)])
             elif isinstance(node, exp.Insert):
                 self._insert(node)
             elif (isinstance(node, exp.Literal) and str(node.this).casefold() in _CLOCK) or isinstance(
                 node, exp.CurrentDate | exp.CurrentTimestamp | exp.CurrentTime
             ):
-                self.found.clock = True
+                self.mentions.clock = True
 
     def _compare(self, left: exp.Expression, right: exp.Expression, *, pattern: bool = False, equal: bool = False):
         self._pair(left, right, equal=equal)
         for side, other in ((left, right), (right, left)):
             columns = self._columns(side)
             if isinstance(other, self.exp.Null):
-                self.found.null_tested |= {column.place for column in columns}
+                self.mentions.null_tests |= {column.place for column in columns}
                 continue
             values = self._literals(other)
             if self._counts(side):
-                self.found.counts += [int(v) for v in values if isinstance(v, int | float) and 0 <= v < 1000]
+                self.mentions.counts += [int(v) for v in values if isinstance(v, int | float) and 0 <= v < 1000]
             for column in columns:
-                target = self.found.patterns if pattern else self.found.constants
-                kept = target.setdefault(column.place, [])
-                kept += [v for v in values if v not in kept and (not pattern or isinstance(v, str))]
-                del kept[MOST_CONSTANTS:]
+                target = self.mentions.patterns if pattern else self.mentions.constants
+                constants = target.setdefault(column.place, [])
+                constants += [v for v in values if v not in constants and (not pattern or isinstance(v, str))]
+                del constants[MOST_CONSTANTS:]
 
     def _pair(self, left: exp.Expression, right: exp.Expression, *, equal: bool) -> None:
         ours, theirs = self._columns(left)[:2], self._columns(right)[:2]
@@ -142,11 +142,11 @@ class _Reader:
             for b in theirs:
                 if a is not b:
                     plain = isinstance(left, self.exp.Column) and isinstance(right, self.exp.Column | self.exp.Subquery)
-                    (self.found.joined if equal and plain else self.found.compared).append((a, b))
+                    (self.mentions.joins if equal and plain else self.mentions.comparisons).append((a, b))
 
-    def _repeated(self, columns: list[Column]) -> None:
+    def _add_repeats(self, columns: list[Column]) -> None:
         if len(self.aliases) == 1:
-            self.found.repeated += columns
+            self.mentions.repeats += columns
 
     def _insert(self, node: exp.Expression) -> None:
         exp = self.exp
@@ -160,20 +160,20 @@ class _Reader:
         for row in node.expression.expressions:
             for column, item in zip(order, getattr(row, "expressions", []), strict=False):
                 if column is not None:
-                    self.found.inserted.setdefault(column.place, []).extend(self._literals(item))
+                    self.mentions.insertions.setdefault(column.place, []).extend(self._literals(item))
 
     def _columns(self, side: exp.Expression, depth: int = 0) -> list[Column]:
         """The columns an expression rests on, through the aliases of the statement."""
-        found: list[Column] = []
+        columns: list[Column] = []
         for node in side.find_all(self.exp.Column):
             for column in self._resolve(node, depth):
-                if column not in found:
-                    found.append(column)
-        return found
+                if column not in columns:
+                    columns.append(column)
+        return columns
 
     def _resolve(self, node: exp.Expression, depth: int) -> list[Column]:
         name = node.name.casefold()
-        columns = self.named.get(name, [])
+        columns = self.by_name.get(name, [])
         if node.table and (tables := self.aliases.get(node.table.casefold())):
             columns = [column for column in columns if column.table.casefold() in tables] or columns
         if not columns and depth < 3 and name in self.expressions:
@@ -183,26 +183,26 @@ class _Reader:
     def _counts(self, side: exp.Expression) -> bool:
         if side.find(self.exp.Count):
             return True
-        named = [self.expressions.get(node.name.casefold()) for node in side.find_all(self.exp.Column)]
-        return any(expression is not None and expression.find(self.exp.Count) for expression in named)
+        expressions = [self.expressions.get(node.name.casefold()) for node in side.find_all(self.exp.Column)]
+        return any(expression is not None and expression.find(self.exp.Count) for expression in expressions)
 
     def _literals(self, side: exp.Expression | None) -> list[object]:
         """The constants of an expression without columns; a double-quoted name that is no column is a text."""
         exp = self.exp
         if side is None or isinstance(side, exp.Subquery | exp.Select):
             return []
-        found: list[object] = []
+        constants: list[object] = []
         for node in side.walk():
             if isinstance(node, exp.Column):
                 if self._resolve(node, 0) or not node.this.args.get("quoted"):
                     return []
-                found.append(node.name)
+                constants.append(node.name)
             elif isinstance(node, exp.Boolean):
-                found.append(int(node.this))
+                constants.append(int(node.this))
             elif isinstance(node, exp.Literal):
                 value = _value(node)
-                found.append(-value if isinstance(node.parent, exp.Neg) and not isinstance(value, str) else value)
-        return found
+                constants.append(-value if isinstance(node.parent, exp.Neg) and not isinstance(value, str) else value)
+        return constants
 
 
 def _value(node: exp.Expression) -> object:

@@ -32,17 +32,19 @@ WORDS = (
 
 
 @dataclass
-class Pool:
-    """exact: the constants themselves. near: those and their neighbours. given: values of the rows."""
+class ValuePool:
+    """exact: the constants themselves. near: those and their neighbours. sample: values of the given rows. exclusions:
+    what is never drawn.
+    """
 
     kind: str
     unique: bool
     may_be_null: bool
     exact: list[object] = field(default_factory=list)
     near: list[object] = field(default_factory=list)
-    given: list[object] = field(default_factory=list)
-    banned: set[object] = field(default_factory=set)
-    closed: bool = False  # no values but these: flags
+    sample: list[object] = field(default_factory=list)
+    exclusions: set[object] = field(default_factory=set)
+    finite: bool = False  # no values but these: flags
     low: float = 1
     high: float = 40
     suffix: str = ""  # of a moment: how the given ones go on behind the date
@@ -50,52 +52,52 @@ class Pool:
 
     def new(self, rng: random.Random) -> object:
         """A value that need not have been there, of the same kind and size."""
-        if self.closed or self.kind == "other":
-            return rng.choice(self.given or self.exact or [0, 1, 2, 3])
+        if self.finite or self.kind == "other":
+            return rng.choice(self.sample or self.exact or [0, 1, 2, 3])
         if self.kind == "integer":
             return rng.randint(int(self.low), int(self.high))
         if self.kind == "real":  # quarters, so that sums do not depend on their order
             return rng.randint(int(self.low * 4), int(self.high * 4)) / 4
         if self.kind in ("date", "time"):
-            return _written(date(2000, 1, 1) + timedelta(days=rng.randint(int(self.low), int(self.high))), self, rng)
+            return _date_text(date(2000, 1, 1) + timedelta(days=rng.randint(int(self.low), int(self.high))), self, rng)
         word = rng.choice(WORDS)
-        if self.given and rng.random() < 0.3:
-            return f"{rng.choice(self.given)} {word}"
+        if self.sample and rng.random() < 0.3:
+            return f"{rng.choice(self.sample)} {word}"
         word = word.capitalize() if self.capital else word
         return word if rng.random() < 0.6 else f"{word} {rng.randint(2, 99)}"
 
 
-def pool(column: Column, mentions: Mentions, *, aggressive: bool, merged: Iterable[Column] = ()) -> Pool:
-    """A column's pool. merged: columns that it is compared with, whose values it shares."""
+def value_pool(column: Column, mentions: Mentions, *, aggressive: bool, partners: Iterable[Column] = ()) -> ValuePool:
+    """A column's pool. partners: columns that it is compared with, whose values it shares."""
     constants = [*mentions.constants.get(column.place, ())]
-    given = list(dict.fromkeys(column.given))
-    for other in merged:
+    sample = list(dict.fromkeys(column.values))
+    for other in partners:
         constants += mentions.constants.get(other.place, ())
         if other.kind == column.kind:
-            given += dict.fromkeys(other.given)
-    is_null_likely = column.has_null or column.place in mentions.null_tested
-    made = Pool(
+            sample += dict.fromkeys(other.values)
+    is_null_likely = column.has_null or column.place in mentions.null_tests
+    pool = ValuePool(
         kind=column.kind,
-        unique=column.unique or (column.naming and not aggressive and column.parent is None),
+        unique=column.unique or (column.names_rows and not aggressive and column.parent is None),
         may_be_null=not column.not_null and (aggressive or is_null_likely),
-        given=given[:MOST_VALUES],
-        banned=set(mentions.inserted.get(column.place, ())) if column.unique or column.naming else set(),
+        sample=sample[:MOST_VALUES],
+        exclusions=set(mentions.insertions.get(column.place, ())) if column.unique or column.names_rows else set(),
     )
     {"integer": _numbers, "real": _numbers, "date": _dates, "time": _dates}.get(column.kind, _texts)(
-        made, constants, mentions, column, aggressive
+        pool, constants, mentions, column, aggressive
     )
-    made.exact = list(dict.fromkeys(made.exact))[:MOST_VALUES]
-    made.near = list(dict.fromkeys([*made.exact, *made.near]))[:MOST_VALUES]
-    return made
+    pool.exact = list(dict.fromkeys(pool.exact))[:MOST_VALUES]
+    pool.near = list(dict.fromkeys([*pool.exact, *pool.near]))[:MOST_VALUES]
+    return pool
 
 
-def _numbers(made: Pool, constants: list[object], mentions: Mentions, column: Column, aggressive: bool) -> None:
+def _numbers(pool: ValuePool, constants: list[object], mentions: Mentions, column: Column, aggressive: bool) -> None:
     numbers = [n for value in constants if (n := _number(value)) is not None]
-    whole = made.kind == "integer"
-    if made.given and set(made.given) <= {0, 1} and set(numbers) <= {0, 1} and not made.unique:
-        made.closed, made.given, made.exact = True, [0, 1], [int(n) for n in numbers]
+    whole = pool.kind == "integer"
+    if pool.sample and set(pool.sample) <= {0, 1} and set(numbers) <= {0, 1} and not pool.unique:
+        pool.finite, pool.sample, pool.exact = True, [0, 1], [int(n) for n in numbers]
         return
-    usual = [n for value in made.given if (n := _number(value)) is not None]
+    usual = [n for value in pool.sample if (n := _number(value)) is not None]
     lowest = min([*usual, *numbers, 0 if aggressive else LARGEST])
     step = 1 if whole else 0.25
     for number in numbers:
@@ -103,64 +105,64 @@ def _numbers(made: Pool, constants: list[object], mentions: Mentions, column: Co
         if whole and number != int(number):
             around = [int(number // 1), int(number // 1) + 1]
         else:
-            made.exact.append(int(number) if whole else float(number))
+            pool.exact.append(int(number) if whole else float(number))
         around += [number * 2, number / 2 if not whole else number // 2]
-        made.near += [int(n) if whole else float(n) for n in around]
+        pool.near += [int(n) if whole else float(n) for n in around]
     if aggressive:
-        made.near += [0, -1, *(-n for n in numbers)]
-        made.low = min(-5.0, lowest)
+        pool.near += [0, -1, *(-n for n in numbers)]
+        pool.low = min(-5.0, lowest)
     else:
         floor = min(lowest, 1)  # none below what is there, but for 1
-        made.near = [n for n in made.near if n >= min(floor, 0 if lowest <= 0 else 1) or n in made.exact]
-        made.low = float(lowest) if usual or numbers else 1.0
+        pool.near = [n for n in pool.near if n >= min(floor, 0 if lowest <= 0 else 1) or n in pool.exact]
+        pool.low = float(lowest) if usual or numbers else 1.0
     highest = max([*usual, *numbers], default=20)
-    made.high = min(float(highest + max(8, (highest - made.low) / 2)), made.low + 1e7)
+    pool.high = min(float(highest + max(8, (highest - pool.low) / 2)), pool.low + 1e7)
 
 
-def _dates(made: Pool, constants: list[object], mentions: Mentions, column: Column, aggressive: bool) -> None:
-    given = [day for value in made.given if (day := _day(value))]
-    made.suffix = next((value[10:] for value in made.given if isinstance(value, str) and len(value) > 10), "")
-    if column.kind == "time" and not made.suffix:
-        made.suffix = " 00:00:00"
+def _dates(pool: ValuePool, constants: list[object], mentions: Mentions, column: Column, aggressive: bool) -> None:
+    days_there = [day for value in pool.sample if (day := _day(value))]
+    pool.suffix = next((value[10:] for value in pool.sample if isinstance(value, str) and len(value) > 10), "")
+    if column.kind == "time" and not pool.suffix:
+        pool.suffix = " 00:00:00"
     if mentions.clock:
         constants = [*constants, NOW[:10]]
     days: list[date] = []
     for value in constants:
         if day := _day(value):
             if isinstance(value, str) and len(value) <= 10:
-                made.exact.append(value)
+                pool.exact.append(value)
             days += [day, day + timedelta(days=1), day - timedelta(days=1), day + timedelta(days=31)]
             days += [day - timedelta(days=31), day + timedelta(days=366), day - timedelta(days=366)]
             days += [date(day.year, 1, 1), date(day.year, 12, 31)]
         elif (period := _period(value)) is not None:
-            days += _within(*period, [day.year for day in given] or [2020, 2021])
-    made.near += [_written(day, made) for day in days]
-    if made.kind == "time":  # a moment later on the same day
-        made.near += [f"{day.isoformat()}{made.suffix[:1] or ' '}18:30:00" for day in days[:8]]
-    seen = [(day - date(2000, 1, 1)).days for day in [*given, *days]] or [7000, 8000]
-    made.low, made.high = max(min(seen) - 40, -300_000), min(max(seen) + 40, 2_000_000)
+            days += _within(*period, [day.year for day in days_there] or [2020, 2021])
+    pool.near += [_date_text(day, pool) for day in days]
+    if pool.kind == "time":  # a moment later on the same day
+        pool.near += [f"{day.isoformat()}{pool.suffix[:1] or ' '}18:30:00" for day in days[:8]]
+    offsets = [(day - date(2000, 1, 1)).days for day in [*days_there, *days]] or [7000, 8000]
+    pool.low, pool.high = max(min(offsets) - 40, -300_000), min(max(offsets) + 40, 2_000_000)
 
 
-def _texts(made: Pool, constants: list[object], mentions: Mentions, column: Column, aggressive: bool) -> None:
+def _texts(pool: ValuePool, constants: list[object], mentions: Mentions, column: Column, aggressive: bool) -> None:
     if column.kind == "other":
-        made.exact = list(constants)
+        pool.exact = list(constants)
         return
-    made.exact = [value if isinstance(value, str) else str(value) for value in constants]
-    made.capital = any(text[:1].isupper() for text in [*made.exact, *made.given] if isinstance(text, str))
-    for value in made.exact:  # one that sorts before it
+    pool.exact = [value if isinstance(value, str) else str(value) for value in constants]
+    pool.capital = any(text[:1].isupper() for text in [*pool.exact, *pool.sample] if isinstance(text, str))
+    for value in pool.exact:  # one that sorts before it
         if value[:1] > "B":
-            made.near.append(f"{chr(ord(value[0]) - 1)}{value[1:]}" if value[:1].isascii() else value[:-1])
+            pool.near.append(f"{chr(ord(value[0]) - 1)}{value[1:]}" if value[:1].isascii() else value[:-1])
     for pattern in mentions.patterns.get(column.place, ()):
         core = re.sub(r"[%*]+", "", pattern).replace("_", "a").replace("?", "a")
         inner = re.sub(r"[%*]+", " ", pattern.strip("%*")).replace("_", "a").replace("?", "a")
-        made.exact += [pattern.strip("%*"), inner] if inner else []
-        made.near += [f"{inner} mid", f"x{inner}", f"{inner}z", f"the {inner} end", core]
+        pool.exact += [pattern.strip("%*"), inner] if inner else []
+        pool.near += [f"{inner} mid", f"x{inner}", f"{inner}z", f"the {inner} end", core]
     if aggressive:
-        for value in made.exact[:6]:
-            made.near += [f"{value}x", value.upper(), value.lower(), value[:-1]]
-        made.near.append("")
-    if made.given and len(set(made.given)) <= 3 and len(column.given) >= 8:
-        made.closed = True  # a few words said again and again are a scale
+        for value in pool.exact[:6]:
+            pool.near += [f"{value}x", value.upper(), value.lower(), value[:-1]]
+        pool.near.append("")
+    if pool.sample and len(set(pool.sample)) <= 3 and len(column.values) >= 8:
+        pool.finite = True  # a few words said again and again are a scale
 
 
 def _number(value: object) -> float | int | None:
@@ -182,25 +184,25 @@ def _period(value: object) -> tuple[int | None, int | None] | None:
     text = str(value)
     if re.fullmatch(r"(1[6-9]|2[01])\d\d", text):
         return int(text), None
-    if found := re.fullmatch(r"((?:1[6-9]|2[01])\d\d)-(\d\d)%?", text):
-        return (int(found[1]), int(found[2])) if 1 <= int(found[2]) <= 12 else None
-    if found := re.fullmatch(r"((?:1[6-9]|2[01])\d\d)[-%]+", text):
-        return int(found[1]), None
+    if match := re.fullmatch(r"((?:1[6-9]|2[01])\d\d)-(\d\d)%?", text):
+        return (int(match[1]), int(match[2])) if 1 <= int(match[2]) <= 12 else None
+    if match := re.fullmatch(r"((?:1[6-9]|2[01])\d\d)[-%]+", text):
+        return int(match[1]), None
     return (None, int(text)) if re.fullmatch(r"\d\d?", text) and 1 <= int(text) <= 12 else None
 
 
 def _within(year: int | None, month: int | None, years: list[int]) -> list[date]:
-    found = []
+    days = []
     for y in [year] if year else sorted(set(years))[-2:]:
         first = date(y, month or 1, 1)
         last = date(y + (month or 12) // 12, (month or 12) % 12 + 1, 1) - timedelta(days=1)
-        found += [first, last, first + timedelta(days=14), first - timedelta(days=1), last + timedelta(days=1)]
-    return found
+        days += [first, last, first + timedelta(days=14), first - timedelta(days=1), last + timedelta(days=1)]
+    return days
 
 
-def _written(day: date, made: Pool, rng: random.Random | None = None) -> str:
-    if made.kind == "date":
+def _date_text(day: date, pool: ValuePool, rng: random.Random | None = None) -> str:
+    if pool.kind == "date":
         return day.isoformat()
-    if rng is not None and rng.random() < 0.5 and len(made.suffix) >= 9:
-        return f"{day.isoformat()}{made.suffix[0]}{rng.randint(0, 23):02}:{rng.choice((0, 15, 30, 59)):02}:00"
-    return day.isoformat() + made.suffix
+    if rng is not None and rng.random() < 0.5 and len(pool.suffix) >= 9:
+        return f"{day.isoformat()}{pool.suffix[0]}{rng.randint(0, 23):02}:{rng.choice((0, 15, 30, 59)):02}:00"
+    return day.isoformat() + pool.suffix

@@ -11,7 +11,7 @@ from common.sandbox.database import Database, Unloadable
 from common.sandbox.statements import Failure
 from common.scoring import ordering
 from common.scoring.running import Reference, first_run
-from common.scoring.state import quoted
+from common.scoring.state import quote
 
 Say = Callable[..., None]
 
@@ -43,9 +43,9 @@ def run(shared: dict[str, Any], items: list[Any], file: str | None, say: Say) ->
             say(item, None, {"outcome": "schema_invalid", "detail": str(error), "schema_rows": False})
         return
     try:
-        filled = {"schema_rows": _has_rows(database)}
+        rows_part = {"schema_rows": _has_rows(database)}
         for item, (sql,) in enumerate(items):
-            say(item, "reference", filled)
+            say(item, "reference", rows_part)
             try:
                 parts = {"outcome": "runs", "detail": "", **_facts(first_run(database, sql))}
             except Failure as failure:
@@ -56,23 +56,23 @@ def run(shared: dict[str, Any], items: list[Any], file: str | None, say: Say) ->
 
 
 def _has_rows(database: Database) -> bool:
-    opened = database.reader
-    opened.guard.begin("inspect")
-    names = opened.connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-    return any(opened.connection.execute(f"SELECT 1 FROM {quoted(name)} LIMIT 1").fetchall() for (name,) in names)
+    handle = database.reader
+    handle.guard.begin("inspect")
+    names = handle.connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    return any(handle.connection.execute(f"SELECT 1 FROM {quote(name)} LIMIT 1").fetchall() for (name,) in names)
 
 
 def _facts(reference: Reference) -> dict[str, Any]:
-    ran, statement = reference.run, reference.statements[-1]
-    rows = [row for result in ran.results for row in result.rows]
-    writes = ran.state is not None
+    run, statement = reference.run, reference.statements[-1]
+    rows = [row for result in run.results for row in result.rows]
+    writes = run.state is not None
     # Order is followed for one query alone, as the scorer does.
     single = not writes and len(reference.statements) == 1
     limit, order = (single and ordering.has_outer(statement, word) for word in ("limit", "order"))
     blocks = (reference.blocks() or []) if order else []
     return {
         "rows": len(rows),
-        "columns": ran.results[-1].width if ran.results else 0,
+        "columns": run.results[-1].width if run.results else 0,
         "writes": writes,
         "all_null": bool(rows) and all(value is None for row in rows for value in row),
         "ties": any(_differ(block) for block in blocks),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sqlglot import exp
 
-from common.scoring.mutations.edits import Mutations, as_, exchanged, swap, without
+from common.mutations.edits import Mutations, as_, exchange, swap, without
 
 _WINDOWS = {
     "rank": ("DenseRank", "RowNumber"),
@@ -42,10 +42,10 @@ def _clause(node: exp.Expression, columns: list[exp.Expression], exp: Any) -> Mu
 
 def _join(node: exp.Expression, columns: list[exp.Expression], exp: Any) -> Mutations:
     side, kind = node.args.get("side"), node.args.get("kind")
-    conditioned = node.args.get("on") or node.args.get("using")
+    condition = node.args.get("on") or node.args.get("using")
     if side:
         yield "join", [(node, "side", None), (node, "kind", None)]
-    elif conditioned and kind != "CROSS":
+    elif condition and kind != "CROSS":
         yield "join", [(node, "side", "LEFT"), (node, "kind", None)]
     if node.args.get("on"):
         yield "conjunct", [(node, "on", None), (node, "side", None), (node, "kind", None)]
@@ -58,7 +58,7 @@ def _select(node: exp.Expression, columns: list[exp.Expression], exp: Any) -> Mu
         yield "distinct", [(node, "distinct", exp.Distinct())]
     outermost = node.parent is None or node.parent.key in ("insert", "create")
     if outermost:
-        yield from (("projection", exchanged(node, "expressions", i)) for i in range(len(node.expressions) - 1))
+        yield from (("projection", exchange(node, "expressions", i)) for i in range(len(node.expressions) - 1))
 
 
 def _order(node: exp.Expression, columns: list[exp.Expression], exp: Any) -> Mutations:
@@ -69,7 +69,7 @@ def _order(node: exp.Expression, columns: list[exp.Expression], exp: Any) -> Mut
         if len(node.expressions) > 1:
             yield "order", without(node, "expressions", index)
             if index + 1 < len(node.expressions):
-                yield "order", exchanged(node, "expressions", index)
+                yield "order", exchange(node, "expressions", index)
     yield "order", [(node.parent, node.arg_key, None)]
 
 
@@ -85,8 +85,8 @@ def _limit(node: exp.Expression, columns: list[exp.Expression], exp: Any) -> Mut
     value = node.expression
     if value.key == "literal" and value.name.isdigit():
         number = int(value.name)
-        changed = [number + 1, number - 1] if node.key == "offset" or number > 1 else [number + 1]
-        yield from (("limit", [(node, "expression", exp.Literal.number(n))]) for n in changed if n >= 0)
+        numbers = [number + 1, number - 1] if node.key == "offset" or number > 1 else [number + 1]
+        yield from (("limit", [(node, "expression", exp.Literal.number(n))]) for n in numbers if n >= 0)
     if node.key == "limit" and not node.parent.args.get("offset"):
         offset = exp.Offset()
         offset.args["expression"] = exp.Literal.number(1)
@@ -122,7 +122,7 @@ def _schema(node: exp.Expression, columns: list[exp.Expression], exp: Any) -> Mu
     """Columns of a new table, or those that INSERT names."""
     names = node.expressions
     if names and all(name.key == "identifier" for name in names):
-        yield from (("column", exchanged(node, "expressions", i)) for i in range(len(names) - 1))
+        yield from (("column", exchange(node, "expressions", i)) for i in range(len(names) - 1))
     elif len(names) > 1:
         yield from (("definition", without(node, "expressions", i)) for i in range(len(names)))
 

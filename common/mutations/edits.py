@@ -18,12 +18,12 @@ def maybe_string(node: exp.Expression) -> bool:
     return node.key == "column" and node.this.args.get("quoted", False) and not node.table
 
 
-def as_(node: exp.Expression, other: type, **changed: Any) -> exp.Expression:
+def as_(node: exp.Expression, other: type, **arguments: Any) -> exp.Expression:
     """A node of another class with the same arguments, or some changed."""
-    made = other()
-    made.args = {**node.args, **changed}
-    made.parent = node.parent
-    return made
+    twin = other()
+    twin.args = {**node.args, **arguments}
+    twin.parent = node.parent
+    return twin
 
 
 def swap(node: exp.Expression, new: exp.Expression, **arguments: Any) -> list[Edit]:
@@ -41,13 +41,13 @@ def without(owner: exp.Expression, key: str, index: int) -> list[Edit]:
     return [(owner, key, [*values[:index], *values[index + 1 :]])]
 
 
-def exchanged(owner: exp.Expression, key: str, index: int) -> list[Edit]:
+def exchange(owner: exp.Expression, key: str, index: int) -> list[Edit]:
     values = list(owner.args[key])
     values[index], values[index + 1] = values[index + 1], values[index]
     return [(owner, key, values)]
 
 
-def rendered(tree: exp.Expression, edits: list[Edit], generator: Any) -> str | None:
+def render(tree: exp.Expression, edits: list[Edit], generator: Any) -> str | None:
     """The text of a tree with some edits, which are taken back; None where it cannot be rendered.
 
     A copy of the tree for each change would cost ten times as much.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sqlglot import exp
 
-from common.scoring.mutations.edits import Mutations, as_, maybe_string, swap, without
+from common.mutations.edits import Mutations, as_, maybe_string, swap, without
 
 _COMPARISONS = {
     "gt": ("GTE", "LT"),
@@ -27,7 +27,7 @@ _AGGREGATES = {
     "least": ("Greatest",),
 }
 _ARITHMETIC = {"add": ("Sub",), "sub": ("Add",), "mul": ("Div", "Add"), "div": ("Mul",), "mod": ("Div",)}
-_DROPPED_FUNCTIONS = frozenset({"abs", "round", "upper", "lower", "trim", "coalesce", "cast"})
+_WRAPPERS = frozenset({"abs", "round", "upper", "lower", "trim", "coalesce", "cast"})
 _DATE_PARTS = {"%Y": "%m", "%m": "%d", "%d": "%m", "%Y-%m": "%Y", "%H": "%M"}
 
 
@@ -78,8 +78,8 @@ def _count(node: exp.Expression, columns: list[exp.Expression], exp: Any) -> Mut
 
 def _arithmetic(node: exp.Expression, columns: list[exp.Expression], exp: Any) -> Mutations:
     for name in _ARITHMETIC.get(node.key, ()):
-        typed = {"typed": True, "safe": True} if name == "Div" else {}  # as SQLite divides; else sqlglot adds a CAST
-        yield "arithmetic", swap(node, as_(node, getattr(exp, name), **typed))
+        division = {"typed": True, "safe": True} if name == "Div" else {}  # as SQLite divides; else sqlglot adds a CAST
+        yield "arithmetic", swap(node, as_(node, getattr(exp, name), **division))
     if node.key in ("sub", "div", "mod", "dpipe"):
         yield "arithmetic", [(node, "this", node.expression), (node, "expression", node.this)]
 
@@ -121,8 +121,8 @@ def _literal(node: exp.Expression, columns: list[exp.Expression], exp: Any) -> M
         value = int(node.name) if node.name.isdigit() else float(node.name)
     except ValueError:
         return
-    changed = dict.fromkeys([value + 1, value - 1, value * 2])
-    for number in changed:
+    numbers = dict.fromkeys([value + 1, value - 1, value * 2])
+    for number in numbers:
         if number != value:
             yield "constant", swap(node, exp.Literal(this=_number(number), is_string=False))
 
@@ -133,21 +133,21 @@ def _number(value: float) -> str:
 
 def _constant(node: exp.Expression, text: str, exp: Any) -> Mutations:
     """A string changed: a pattern anchored otherwise, part of a date, a digit, the case, a letter more."""
-    owner, operator, changed = node.parent, "constant", []
+    owner, operator, texts = node.parent, "constant", []
     if owner.key in ("like", "glob") and node.arg_key == "expression":
         any_text = "%" if owner.key == "like" else "*"
         core, operator = text.strip(any_text), "pattern"
-        changed = [any_text + core + any_text, core + any_text, any_text + core, core][: 4 if core else 0]
+        texts = [any_text + core + any_text, core + any_text, any_text + core, core][: 4 if core else 0]
     elif owner.key == "timetostr" or text in _DATE_PARTS:
-        changed = [_DATE_PARTS[text]] if text in _DATE_PARTS else []
+        texts = [_DATE_PARTS[text]] if text in _DATE_PARTS else []
     else:
         if match := re.fullmatch(r"(\d{4})(-\d\d.*)", text):
-            changed.append(f"{int(match[1]) + 1:04}{match[2]}")
+            texts.append(f"{int(match[1]) + 1:04}{match[2]}")
         if text[-1:].isdigit():
-            changed.append(text[:-1] + str((int(text[-1]) + 1) % 10))
+            texts.append(text[:-1] + str((int(text[-1]) + 1) % 10))
         else:
-            changed += [text.swapcase(), text + "x"]
-    yield from ((operator, swap(node, exp.Literal.string(new))) for new in changed if new != text)
+            texts += [text.swapcase(), text + "x"]
+    yield from ((operator, swap(node, exp.Literal.string(new))) for new in texts if new != text)
 
 
 def _between(node: exp.Expression, columns: list[exp.Expression], exp: Any) -> Mutations:
@@ -184,7 +184,7 @@ CHANGES = {
     **dict.fromkeys(_COMPARISONS, _comparison),
     **dict.fromkeys(_AGGREGATES, _aggregate),
     **dict.fromkeys((*_ARITHMETIC, "dpipe"), _arithmetic),
-    **dict.fromkeys(_DROPPED_FUNCTIONS, _function),
+    **dict.fromkeys(_WRAPPERS, _function),
     **dict.fromkeys(("and", "or"), _connective),
     "not": _negation,
     "count": _count,

@@ -5,7 +5,7 @@ reference is ever parsed here, never a completion. Neighbours are texts: some me
 not run; whoever uses them executes them. Not made: changes of two places at once, other tables, other shapes of query
 (a join for a subquery), triggers, and anything of a text that sqlglot's SQLite dialect does not parse.
 
-sqlglot is imported when first asked, since a worker of the sandbox opens files at one moment only.
+sqlglot is imported when first needed, since a worker of the sandbox opens files at one moment only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from common.scoring import mutations
+from common.mutations.changes import of_node
+from common.mutations.edits import maybe_string, render
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -46,24 +47,24 @@ def neighbours(sql: str, *, most: int = MOST_OF_ONE_OPERATOR) -> list[Neighbour]
     from sqlglot import exp
 
     logging.getLogger("sqlglot").setLevel(logging.ERROR)  # it warns of what it cannot parse; we return nothing
-    found: dict[str, Neighbour] = {}
+    misses: dict[str, Neighbour] = {}
     # sqlglot's own errors are not all it raises on odd texts, and deep ones end in RecursionError.
     try:
-        trees = [_parsed(tree, sqlglot) for tree in sqlglot.parse(sql, dialect="sqlite") if tree is not None]
+        trees = [_as_tree(tree, sqlglot) for tree in sqlglot.parse(sql, dialect="sqlite") if tree is not None]
         generator = sqlglot.Dialect.get_or_raise("sqlite").generator(comments=False)
         texts = [generator.generate(tree, copy=False) for tree in trees]
-        taken = {"; ".join(texts), sql.strip().rstrip("; \n")}
+        originals = {"; ".join(texts), sql.strip().rstrip("; \n")}
         for number, tree in enumerate(trees):
             for operator, text in _of_statement(tree, most, generator, exp):
                 whole = "; ".join([*texts[:number], text, *texts[number + 1 :]])
-                if whole not in taken:
-                    found.setdefault(whole, Neighbour(operator, whole))
+                if whole not in originals:
+                    misses.setdefault(whole, Neighbour(operator, whole))
     except Exception:
-        pass  # what was found so far is good
-    return list(found.values())
+        pass  # what there is so far is good
+    return list(misses.values())
 
 
-def _parsed(tree: exp.Expression, sqlglot: Any) -> exp.Expression:
+def _as_tree(tree: exp.Expression, sqlglot: Any) -> exp.Expression:
     """The tree; of REPLACE INTO, which sqlglot keeps as text, the tree of the same statement in its long form."""
     if tree.key == "command" and str(tree.this).upper() == "REPLACE":
         return sqlglot.parse_one(f"INSERT OR REPLACE {tree.expression.name}", dialect="sqlite")
@@ -75,11 +76,11 @@ def _of_statement(tree: exp.Expression, most: int, generator: Any, exp: Any) -> 
     counts: dict[str, int] = {}
     nodes, scopes = _walk(tree)
     for node, scope in nodes:
-        for operator, edits in mutations.of_node(node, scopes[scope], exp):
+        for operator, edits in of_node(node, scopes[scope], exp):
             if counts.get(operator, 0) >= most:
                 continue
             counts[operator] = counts.get(operator, 0) + 1
-            text = mutations.rendered(tree, edits, generator)
+            text = render(tree, edits, generator)
             if text is not None:
                 yield operator, text
 
@@ -96,8 +97,8 @@ def _walk(tree: exp.Expression) -> tuple[list[tuple[exp.Expression, int]], dict[
                 scope = id(node)
                 columns.setdefault(scope, {})
             nodes.append((node, scope))
-            if node.key == "column" and not mutations.maybe_string(node):
+            if node.key == "column" and not maybe_string(node):
                 columns[scope].setdefault((node.table.casefold(), node.name.casefold()), node)
             below += [(child, scope) for child in node.iter_expressions()]
         level = below
-    return nodes, {scope: list(found.values()) for scope, found in columns.items()}
+    return nodes, {scope: list(scope_columns.values()) for scope, scope_columns in columns.items()}

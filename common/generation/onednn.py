@@ -1,8 +1,8 @@
 """Linear layers on a CPU, multiplied in the layout that oneDNN's products want, for as long as weights do not change.
 
 PyTorch hands a plain weight to the product, which rearranges it at every call; a decoding step has few rows, so that
-costs as much as the product. Covers float32 weights, and 4-bit ones that compute in float32, unpacked once; all other
-layers, GPUs, and a PyTorch without these products are left as they are.
+costs as much as the product (`bench.generation` times both). Covers float32 weights, and 4-bit ones that compute in
+float32, unpacked once; all other layers, GPUs, and a PyTorch without these operations are left as they are.
 """
 
 from collections.abc import Iterator
@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from functools import partial
 
 import torch
+
+OPERATIONS = ("_reorder_linear_weight", "_linear_pointwise")  # private to PyTorch: asked for before they are used
 
 
 @contextmanager
@@ -20,7 +22,7 @@ def laid_out(model: torch.nn.Module) -> Iterator[None]:
     """
     changed = []
     try:
-        for module in model.modules():
+        for module in model.modules() if available() else ():
             if (weight := _plain_weight(module)) is not None:
                 module.forward = partial(_multiply, torch.ops.mkldnn._reorder_linear_weight(weight), module.bias)
                 changed.append(module)
@@ -30,13 +32,18 @@ def laid_out(model: torch.nn.Module) -> Iterator[None]:
             del module.forward
 
 
+def available() -> bool:
+    """Whether this PyTorch has oneDNN and both operations."""
+    return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in OPERATIONS)
+
+
 def _multiply(weight: torch.Tensor, bias: torch.Tensor | None, inputs: torch.Tensor) -> torch.Tensor:
     return torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
 
 
 def _plain_weight(module: torch.nn.Module) -> torch.Tensor | None:
     """The weight as float32, (out, in), where it can be laid out anew."""
-    if not isinstance(module, torch.nn.Linear) or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    if not isinstance(module, torch.nn.Linear):
         return None
     weight = module.weight.detach()
     if weight.device.type != "cpu":

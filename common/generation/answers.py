@@ -1,0 +1,123 @@
+"""Answers to prompts: one way in, greedy or sampled, in the prompts' order, in batches of a fixed size.
+
+A row's answer does not depend on the rows beside it, but for rounding where two tokens are nearly as likely; what is
+sampled depends on the seed, the stream and the row's number alone. How the batch is kept full is in
+`common.generation.batching`.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from peft import PeftModel
+from tqdm import tqdm
+from transformers import DynamicCache, PreTrainedModel
+
+from common.generation.batching import decode, shared_start
+from common.generation.onednn import laid_out
+from common.generation.sampling import Sampling, likeliest, sampler
+from common.models import LoadedModel
+from common.settings import UserError
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One answer. `token_ids` are all generated tokens, the end token included where it came, and `new_tokens` their
+    number; an answer that was read from a disk has the number alone."""
+
+    text: str
+    new_tokens: int
+    token_ids: tuple[int, ...] = ()
+
+
+@torch.inference_mode()
+def complete(
+    loaded: LoadedModel,
+    prompts: Sequence[list[int]],
+    *,
+    max_new_tokens: int,
+    batch_size: int = 32,
+    sampling: Sampling | None = None,
+    progress: str = "",
+    on_completion: Callable[[int, Completion], None] | None = None,
+) -> list[Completion]:
+    """Answers to prompts (token ids), in the prompts' order; greedy ones without `sampling`.
+
+    batch_size: the most rows at a time; fewer where the memory that is free does not hold as many, which changes no
+    answer. progress: the name of a bar on stderr, "" for none. on_completion: called with each row's number and answer
+    as soon as it ends. A row whose logits overflow ends with what it has, and a line on stdout counts such rows. Raises
+    UserError for an empty prompt and for sizes below 1.
+    """
+    if max_new_tokens < 1 or batch_size < 1 or not all(prompts):
+        raise UserError("an answer needs a prompt, max_new_tokens of at least 1 and a batch_size of at least 1")
+    if not prompts:
+        return []
+    model, tokenizer, ends = loaded.model, loaded.tokenizer, end_tokens(loaded)
+    answers: dict[int, Completion] = {}
+    overflows = 0
+    was_training = model.training
+    model.eval()
+    try:
+        with (
+            laid_out(model),
+            tqdm(total=len(prompts), desc=progress, unit="row", file=sys.stderr, disable=not progress) as bar,
+        ):
+            count = shared_start(prompts)
+            rows = decode(
+                _decoder(model),
+                [prompt[count:] for prompt in prompts],
+                _prefix(model, prompts[0][:count]),
+                choose=sampler(sampling) if sampling else likeliest,
+                ends=ends,
+                max_new_tokens=max_new_tokens,
+                batch_size=batch_size,
+            )
+            for number, tokens in rows:
+                answers[number] = completion(tokens, ends, tokenizer)
+                overflows += len(tokens) < max_new_tokens and not ends.intersection(tokens[-1:])
+                bar.update()
+                if on_completion:
+                    on_completion(number, answers[number])
+    finally:
+        model.train(was_training)
+    if overflows:
+        print(
+            f"{overflows} of {len(prompts)} answers break off where the logits are no numbers: half precision "
+            "overflows, or the weights are broken; load the model in bfloat16 or float32"
+        )
+    return [answers[number] for number in range(len(prompts))]
+
+
+def _is_prompt_tuned(model: PreTrainedModel | PeftModel) -> bool:
+    return isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning
+
+
+def _decoder(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    """The model that reads tokens; one with virtual tokens does so behind `_prefix`."""
+    return model.get_base_model() if _is_prompt_tuned(model) else model
+
+
+def _prefix(model: PreTrainedModel | PeftModel, tokens: Sequence[int]) -> DynamicCache | None:
+    """Keys and values of what stands before every prompt: the model's virtual tokens, if any, then `tokens`."""
+    decoder = _decoder(model)
+    vectors = decoder.get_input_embeddings()(torch.tensor([tokens], dtype=torch.long, device=model.device))
+    if _is_prompt_tuned(model):
+        # peft itself puts the virtual tokens before the padding: the shorter a row, the farther it stands from them.
+        vectors = torch.cat([model.get_prompt(batch_size=1).to(vectors.dtype), vectors], dim=1)
+    if not vectors.shape[1]:
+        return None
+    return decoder(inputs_embeds=vectors, use_cache=True, logits_to_keep=1).past_key_values
+
+
+def end_tokens(loaded: LoadedModel) -> set[int]:
+    """The tokens that end an answer."""
+    ends = loaded.model.generation_config.eos_token_id
+    ends = set(ends) if isinstance(ends, list) else {ends}
+    return (ends | {loaded.tokenizer.eos_token_id}) - {None}
+
+
+def completion(tokens: list[int], ends: set[int], tokenizer) -> Completion:
+    """The answer that generated tokens are, of which the last may be an end token."""
+    content = tokens[:-1] if ends.intersection(tokens[-1:]) else tokens
+    return Completion(tokenizer.decode(content, skip_special_tokens=True), len(tokens), tuple(tokens))
