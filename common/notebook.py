@@ -30,8 +30,8 @@ from common.prompts import messages
 from common.scoring.scorer import EVALUATION_SEED, GENERATORS
 from common.settings import ROOT, UserError, outputs, writable
 from common.statistics import metrics, outcomes, slices
-from common.sweeps.found import Found
-from common.sweeps.tracking import log_run
+from common.sweeps.result import SearchResult as Found
+from common.tracking import log_run
 from common.training.sft import Trained
 
 PACKAGES = ("torch", "transformers", "peft", "trl", "bitsandbytes", "datasets", "accelerate", "rapidfuzz", "numpy")

@@ -7,30 +7,30 @@ import pandas
 
 from common.settings import UserError, run_cli
 from common.sweeps.attempts import slots_of
-from common.sweeps.found import table
+from common.sweeps.result import table
 from common.sweeps.searching import search
 from common.sweeps.storage import Storage, exists, quiet
 from common.sweeps.sweep import Sweep
 
 
 def sweeps(storage: Storage) -> dict[str, Sweep]:
-    """The sweeps of a storage by id, but for those of a code so old that it told them in other words."""
-    told = {study.study_name: study.user_attrs.get("sweep") for study in storage.call("get_all_studies")}
-    found = {}
-    for name, text in sorted(told.items()):
+    """The sweeps of a storage by id, but for those of a code so old that its texts cannot be read."""
+    texts = {study.study_name: study.user_attrs.get("sweep") for study in storage.call("get_all_studies")}
+    by_id = {}
+    for name, text in sorted(texts.items()):
         with suppress(UserError, TypeError, KeyError, ValueError):
-            found[name] = Sweep.from_json(text)
-    return found
+            by_id[name] = Sweep.from_json(text)
+    return by_id
 
 
-def pick(found: dict[str, Sweep], name: str, storage: Storage) -> tuple[str, Sweep]:
+def pick(by_id: dict[str, Sweep], name: str, storage: Storage) -> tuple[str, Sweep]:
     """The sweep with this id, or the one whose id begins so. Raises UserError where that is none or several."""
-    ids = [name] if name in found else [id for id in found if id.startswith(name)]
+    ids = [name] if name in by_id else [id for id in by_id if id.startswith(name)]
     if len(ids) != 1:
-        have = ", ".join(ids or found) or "none"
+        have = ", ".join(ids or by_id) or "none"
         which = "several sweeps" if ids else "no sweep"
         raise UserError(f"{which} in {storage.where} begin with '{name}'; there: {have}")
-    return ids[0], found[ids[0]]
+    return ids[0], by_id[ids[0]]
 
 
 def main() -> int:
@@ -48,12 +48,12 @@ def main() -> int:
     if not exists():
         raise UserError("there is no sweep storage yet; run a notebook that searches, or set SWEEP_STORAGE")
     storage = Storage()
-    found = sweeps(storage)
+    by_id = sweeps(storage)
     if arguments.verb == "list":
-        for id, sweep in found.items():
+        for id, sweep in by_id.items():
             print(id, *_progress(id, sweep, storage), sep="  ")
         return 0
-    id, sweep = pick(found, arguments.name, storage)
+    id, sweep = pick(by_id, arguments.name, storage)
     if arguments.verb == "show":
         with pandas.option_context("display.width", None, "display.max_columns", None, "display.max_rows", None):
             print(table(sweep, _slots(id, sweep, storage)).to_string(index=False))
@@ -73,8 +73,8 @@ def _slots(id: str, sweep: Sweep, storage: Storage) -> list[dict]:
 
 def _progress(id: str, sweep: Sweep, storage: Storage) -> list[str]:
     by_stage = _slots(id, sweep, storage)
-    done = [sum(slot.outcome is not None for slot in slots.values()) for slots in by_stage]
-    return [f"stage {n}: {of}/{sweep.stages[n - 1].trials}" for n, of in enumerate(done, 1)]
+    counts = [sum(slot.outcome is not None for slot in slots.values()) for slots in by_stage]
+    return [f"stage {n}: {count}/{sweep.stages[n - 1].trials}" for n, count in enumerate(counts, 1)]
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from common.settings import UserError
-from common.sweeps import workers
-from common.sweeps.draws import decode, distributions, encode
+from common.sweeps import liveness
+from common.sweeps.sampler import decode, distributions, encode
 from common.sweeps.storage import Storage
 from common.sweeps.sweep import Outcome, Sweep
 
@@ -52,12 +52,12 @@ class Slot:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A worker's claim to a slot. `lost` is set once another worker was found to have taken it over."""
+    """A worker's claim to a slot. `takeover` is set once this worker knows that it lost the slot to another."""
 
     stage: int
     ordinal: int
     key: int  # the storage's own id
-    lost: threading.Event = dataclasses.field(default_factory=threading.Event)
+    takeover: threading.Event = dataclasses.field(default_factory=threading.Event)
 
 
 class Attempts:
@@ -71,12 +71,12 @@ class Attempts:
         self._sweep, self._storage, self.heartbeat = sweep, storage, heartbeat
         self._study = _study(sweep, storage)
         # Worker → its last sign of life, when it was new to us, and whether it is known to live.
-        self._heard: dict[str, tuple[tuple[int, int], float, bool | None]] = {}
-        self.worker = workers.enter()
+        self._signs: dict[str, tuple[tuple[int, int], float, bool | None]] = {}
+        self.worker = liveness.enter()
 
     def close(self) -> None:
         """This worker is done; what it still holds is free for the others."""
-        workers.leave(self.worker)
+        liveness.leave(self.worker)
 
     def slots(self, stage: int) -> dict[int, Slot]:
         """The slots of a stage that were begun, by ordinal."""
@@ -84,8 +84,9 @@ class Attempts:
 
     def base_digest(self) -> str:
         """The base weights of the first outcome of the sweep, "" before there is one."""
-        done = [trial for trial in self._trials() if trial.state == TrialState.COMPLETE]
-        return min(done, key=lambda trial: trial.number).user_attrs["outcome"]["base_digest"] if done else ""
+        complete = [trial for trial in self._trials() if trial.state == TrialState.COMPLETE]
+        first = min(complete, key=lambda trial: trial.number, default=None)
+        return first.user_attrs["outcome"]["base_digest"] if first else ""
 
     def claim(self, stage: int, ordinal: int, values: dict) -> Attempt | None:
         """A claim to a slot with these values; None where another worker has it, or has the values."""
@@ -114,11 +115,12 @@ class Attempts:
 
     def complete(self, attempt: Attempt, outcome: Outcome) -> bool:
         """Keep an outcome; False where the slot was taken over in the meantime and the outcome is not wanted."""
-        kept = dataclasses.asdict(outcome)
-        del kept["curve"]  # the tracker has it
+        facts = dataclasses.asdict(outcome)
+        del facts["curve"]  # the tracker has it
+        values = [self._sweep.objective_value(outcome)]
         try:
-            self._storage.call("set_trial_user_attr", attempt.key, "outcome", kept)
-            self._storage.call("set_trial_state_values", attempt.key, state=TrialState.COMPLETE, values=[outcome.loss])
+            self._storage.call("set_trial_user_attr", attempt.key, "outcome", facts)
+            self._storage.call("set_trial_state_values", attempt.key, state=TrialState.COMPLETE, values=values)
         except UpdateFinishedTrialError:
             return False
         return True
@@ -143,46 +145,46 @@ class Attempts:
     @contextmanager
     def alive(self, attempt: Attempt) -> Iterator[None]:
         """Signs of life while the trial is trained, from a thread."""
-        done = threading.Event()
-        thread = threading.Thread(target=self._beat, args=(attempt, done), daemon=True)
+        end = threading.Event()
+        thread = threading.Thread(target=self._beat, args=(attempt, end), daemon=True)
         thread.start()
         try:
             yield
         finally:
-            done.set()
+            end.set()
             thread.join()
 
-    def _beat(self, attempt: Attempt, done: threading.Event) -> None:
+    def _beat(self, attempt: Attempt, end: threading.Event) -> None:
         beats = 0
-        while not done.wait(self.heartbeat):
+        while not end.wait(self.heartbeat):
             beats += 1
             try:
                 self._storage.call("set_trial_user_attr", attempt.key, "beats", beats, patience=0)
             except UserError:
                 continue  # the storage is away; whoever looks for our signs of life cannot read it either
             except UpdateFinishedTrialError:
-                attempt.lost.set()
+                attempt.takeover.set()
                 return
 
     def _lives(self, trial: FrozenTrial) -> bool | None:
         """Whether the worker of a running attempt lives; None before that is known."""
         worker, now = trial.user_attrs["worker"], time.monotonic()
         sign = (trial._trial_id, trial.user_attrs.get("beats", 0))
-        last, since, alive = self._heard.get(worker, (sign, now, workers.lives(worker)))
+        last, since, alive = self._signs.get(worker, (sign, now, liveness.lives(worker)))
         if sign != last:
             since, alive = now, True
-        self._heard[worker] = (sign, since, alive)
-        return False if workers.lives(worker) is False or now - since > SILENCE * self.heartbeat else alive
+        self._signs[worker] = (sign, since, alive)
+        return False if liveness.lives(worker) is False or now - since > SILENCE * self.heartbeat else alive
 
     def _fail(self, key: int, patience: float | None = None) -> None:
         with suppress(UpdateFinishedTrialError):  # it is complete, or somebody else was faster
             self._storage.call("set_trial_state_values", key, state=TrialState.FAIL, patience=patience)
 
     def _trials(self) -> list[FrozenTrial]:
-        asked = time.monotonic()
+        start = time.monotonic()
         trials = self._storage.call("get_all_trials", self._study, deepcopy=False)
-        if time.monotonic() - asked > self.heartbeat:
-            self._heard.clear()  # the storage was away, and nobody could give a sign of life
+        if time.monotonic() - start > self.heartbeat:
+            self._signs.clear()  # the storage was away, and nobody could give a sign of life
         return trials
 
 

@@ -1,13 +1,13 @@
 """The search itself: every stage but the last, trial by trial, by one worker or several that share a storage.
 
 Stage 1 trains what TPE draws, each later stage the best of the one before, anew from the base weights on its own rows.
-Promotion is by loss alone, ties by ordinal. Any number of processes may call `search` with the same sweep: each takes
-free trials, waits where there is none, and all return the same result. Stopped anywhere and called again, it goes on.
+Promotion is by the loss alone, or by the score alone where the sweep says so, ties by ordinal. Any number of processes
+may call `search` with the same sweep: each takes free trials, waits where there is none, and all return the same
+result. Stopped anywhere and called again, it goes on.
 """
 
 import math
 import os
-import shutil
 import sys
 import time
 from contextlib import suppress
@@ -16,13 +16,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from common.settings import UserError, outputs, writable
-from common.sweeps import tracking
+from common.sweeps import folders
 from common.sweeps.attempts import Attempt, Attempts, Slot
-from common.sweeps.draws import draw
-from common.sweeps.found import Found, best, diverged, found
+from common.sweeps.result import SearchResult, best, no_candidate, result_of
+from common.sweeps.sampler import draw
 from common.sweeps.space import size
 from common.sweeps.storage import Storage, quiet
 from common.sweeps.sweep import Candidate, Objective, Outcome, Sweep
+from common.tracking import log_run
 
 HEARTBEAT = 10.0  # seconds between a worker's signs of life; SWEEP_HEARTBEAT sets another number
 
@@ -34,7 +35,7 @@ def search(
     folder: Path | None = None,
     storage: str | None = None,
     heartbeat: float | None = None,
-) -> Found:
+) -> SearchResult:
     """Run, or go on with, all stages of `sweep` but the last.
 
     objective: what trains a candidate; None trains the sweep's model on its data. folder: where trials keep their
@@ -46,7 +47,7 @@ def search(
     if objective is None:
         from common.sweeps import objective as training  # torch
 
-        training.check_data(sweep)
+        sweep = training.prepared(sweep)
         objective = training.train
     quiet()
     place = writable(folder or outputs() / "sweeps" / sweep.id)
@@ -54,109 +55,110 @@ def search(
     by_stage: list[dict[int, Slot]] = []
     try:
         for number, stage in enumerate(sweep.stages[:-1], 1):
-            chosen = best(by_stage[-1], stage.trials) if by_stage else None
-            # A grid with fewer points than trials is tried once over; what diverged is never promoted.
-            budget = min(stage.trials, size(sweep.space)) if chosen is None else len(chosen)
+            promotions = best(sweep, by_stage[-1], stage.trials) if by_stage else None
+            # A grid with fewer points than trials is tried once over; what has no loss is never promoted.
+            budget = min(stage.trials, size(sweep.space)) if promotions is None else len(promotions)
             if not budget:
-                raise diverged(number - 1)
-            _run_stage(sweep, number, budget, chosen, attempts, objective, place)
+                raise no_candidate(number - 1, by_stage[-1])
+            _run_stage(sweep, number, budget, promotions, attempts, objective, place)
             by_stage.append(attempts.slots(number))
     finally:
         attempts.close()
     for number, slots in enumerate(by_stage, 1):
-        for ordinal in slots:  # what a worker left that was killed after its outcome was kept
-            shutil.rmtree(place / sweep.candidate_id(number, ordinal), ignore_errors=True)
+        for ordinal in slots:  # what killed workers have left
+            folders.clear(place, sweep.candidate_id(number, ordinal))
     if folder is None:
         with suppress(OSError):
             place.rmdir()
-    return found(sweep, by_stage)
+    return result_of(sweep, by_stage)
 
 
 def _heartbeat() -> float:
-    told = os.environ.get("SWEEP_HEARTBEAT") or HEARTBEAT
+    text = os.environ.get("SWEEP_HEARTBEAT") or HEARTBEAT
     with suppress(ValueError):
-        if 0 < (seconds := float(told)) < math.inf:
+        if 0 < (seconds := float(text)) < math.inf:
             return seconds
-    raise UserError(f"SWEEP_HEARTBEAT={told} is no number of seconds above 0; unset it for {HEARTBEAT:g}")
+    raise UserError(f"SWEEP_HEARTBEAT={text} is no number of seconds above 0; unset it for {HEARTBEAT:g}")
 
 
 def _run_stage(
     sweep: Sweep,
     stage: int,
     budget: int,
-    chosen: list[Slot] | None,
+    promotions: list[Slot] | None,
     attempts: Attempts,
     objective: Objective,
     folder: Path,
 ) -> None:
     """Return once the stage has `budget` outcomes, whoever brought them."""
-    waiting = min(2.0, attempts.heartbeat / 2)
+    pause = min(2.0, attempts.heartbeat / 2)
     with tqdm(total=budget, desc=f"{sweep.name} stage {stage}", unit="trial", file=sys.stderr) as bar:
         while True:
             slots, unsure = attempts.look(stage)
-            _show(bar, slots)
+            _show(bar, sweep, slots)
             if sum(slot.outcome is not None for slot in slots.values()) >= budget:
                 return
             free = next((o for o in range(budget) if o not in slots or slots[o].is_free), None)
             if free is None or unsure:  # the next stage needs what the others are at
-                time.sleep(waiting)
+                time.sleep(pause)
                 continue
-            values = slots[free].values if free in slots else _values(sweep, free, chosen, slots)
+            values = slots[free].values if free in slots else _values(sweep, free, promotions, slots)
             attempt = attempts.claim(stage, free, values)
             if attempt is not None:
                 _run_trial(sweep, attempt, values, attempts, objective, folder)
 
 
-def _values(sweep: Sweep, ordinal: int, chosen: list[Slot] | None, slots: dict[int, Slot]) -> dict:
+def _values(sweep: Sweep, ordinal: int, promotions: list[Slot] | None, slots: dict[int, Slot]) -> dict:
     """A candidate that nobody began: promoted to this stage, or drawn for the first one."""
-    if chosen is not None:
-        return chosen[ordinal].values
-    known = [slots[o] for o in sorted(slots)]
+    if promotions is not None:
+        return promotions[ordinal].values
+    history = [slots[o] for o in sorted(slots)]
     return draw(
         sweep.space,
         ordinal,
         trials=sweep.stages[0].trials,
         seed=sweep.seed,
-        finished=[(slot.values, slot.outcome.loss) for slot in known if slot.outcome],
-        running=[slot.values for slot in known if not slot.outcome],
+        results=[(slot.values, sweep.objective_value(slot.outcome)) for slot in history if slot.outcome],
+        rivals=[slot.values for slot in history if not slot.outcome],
         first=sweep.first,
     )
 
 
 def _run_trial(
-    sweep: Sweep, attempt: Attempt, values: dict, attempts: Attempts, objective: Objective, folder: Path
+    sweep: Sweep, attempt: Attempt, values: dict, attempts: Attempts, objective: Objective, root: Path
 ) -> None:
     """Train one candidate and keep its outcome. Its folder goes once the outcome is kept, and not before."""
     name = sweep.candidate_id(attempt.stage, attempt.ordinal)
-    candidate = Candidate(
-        id=name,
-        stage=attempt.stage,
-        rows=sweep.stages[attempt.stage - 1],
-        recipe=sweep.recipe.with_values(values),
-        folder=folder / name,
-        base_digest=attempts.base_digest(),
-    )
     try:
-        with attempts.alive(attempt):
-            outcome = objective(sweep, candidate)
-            _check(candidate, outcome, attempts.base_digest())
-            if attempt.lost.is_set():
-                return
-            # Before the outcome is kept, so that a worker killed between the two logs it again, under the same id.
-            tracking.log_trial(sweep, candidate, values, outcome)
+        with folders.attempt_folder(root, name, values) as folder:
+            candidate = Candidate(
+                id=name,
+                stage=attempt.stage,
+                rows=sweep.stages[attempt.stage - 1],
+                recipe=sweep.recipe.with_values(values),
+                folder=folder,
+                base_digest=attempts.base_digest(),
+                should_stop=attempt.takeover.is_set,
+            )
+            with attempts.alive(attempt):
+                outcome = objective(sweep, candidate)
+                _check(sweep, candidate, outcome, attempts.base_digest())
+                if attempt.takeover.is_set():
+                    return
+                # Before the outcome is kept: a worker killed between the two logs it again, under the same id.
+                _log_trial(sweep, candidate, values, outcome)
+            attempts.complete(attempt, outcome)
     except BaseException as error:
-        # Taken over while it was silent: the trial is another worker's, and so is its folder, whatever went wrong here.
-        if attempt.lost.is_set() and isinstance(error, Exception):
+        # Another worker has the trial, whatever went wrong here.
+        if attempt.takeover.is_set() and isinstance(error, Exception):
             return
         with suppress(UserError):  # a storage that is down; the attempt will be found dead
             attempts.give_back(attempt, patience=0)
         raise
-    if attempts.complete(attempt, outcome):
-        shutil.rmtree(candidate.folder, ignore_errors=True)
 
 
-def _check(candidate: Candidate, outcome: Outcome, base_digest: str) -> None:
-    """Refuse an outcome that would be compared with others of another start or other rows."""
+def _check(sweep: Sweep, candidate: Candidate, outcome: Outcome, base_digest: str) -> None:
+    """Refuse an outcome that cannot be compared with the others: of another start, other rows, or without a score."""
     if base_digest and outcome.base_digest != base_digest:
         raise UserError(
             f"trial {candidate.id} did not start from the weights that the earlier trials of the sweep started from; "
@@ -168,11 +170,28 @@ def _check(candidate: Candidate, outcome: Outcome, base_digest: str) -> None:
             f"trial {candidate.id} saw {outcome.train_rows}+{outcome.dropped_rows} training and {outcome.valid_rows} "
             f"validation rows, not its stage's {rows.train_rows} and {rows.valid_rows}; load the stage's rows"
         )
+    if sweep.rank_by == "score" and outcome.score is None and not outcome.note:
+        raise UserError(f"trial {candidate.id} has no score to rank it by; its trainer answers no validation rows")
 
 
-def _show(bar: tqdm, slots: dict[int, Slot]) -> None:
-    done = [slot.outcome.loss for slot in slots.values() if slot.outcome]
-    bar.n = len(done)
-    if done:
-        bar.set_postfix(best=f"{min(done):.4f}", refresh=False)
+def _log_trial(sweep: Sweep, candidate: Candidate, values: dict, outcome: Outcome) -> None:
+    """One run a trial in the tracker, under the same id whenever it is logged."""
+    summary = {"final_loss": outcome.loss, "tokens": outcome.tokens, "seconds": outcome.seconds}
+    log_run(
+        f"{sweep.id}-s{candidate.stage}-{candidate.id.rpartition('-')[2]}",
+        name=candidate.id,
+        group=sweep.id,
+        config=values
+        | {"method": sweep.name, "stage": candidate.stage, "model": sweep.model_id, "data": sweep.data}
+        | {"train_rows": outcome.train_rows, "valid_rows": outcome.valid_rows}
+        | ({"note": outcome.note} if outcome.note else {}),
+        curve=outcome.curve,
+        summary=summary if outcome.score is None else summary | {"final_score": outcome.score},
+    )
+
+
+def _show(bar: tqdm, sweep: Sweep, slots: dict[int, Slot]) -> None:
+    bar.n = sum(slot.outcome is not None for slot in slots.values())
+    if leader := best(sweep, slots, 1):
+        bar.set_postfix(best=f"{getattr(leader[0].outcome, sweep.rank_by):.4f}", refresh=False)
     bar.refresh()

@@ -68,8 +68,8 @@ def space(method: str, profile: Profile) -> Space:
     rows, device = profile.stages[0].train_rows, profile.per_device_train_batch_size
     published = SPACES[method]["effective_batch_size"]
     batches = (4, 8, *published) if rows < SMALL else published
-    kept = tuple(b for b in batches if b % device == 0 and math.ceil(rows / b) >= LEAST_STEPS)
-    return SPACES[method] | {"effective_batch_size": kept or (device,)}
+    sizes = tuple(b for b in batches if b % device == 0 and math.ceil(rows / b) >= LEAST_STEPS)
+    return SPACES[method] | {"effective_batch_size": sizes or (device,)}
 
 
 def first(method: str, profile: Profile) -> dict:
@@ -96,16 +96,19 @@ def size(space: Space) -> int:
 def check(space: Space, recipe: Recipe, first: dict) -> None:
     """Raises UserError unless a recipe can be made of every point of the grid, and `first` lies on it.
 
-    What a recipe checks concerns one parameter or two, so all pairs of values stand for all points.
+    Any field of the recipe's class may be searched but the method, by values of the type of its default. What a recipe
+    checks concerns one parameter or two, so all pairs of values stand for all points.
     """
-    usual = {field.name: field.default for field in dataclasses.fields(Recipe) if field.name != "method"}
+    defaults = dataclasses.asdict(type(recipe)())
+    del defaults["method"]
     for name, values in space.items():
-        if name not in usual:
-            raise UserError(f"the search space names '{name}', which is not searched; choose from {', '.join(usual)}")
+        if name not in defaults:
+            names = ", ".join(defaults)
+            raise UserError(f"the search space names '{name}', which is not searched; choose from {names}")
         if not isinstance(values, tuple) or not values or any(values.count(value) > 1 for value in values):
             raise UserError(f"the search space of '{name}' is a tuple of one or more values, each named once")
-        if wrong := [value for value in values if not _is_like(value, usual[name])]:
-            raise UserError(f"the search space of '{name}' holds {wrong[0]!r}; give values such as {usual[name]!r}")
+        if wrong := [value for value in values if not _is_like(value, defaults[name])]:
+            raise UserError(f"the search space of '{name}' holds {wrong[0]!r}; give values such as {defaults[name]!r}")
     start = {name: values[0] for name, values in space.items()}
     for (one, ones), (other, others) in itertools.combinations_with_replacement(space.items(), 2):
         for values in itertools.product(ones, others):
@@ -115,12 +118,12 @@ def check(space: Space, recipe: Recipe, first: dict) -> None:
             raise UserError(f"the first trial's {name}={value} is not in the search space; add it, or choose another")
 
 
-def _is_like(value: object, usual: object) -> bool:
-    """Whether a recipe's field takes a value's type, told by the field's usual one; a float may be whole."""
-    if isinstance(usual, bool) or isinstance(value, bool):
-        return isinstance(usual, bool) and isinstance(value, bool)
-    if isinstance(usual, float):
+def _is_like(value: object, default: object) -> bool:
+    """Whether a recipe's field takes a value's type, judged by the field's default; a float may be whole."""
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    if isinstance(default, float):
         return isinstance(value, int | float)
-    if isinstance(usual, tuple):
-        return isinstance(value, tuple) and len(value) == len(usual) and all(map(_is_like, value, usual))
-    return isinstance(value, int) if isinstance(usual, int) else isinstance(value, str | tuple)
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and len(value) == len(default) and all(map(_is_like, value, default))
+    return isinstance(value, int) if isinstance(default, int) else isinstance(value, str | tuple)

@@ -28,10 +28,10 @@ class Storage:
     """An open storage. `call` asks it something, `where` names it without its password."""
 
     def __init__(self, url: str | None = None):
-        url = _named(url)
+        url = _url(url)
         path = journal_path(url)
-        self._parsed = None if path else _parse(url)
-        self.where = str(path) if path else _shown(self._parsed)
+        self._address = None if path else _parse(url)
+        self.where = str(path) if path else _public(self._address)
         self._storage = _open_journal(path) if path else self._open_database()
 
     def call(self, method: str, *args: Any, patience: float | None = None, **kwargs: Any) -> Any:
@@ -50,7 +50,7 @@ class Storage:
                 pause = min(2 * pause, 5.0)
 
     def _open_database(self) -> BaseStorage:
-        url = _with_driver(self._parsed)
+        url = _with_driver(self._address)
         options: dict[str, Any] = {"pool_pre_ping": True}  # a connection may have died since it was last used
         if url.get_backend_name() == "sqlite":
             options["connect_args"] = {"timeout": 60}  # a writer waits for the others
@@ -79,7 +79,7 @@ class Storage:
         while (cause := getattr(error, "orig", None) or error.__cause__) is not None:
             error = cause
         line = (str(error).strip().splitlines() or [""])[0][:200] or type(error).__name__
-        password = self._parsed.password if self._parsed else None
+        password = self._address.password if self._address else None
         return line.replace(str(password), "<password>") if password else line
 
 
@@ -92,28 +92,28 @@ def journal_path(url: str) -> Path | None:
 
 def exists(url: str | None = None) -> bool:
     """Whether a storage in a file is there already; true for any other, which only asking can tell."""
-    url = _named(url)
+    url = _url(url)
     path = journal_path(url)
-    if path is None and (parsed := _parse(url)).get_backend_name() == "sqlite":
-        path = Path(parsed.database)
+    if path is None and (address := _parse(url)).get_backend_name() == "sqlite":
+        path = Path(address.database)
     return path is None or path.exists()
 
 
-def _named(url: str | None) -> str:
+def _url(url: str | None) -> str:
     return str(url or "") or os.environ.get("SWEEP_STORAGE") or f"sqlite:///{outputs() / 'sweeps.db'}"
 
 
 def _parse(url: str) -> URL:
     try:
-        parsed = make_url(url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url)
+        address = make_url(url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url)
     except (sqlalchemy.exc.ArgumentError, ValueError):
         raise UserError(f"SWEEP_STORAGE names no storage; give {KINDS}") from None
-    if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
+    if address.get_backend_name() == "sqlite" and address.database in (None, "", ":memory:"):
         raise UserError("a sweep cannot be kept in memory, where no other worker sees it; give sqlite:///FILE")
-    return parsed
+    return address
 
 
-def _shown(url: URL) -> str:
+def _public(url: URL) -> str:
     """The URL without user, password and options, any of which may be a secret."""
     if url.get_backend_name() == "sqlite":
         return str(url.database)

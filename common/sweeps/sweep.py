@@ -1,42 +1,39 @@
-"""What a search is told, what a trial is given and what it returns. No torch, no storage."""
+"""What a search is, what a trial is given and what it returns. No torch, no storage."""
 
 import dataclasses
-import hashlib
-import importlib.metadata
+import importlib
 import json
 import math
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from common.data import digest_of, revision
+from common import provenance
+from common.data import revision
 from common.profiles import Stage
 from common.settings import ROOT, UserError
 from common.sweeps.space import Space, check
 from common.training.recipe import Recipe
 
-# What decides which values are drawn and what they give: a change to any of it makes another sweep.
-_CODE = (
-    "training/*.py",
-    "data.py",
-    "models.py",
-    "prompts.py",
-    "sweeps/draws.py",
-    "sweeps/objective.py",
-    "sweeps/sweep.py",
-)
-_PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "optuna")
+RANKS = ("loss", "score")
+# Why a trial has no loss.
+DIVERGED, NO_MOVE = "diverged", "moved no weight"
+NO_FIT = "does not fit"  # in the memory of the machine that trained it
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A search over all stages but the last, which the caller trains once with the recipe found.
+    """A search over all stages but the last, which the caller trains once with the recipe of the result.
 
-    name: a record's method name. recipe: what is not searched. space: parameter name → values. stages: rows and trials;
-    the trials of a stage after the first are the best of the one before. first: values of the first trial, all or some;
-    the others are drawn. Raises UserError for what could not be run to its end.
+    name: a record's method name. recipe: what is not searched; its class names the module that trains it. space:
+    parameter name → values. stages: rows and trials; the trials of a stage after the first are the best of the one
+    before. first: values of the first trial, all or some; the others are drawn. rank_by: "loss", or "score", by which
+    the answers to the recipe's first `score_rows` validation rows are ranked, the higher the better. max_new_tokens,
+    batch_size, databases: of these answers and their scoring. model_revision: what `search` has pinned the model to.
+    Raises UserError for what could not be run to its end.
     """
 
     name: str
@@ -48,55 +45,68 @@ class Sweep:
     data: str
     seed: int
     first: dict = field(default_factory=dict)
+    rank_by: str = "loss"
+    max_new_tokens: int = 96
+    batch_size: int = 32
+    databases: int = 0
+    model_revision: str = ""
 
     def __post_init__(self):
-        listed = {name: _tuples(values) for name, values in self.space.items()}
-        space = {n: tuple(map(_tuples, v)) if isinstance(v, tuple) else v for n, v in listed.items()}
+        lists = {name: _tuples(values) for name, values in self.space.items()}
+        space = {n: tuple(map(_tuples, v)) if isinstance(v, tuple) else v for n, v in lists.items()}
         object.__setattr__(self, "space", space)
         object.__setattr__(self, "first", {name: _tuples(value) for name, value in self.first.items()})
         if not re.fullmatch(r"[\w.-]+", self.name):
             raise UserError(f"a sweep's name '{self.name}' is made of letters, digits, '.', '_' and '-'")
         if len(self.stages) < 2:
-            raise UserError("a search needs two stages or more: the last one trains what the others have found")
+            raise UserError("a search needs two stages or more: the last one trains what the others have chosen")
         if any(min(dataclasses.astuple(stage)) < 1 for stage in self.stages):
             raise UserError("every stage of a search has at least 1 training row, 1 validation row and 1 trial")
         for number, (before, stage) in enumerate(zip(self.stages, self.stages[1:], strict=False), 2):
             if stage.trials > before.trials:
                 raise UserError(f"stage {number} cannot promote {stage.trials} of {before.trials} candidates")
+        if self.rank_by not in RANKS:
+            raise UserError(f"candidates are ranked by {' or '.join(RANKS)}, not by '{self.rank_by}'")
+        if self.rank_by == "score" and not self.recipe.score_rows:
+            raise UserError("rank_by='score' needs validation rows to answer; set score_rows in the recipe")
         check(self.space, self.recipe, self.first)
 
     @property
     def id(self) -> str:
         """The name and a digest: equal ids mean equal candidates, rows, code and libraries, so equal results."""
-        about = f"{self.to_json()} {_code_digest()} {_data_revision(self.data)}"
-        return f"{self.name}-{hashlib.sha256(about.encode()).hexdigest()[:10]}"
+        basis = _basis(self.recipe.module, ROOT)
+        return f"{self.name}-{provenance.digest(self.to_json(), basis, _data_revision(self.data))[:10]}"
 
     def to_json(self) -> str:
         """The sweep as text, from which `from_json` makes it again on another machine."""
-        return json.dumps(dataclasses.asdict(self))  # in the space's own order, in which values are drawn
+        recipe = type(self.recipe)
+        facts = dataclasses.asdict(self) | {"recipe_class": f"{recipe.__module__}.{recipe.__qualname__}"}
+        return json.dumps(facts)  # in the space's own order, in which values are drawn
 
     @classmethod
     def from_json(cls, text: str) -> "Sweep":
-        """The sweep that `to_json` wrote."""
-        told = json.loads(text)
-        return cls(
-            **told
-            | {
-                "recipe": Recipe().with_values(told["recipe"]),
-                "stages": tuple(Stage(**stage) for stage in told["stages"]),
-            }
-        )
+        """The sweep that `to_json` wrote. Raises UserError for a recipe of a class that is none of this code's."""
+        facts = json.loads(text)
+        recipe = _recipe_class(str(facts.pop("recipe_class", f"{Recipe.__module__}.{Recipe.__qualname__}")))
+        stages = tuple(Stage(**stage) for stage in facts["stages"])
+        return cls(**facts | {"recipe": recipe().with_values(facts["recipe"]), "stages": stages})
 
     def candidate_id(self, stage: int, ordinal: int) -> str:
         """A trial's id, the same whenever and wherever it is trained: `sft-lora-s1-00`."""
         return f"{self.name}-s{stage}-{ordinal:02}"
+
+    def objective_value(self, outcome: "Outcome") -> float:
+        """What the search minimises: the loss, or the score with its sign turned; infinity for a trial without it."""
+        value = outcome.loss if self.rank_by == "loss" else -(math.nan if outcome.score is None else outcome.score)
+        return value if math.isfinite(value) and not outcome.note else math.inf
 
 
 @dataclass(frozen=True)
 class Candidate:
     """What an objective trains: a recipe on a stage's rows, in a folder of its own.
 
-    base_digest: the weights that earlier trials of the sweep started from, "" before there were any.
+    base_digest: the weights that earlier trials of the sweep started from, "" before there were any. should_stop:
+    whether another worker has taken the trial over, so that nobody wants its outcome any more.
     """
 
     id: str
@@ -105,16 +115,18 @@ class Candidate:
     recipe: Recipe
     folder: Path
     base_digest: str
+    should_stop: Callable[[], bool] = field(default=lambda: False, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial found. A training that diverged has the loss infinity.
+    """What came of a trial.
 
-    loss: what candidates are ranked by, the validation loss over completion tokens, lower is better. train_rows and
-    valid_rows: rows trained and validated on; `dropped_rows` more were too long. tokens: trained on, padding excluded.
+    loss: the validation loss, lower is better; infinity where there is none. train_rows and valid_rows: rows trained
+    and validated on; `dropped_rows` more were too long, or validation rows too. tokens: trained on, padding excluded.
     seconds: of training and evaluation. base_digest: hash of the weights that the trial started from. curve: step,
-    loss, eval_loss, … as dicts.
+    loss, eval_loss, … as dicts. score: the mean score of the answers, None where none were given. note: why there is no
+    loss: DIVERGED, NO_MOVE or NO_FIT; else "". skipped_steps: optimiser steps that float16's overflow took out.
     """
 
     loss: float
@@ -126,13 +138,29 @@ class Outcome:
     curve: list[dict] = field(default_factory=list)
     score: float | None = None
     dropped_rows: int = 0
+    note: str = ""
+    skipped_steps: int = 0
 
     def __post_init__(self):
-        if not math.isfinite(self.loss):
+        if not math.isfinite(self.loss) or self.note:
             object.__setattr__(self, "loss", math.inf)
+            object.__setattr__(self, "note", self.note or DIVERGED)
 
 
 Objective = Callable[[Sweep, Candidate], Outcome]
+
+
+def _recipe_class(name: str) -> type[Recipe]:
+    """The class by its full name. Only recipes of `common.training` count: other workers write the text it is from."""
+    module, _, title = name.rpartition(".")
+    if re.fullmatch(r"common\.training(\.[A-Za-z_]\w*)+", module):
+        with suppress(ImportError, AttributeError):
+            recipe = getattr(importlib.import_module(module), title)
+            if isinstance(recipe, type) and issubclass(recipe, Recipe) and recipe.__module__ == module:
+                return recipe
+    raise UserError(
+        f"a sweep has a recipe of the class '{name[:80]}', which this code does not have; check out its commit"
+    )
 
 
 def _tuples(value: object) -> object:
@@ -140,15 +168,10 @@ def _tuples(value: object) -> object:
 
 
 @cache
-def _code_digest() -> str:
-    files = [path for pattern in _CODE for path in (ROOT / "common").glob(pattern)]
-    versions = []
-    for package in _PACKAGES:
-        try:
-            versions.append(importlib.metadata.version(package))
-        except importlib.metadata.PackageNotFoundError:
-            versions.append("")
-    return f"{digest_of(files)} {versions}"
+def _basis(trainer: str, root: Path) -> str:
+    """Digest of the code that draws, trains and ranks, and of the packages under it."""
+    modules = (trainer, "common.sweeps.searching")
+    return provenance.digest(provenance.code(*modules, root=root), provenance.packages(*modules, root=root))
 
 
 @cache

@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # Each module imports only from those before it. A new module gets its place here.
 LAYERS = [
-    *("settings", "locks", "provenance", "hub", "profiles", "synthetic", "data", "prompts", "sandbox", "mutations"),
-    *("scoring", "statistics", "metric", "certify", "distributed", "gguf", "tiny", "models", "generation"),
+    *("settings", "tracking", "locks", "provenance", "hub", "profiles", "synthetic", "data", "prompts", "sandbox"),
+    *("mutations", "scoring", "statistics", "metric", "certify", "distributed", "gguf", "tiny", "models", "generation"),
     *("completions", "evaluation"),
     *("training", "sweeps", "results", "display", "notebook", "notebooks", "study"),
 ]
@@ -27,7 +27,7 @@ PARTS = {
     "scoring": ["compare", "query", "rouge", "state", "keys", "ordering", "running", "published", "suites", "judge"]
     + ["scorer"],
     "scoring.suites": ["survey", "store", "mentions", "values", "filling", "building"],
-    "sweeps": ["storage", "workers", "space", "draws", "sweep", "attempts", "objective", "tracking", "found"]
+    "sweeps": ["storage", "liveness", "space", "sampler", "sweep", "attempts", "folders", "objective", "result"]
     + ["searching"],
     "synthetic": ["check", "budget", "content", "scene", "conditions", "aggregates", "analytic", "basic", "sorting"]
     + ["writes", "groups", "joins", "nested", "chains", "mix"],

@@ -12,6 +12,7 @@ from common.models import base_digest, load_model
 from common.profiles import TINY_MODEL, Stage
 from common.settings import UserError
 from common.sweeps import Sweep, objective, search
+from common.training import sft
 from common.training.adapters import adapt
 from common.training.recipe import Recipe
 from common.training.rows import tokenise
@@ -28,10 +29,10 @@ BROKEN = 1e-8  # the published learning rate of prompt tuning, at which nothing 
 
 
 def plan(method: str, **recipe) -> Sweep:
-    told = {"effective_batch_size": 4, "save_every": 1, "lora_rank": 4, "lora_alpha": 8, "virtual_tokens": 8}
-    told |= {"evaluations": 2, "patience": 1}  # for the last stage; a trial of the search is evaluated once
+    facts = {"effective_batch_size": 4, "save_every": 1, "lora_rank": 4, "lora_alpha": 8, "virtual_tokens": 8}
+    facts |= {"evaluations": 2, "patience": 1}  # for the last stage; a trial of the search is evaluated once
     return Sweep(
-        *(f"sft-{method}", Recipe(method=method, **told | recipe), {"learning_rate": RATES[method]}, STAGES),
+        *(f"sft-{method}", Recipe(method=method, **facts | recipe), {"learning_rate": RATES[method]}, STAGES),
         *(TINY_MODEL, "float32", "embedded"),
         seed=7,
     )
@@ -45,17 +46,17 @@ def untracked():
 
 
 def watch(patch: pytest.MonkeyPatch) -> list[dict]:
-    """What each training from now on is given and what it makes."""
-    seen, real = [], objective.train_sft
+    """The arguments of each training from now on, and its result."""
+    calls, real = [], sft.train
 
-    def watched(loaded, train, valid, recipe, *, folder):
+    def watched(loaded, train, valid, recipe, *, folder, **options):
         call = {"base": base_digest(loaded.model), "train": train, "valid": valid, "recipe": recipe, "folder": folder}
-        call["trained"] = real(loaded, train, valid, recipe, folder=folder)
-        seen.append(call)
+        call["trained"] = real(loaded, train, valid, recipe, folder=folder, **options)
+        calls.append(call)
         return call["trained"]
 
-    patch.setattr(objective, "train_sft", watched)
-    return seen
+    patch.setattr(sft, "train", watched)
+    return calls
 
 
 @pytest.fixture
@@ -67,25 +68,25 @@ def place(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module", params=RATES)
 def whole(request, tmp_path_factory):
-    """A search by each method: the method, what it found, and its trainings."""
+    """A search by each method: the method, its result, and its trainings."""
     folder = tmp_path_factory.mktemp(request.param)
     with pytest.MonkeyPatch.context() as patch:
         calls = watch(patch)
-        found = search(plan(request.param, epochs=3), storage=f"journal:{folder / 'sweeps.journal'}")
-    return request.param, found, calls
+        result = search(plan(request.param, epochs=3), storage=f"journal:{folder / 'sweeps.journal'}")
+    return request.param, result, calls
 
 
 def test_every_trial_starts_from_the_base_weights(whole):
-    method, found, calls = whole
+    method, result, calls = whole
     ids = [f"sft-{method}-s{stage}-0{i}" for stage, i in ((1, 0), (1, 1), (1, 2), (2, 0), (2, 1))]
-    assert list(found.trials.trial) == ids and len(calls) == 5
+    assert list(result.trials.trial) == ids and len(calls) == 5
     fresh = load_model(TINY_MODEL, quantisation=plan(method).recipe.quantisation)
     assert {call["base"] for call in calls} == {base_digest(fresh.model)}
     assert not any(call["folder"].exists() for call in calls)
 
 
 def test_every_trial_sees_its_stages_rows(whole):
-    _, found, calls = whole
+    _, result, calls = whole
     rows = [
         (
             load_examples("embedded", "train", limit=stage.train_rows, seed=7),
@@ -94,11 +95,11 @@ def test_every_trial_sees_its_stages_rows(whole):
         for stage in STAGES
     ]
     assert [(call["train"], call["valid"]) for call in calls] == [rows[0]] * 3 + [rows[1]] * 2
-    assert list(found.trials.train_rows) == [8, 8, 8, 12, 12] and list(found.trials.valid_rows) == [4, 4, 4, 5, 5]
+    assert list(result.trials.train_rows) == [8, 8, 8, 12, 12] and list(result.trials.valid_rows) == [4, 4, 4, 5, 5]
     fresh = load_model(TINY_MODEL)
     one, two = (sum(len(row["input_ids"]) for row in tokenise(of, fresh, max_length=1024)) for of, _ in rows[:2])
-    assert list(found.trials.tokens) == [3 * one] * 3 + [3 * two] * 2, "three epochs each, the same for all"
-    assert [stage["tokens"] for stage in found.stages] == [9 * one, 6 * two]
+    assert list(result.trials.tokens) == [3 * one] * 3 + [3 * two] * 2, "three epochs each, the same for all"
+    assert [stage["tokens"] for stage in result.stages] == [9 * one, 6 * two]
 
 
 @torch.no_grad()
@@ -116,9 +117,9 @@ def losses(model, rows: list[dict]) -> tuple[float, float]:
 
 
 def test_candidates_are_ranked_by_the_loss_over_completions(whole):
-    method, found, calls = whole
+    method, result, calls = whole
     apart = []
-    for call, loss in zip(calls, found.trials.loss, strict=True):
+    for call, loss in zip(calls, result.trials.loss, strict=True):
         loaded = call["trained"].loaded
         completion, everything = losses(loaded.model, tokenise(call["valid"], loaded, max_length=1024))
         tolerance = 1e-3 if method == "qlora" else 1e-4  # 4-bit layers round by the batch's shape
@@ -127,7 +128,7 @@ def test_candidates_are_ranked_by_the_loss_over_completions(whole):
     assert max(apart) > 10 * tolerance, "or this test could not tell the two apart"
     # No answers are generated on the way, and what is evaluated is the last step.
     assert all(call["recipe"].score_rows == 0 and call["recipe"].evaluations == 1 for call in calls)
-    one = found.trials[found.trials.stage == 1]
+    one = result.trials[result.trials.stage == 1]
     assert list(one.sort_values("loss").promoted) == [True, True, False]
     assert one.loss.max() - one.loss.min() > 1e-3, "or there would be nothing to rank"
 
@@ -135,8 +136,8 @@ def test_candidates_are_ranked_by_the_loss_over_completions(whole):
 # Virtual tokens lie beside the model, so prompt tuning leaves a shared one as it was.
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_model_that_trials_share_is_refused(place, monkeypatch, method):
-    held = load_model(TINY_MODEL)
-    monkeypatch.setattr(objective, "load_model", lambda *_, **__: held)  # the published fault
+    shared = load_model(TINY_MODEL)
+    monkeypatch.setattr(objective, "load_model", lambda *_, **__: shared)  # the published fault
     with pytest.raises(UserError, match="s1-01 would start from other weights than the earlier trials") as error:
         search(plan(method))
     assert "\n" not in str(error.value) and len(place) == 1
@@ -183,8 +184,8 @@ def moved(call: dict) -> float:
 
 @pytest.mark.parametrize("whole", ["prompt-random", "prompt-text"], indirect=True)
 def test_prompts_are_really_trained(whole):
-    _, found, calls = whole
-    for call, loss in zip(calls, found.trials.loss, strict=True):
+    _, result, calls = whole
+    for call, loss in zip(calls, result.trials.loss, strict=True):
         assert moved(call) > 1e-3
         rows = tokenise(call["valid"], call["trained"].loaded, max_length=1024)
         assert loss < losses(untrained(call), rows)[0] - 5e-3
@@ -204,31 +205,31 @@ def test_a_stopped_trial_goes_on_from_its_checkpoint(place, monkeypatch, tmp_pat
         steps.append(state.global_step)
         return real(self, args, state, control)
 
-    def stopped(self, args, state, control):
-        if state.global_step == 2 and args.output_dir.endswith("s1-01"):
+    def stop(self, args, state, control):
+        if state.global_step == 2 and "s1-01." in args.output_dir:
             raise KeyboardInterrupt
         return on_step_end(self, args, state, control)
 
-    monkeypatch.setattr(CallbackHandler, "on_step_end", stopped)
+    monkeypatch.setattr(CallbackHandler, "on_step_end", stop)
     with pytest.raises(KeyboardInterrupt):
         search(plan("lora"))
     assert steps == [1, 2, 1], "the first trial's two steps, and one of the second"
     steps.clear()
     monkeypatch.setattr(CallbackHandler, "on_step_end", on_step_end)
-    found = search(plan("lora"))
+    result = search(plan("lora"))
     assert steps == [2, 1, 2] + 2 * [1, 2, 3], "the second trial's other step first"
-    assert found.trials.drop(columns="seconds").equals(whole.trials.drop(columns="seconds"))
-    assert found.recipe == whole.recipe
+    assert result.trials.drop(columns="seconds").equals(whole.trials.drop(columns="seconds"))
+    assert result.recipe == whole.recipe
 
 
 def test_a_real_divergence_costs_the_trial_and_not_the_search(place):
     rates = (1e-3, 3e38)  # the second step leaves the range of float32
     stages = (Stage(8, 4, 2), Stage(8, 4, 1))
-    found = search(replace(plan("full", epochs=2), space={"learning_rate": rates}, stages=stages))
-    losses = dict(zip(found.trials.learning_rate, found.trials.loss, strict=True))
+    result = search(replace(plan("full", epochs=2), space={"learning_rate": rates}, stages=stages))
+    losses = dict(zip(result.trials.learning_rate, result.trials.loss, strict=True))
     assert losses[3e38] == math.inf and math.isfinite(losses[1e-3])
-    assert found.recipe.learning_rate == 1e-3
-    assert "1 of 2 candidates of stage 1 diverged" in found.notes[0]
+    assert result.recipe.learning_rate == 1e-3
+    assert "1 of 2 candidates of stage 1 diverged" in result.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pathlib import Path
 import optuna
 
 from common.profiles import Stage
-from common.sweeps import Outcome, Sweep, search, searching
+from common.sweeps import Outcome, Sweep, folders, search, searching, sweep
 from common.sweeps import attempts as attempts_module
 from common.sweeps.storage import Storage
 from common.training.recipe import Recipe
@@ -26,18 +26,24 @@ PLAN = Sweep(
 
 
 def objective(log: Path, *, seconds: float = 0.0, at: str = "", meets: int | None = None):
-    """Trains nothing for a while and notes each trial in `log`. In its first trial whose id ends with `at` the process
-    meets its fate: a signal."""
+    """Trains nothing for a while, but leaves a checkpoint before and after, and notes each trial in `log`, and in
+    `log`.ends who has written into its folder until its end. In its first trial whose id ends with `at` the process
+    meets its fate between the two checkpoints: a signal."""
 
     def train(sweep: Sweep, candidate) -> Outcome:
+        candidate.folder.mkdir(parents=True, exist_ok=True)
         note = {"pid": os.getpid(), "id": candidate.id, "recipe": repr(candidate.recipe)}
+        note |= {"folder": str(candidate.folder), "checkpoints": names(candidate.folder)}
         with log.open("a") as file:
             file.write(json.dumps(note) + "\n")
-        candidate.folder.mkdir(parents=True, exist_ok=True)
+        (candidate.folder / f"1-{os.getpid()}").touch()
         time.sleep(seconds)
         if meets and candidate.id.endswith(at) and not (met := log.with_suffix(".met")).exists():
             met.touch()
             os.kill(os.getpid(), meets)
+        (candidate.folder / f"2-{os.getpid()}").touch()
+        with log.with_suffix(".ends").open("a") as file:
+            file.write(json.dumps(note | {"checkpoints": names(candidate.folder)}) + "\n")
         recipe, rows = candidate.recipe, candidate.rows
         loss = abs(math.log10(recipe.learning_rate) + 4) + 0.25 * (recipe.optimizer == "adam") + recipe.betas[0]
         return Outcome(loss + 1 / candidate.stage, rows.train_rows, rows.valid_rows, 7 * rows.train_rows, 0.5, "base")
@@ -45,22 +51,27 @@ def objective(log: Path, *, seconds: float = 0.0, at: str = "", meets: int | Non
     return train
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def work(log: str, options: str) -> None:
     """One worker, which begins when `together` of them are there: prints the table that it ends with."""
-    told = json.loads(options)
+    facts = json.loads(options)
     (Path(log).parent / f"ready-{os.getpid()}").touch()
-    while len(list(Path(log).parent.glob("ready-*"))) < told["together"]:
+    while len(list(Path(log).parent.glob("ready-*"))) < facts["together"]:
         time.sleep(0.01)
-    del told["together"]
-    found = search(PLAN, objective=objective(Path(log), **told))
-    print(found.trials.to_json(orient="split", double_precision=15))
+    del facts["together"]
+    result = search(PLAN, objective=objective(Path(log), **facts))
+    print(result.trials.to_json(orient="split", double_precision=15))
 
 
 # Where a worker may be killed: the function, and whether before or after it has done its work.
 DEATHS = [
     *((attempts_module.Attempts, "claim", "before"), (attempts_module.Attempts, "claim", "after")),
     (searching, "_check", "before"),
-    *((searching.tracking, "log_trial", "after"), (attempts_module.Attempts, "complete", "before")),
+    *((folders, "_take_over", "after"), (searching, "_log_trial", "after")),
+    (attempts_module.Attempts, "complete", "before"),
     (Storage, "call set_trial_user_attr", "after"),
     *((attempts_module.Attempts, "complete", "after"), (shutil, "rmtree", "after")),
 ]
@@ -78,10 +89,10 @@ def die_in(owner, name: str, when: str, trial: int) -> None:
         calls[0] += 1
         if calls[0] > trial and when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
-        found = real(*args, **kwargs)
+        result = real(*args, **kwargs)
         if calls[0] > trial:
             os.kill(os.getpid(), signal.SIGKILL)
-        return found
+        return result
 
     setattr(owner, name, fatal)
 
@@ -120,16 +131,16 @@ def die_everywhere(folder: str) -> None:
                 table = search(PLAN, objective=objective(log)).trials
                 (place / "table").write_text(table.to_json(orient="split", double_precision=15))
 
-            ended = forked(killed)
+            end = forked(killed)
             forked(goes_on)
-            left = [path.name for path in (place / "sweeps").rglob("*-s?-*")] if (place / "sweeps").exists() else []
+            remains = [path.name for path in (place / "sweeps").rglob("*-s?-*")] if (place / "sweeps").exists() else []
             results.append(
                 {
                     "at": f"{when} {name}, trial {trial}",
-                    "signal": ended,
+                    "signal": end,
                     "table": json.loads((place / "table").read_text()),
                 }
-                | {"log": notes(log), "left": left}
+                | {"log": notes(log), "remains": remains}
             )
     print(json.dumps(results))
 
@@ -138,6 +149,12 @@ def notes(log: Path) -> list[dict]:
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
+def basis(trainer: str, root: Path) -> str:
+    """In place of the digest of the code, which each of many processes would compute anew, a second long."""
+    return "the same"
+
+
 if __name__ == "__main__":
+    sweep._basis = basis
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     {"work": work, "die": die_everywhere}[sys.argv[1]](*sys.argv[2:])

@@ -10,21 +10,21 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from common.sweeps import Outcome, attempts, search, searching, workers
+from common.sweeps import Outcome, attempts, liveness, search, searching
 from common.sweeps.attempts import Attempts, slots_of
-from common.sweeps.draws import distributions, encode
+from common.sweeps.sampler import distributions, encode
 from common.sweeps.storage import Storage
-from tests.unit import sweeping
-from tests.unit.sweeping import SPACE, outcome
+from tests.unit import sweep_cases
+from tests.unit.sweep_cases import SPACE, outcome
 
 # Worked out by hand: the best point of the grid is 1e-4, adamw, (0.9, 0.999).
 POINT = {"learning_rate": 1e-4, "optimizer": "adamw", "betas": (0.9, 0.999)}
-made = sweeping.made
+lab = sweep_cases.lab
 
 
 @pytest.fixture
-def pair(made):
-    ours, theirs = (Attempts(made.sweep, Storage(), 0.05) for _ in range(2))
+def pair(lab):
+    ours, theirs = (Attempts(lab.sweep, Storage(), 0.05) for _ in range(2))
     yield ours, theirs
     ours.close()
     theirs.close()
@@ -46,7 +46,7 @@ def test_a_slot_and_its_values_go_to_whoever_comes_first(pair):
     assert {o: slot.values for o, slot in theirs.slots(1).items()} == {0: A, 1: B}
 
 
-def test_a_surplus_outcome_is_not_counted(made, pair):
+def test_a_surplus_outcome_is_not_counted(lab, pair):
     ours, theirs = pair
     stopped = theirs.claim(1, 0, A)
     ours._fail(stopped.key)  # its worker was silent for too long
@@ -74,7 +74,7 @@ def attempt(number: int, ordinal: int, values: dict, state: TrialState, loss: fl
     return trial
 
 
-def test_who_has_a_slot_follows_from_the_order_of_attempts(made):
+def test_who_has_a_slot_follows_from_the_order_of_attempts(lab):
     C = POINT | {"learning_rate": 1e-3}
     R, F, D = TrialState.RUNNING, TrialState.FAIL, TrialState.COMPLETE
     table = [
@@ -90,86 +90,92 @@ def test_who_has_a_slot_follows_from_the_order_of_attempts(made):
     for attempts_, expected in table:
         trials = [attempt(n, slot, values, state, float(n)) for n, (slot, values, state) in enumerate(attempts_)]
         for order in (trials, trials[::-1]):
-            found = slots_of(made.sweep, order, 1)
-            seen = {
+            slots = slots_of(lab.sweep, order, 1)
+            facts = {
                 o: (slot.owner._trial_id if slot.owner else None, int(slot.outcome.loss) if slot.outcome else None)
-                for o, slot in found.items()
+                for o, slot in slots.items()
             }
-            assert seen == expected
-    assert slots_of(made.sweep, trials, 2) == {}
+            assert facts == expected
+    assert slots_of(lab.sweep, trials, 2) == {}
 
 
 def elsewhere(monkeypatch) -> None:
     """All workers but this process's live where it cannot look."""
-    monkeypatch.setattr(workers, "lives", lambda token: True if token in workers._ACTIVE else None)
+    monkeypatch.setattr(liveness, "lives", lambda token: True if token in liveness._ACTIVE else None)
 
 
-def test_a_silent_worker_of_another_machine_loses_its_trial(made, monkeypatch):
-    url = f"journal:{made.folder / 'shared'}"
-    ghost = Attempts(made.sweep, Storage(url), 60.0)
+def test_a_silent_worker_of_another_machine_loses_its_trial(lab, monkeypatch):
+    url = f"journal:{lab.folder / 'shared'}"
+    ghost = Attempts(lab.sweep, Storage(url), 60.0)
     ghost.claim(1, 0, POINT)  # and never a sign of life
     ghost.close()
     elsewhere(monkeypatch)
-    began = time.monotonic()
-    found = search(made.sweep, objective=made.objective, storage=url, heartbeat=0.05)
-    assert 0.3 < time.monotonic() - began < 10, "six heartbeats of silence"
-    assert made.trained[0].id == "sft-lora-s1-00" and made.trained[0].recipe.learning_rate == 1e-4
-    assert len(found.trials) == 9 and list(found.trials.trial).count("sft-lora-s1-00") == 1
+    start = time.monotonic()
+    result = search(lab.sweep, objective=lab.objective, storage=url, heartbeat=0.05)
+    assert 0.3 < time.monotonic() - start < 10, "six heartbeats of silence"
+    assert lab.candidates[0].id == "sft-lora-s1-00" and lab.candidates[0].recipe.learning_rate == 1e-4
+    assert len(result.trials) == 9 and list(result.trials.trial).count("sft-lora-s1-00") == 1
 
 
-def test_a_worker_that_gives_signs_of_life_keeps_its_trial(made, pair, monkeypatch):
+def test_a_worker_that_gives_signs_of_life_keeps_its_trial(lab, pair, monkeypatch):
     ours, theirs = pair
     elsewhere(monkeypatch)
-    workers.leave(theirs.worker)
+    liveness.leave(theirs.worker)
     mine = theirs.claim(1, 0, POINT)
-    seen = [ours.look(1)]
+    views = [ours.look(1)]
     with theirs.alive(mine):
         for _ in range(12):  # twice as long as silence is borne
             time.sleep(0.05)
-            seen.append(ours.look(1))
-    assert seen[0][1], "nothing is known of it at first"
-    assert not seen[-1][1] and theirs.owns(mine) and not mine.lost.is_set()
+            views.append(ours.look(1))
+    assert views[0][1], "nothing is known of it at first"
+    assert not views[-1][1] and theirs.owns(mine) and not mine.takeover.is_set()
 
 
-def test_a_worker_learns_that_its_trial_was_taken_over(made, pair):
+def test_a_worker_learns_that_its_trial_was_taken_over(lab, pair):
     ours, theirs = pair
     mine = theirs.claim(1, 0, POINT)
     with theirs.alive(mine):
         ours._fail(mine.key)
-        assert mine.lost.wait(5)
+        assert mine.takeover.wait(5)
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_an_outcome_or_error_of_a_trial_that_was_taken_over_is_nobodys(made, fails):
+def test_an_outcome_or_error_of_a_trial_that_was_taken_over_is_nobodys(lab, fails):
+    stops = []
+
     def overtaken(sweep, candidate):
-        made.trained.append(candidate)
-        if candidate.id == "sft-lora-s1-02" and [c.id for c in made.trained].count(candidate.id) == 1:
-            other = Attempts(made.sweep, Storage(), 1.0)
+        lab.candidates.append(candidate)
+        if candidate.id == "sft-lora-s1-02" and [c.id for c in lab.candidates].count(candidate.id) == 1:
+            other = Attempts(lab.sweep, Storage(), 1.0)
             other._fail(other.slots(1)[2].owner._trial_id)
-            time.sleep(0.2)  # the next sign of life finds it so
+            deadline = time.monotonic() + 10
+            while not candidate.should_stop() and time.monotonic() < deadline:  # the next sign of life finds it so
+                time.sleep(0.01)
+            stops.append(candidate.should_stop())
             if fails:
-                raise FileNotFoundError("the other worker has cleared the folder")
+                raise FileNotFoundError("a file system that is away")
             return outcome(candidate, loss=-100.0)
         return outcome(candidate)
 
-    found = search(made.sweep, objective=overtaken, heartbeat=0.05)
-    assert found.trials.loss.min() > 0 and len(found.trials) == 9
-    assert len(made.trained) == 10, "the trial was trained twice and counted once"
+    result = search(lab.sweep, objective=overtaken, heartbeat=0.05)
+    assert result.trials.loss.min() > 0 and len(result.trials) == 9
+    assert len(lab.candidates) == 10, "the trial was trained twice and counted once"
+    assert stops == [True]
 
 
 def test_a_dead_process_is_known_at_once_and_a_foreign_one_is_not():
-    token = workers.enter()
-    assert workers.lives(token) is True
-    workers.leave(token)
-    assert workers.lives(token) is False
+    token = liveness.enter()
+    assert liveness.lives(token) is True
+    liveness.leave(token)
+    assert liveness.lives(token) is False
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     machine = token.split("-")[0]
-    other = f"{machine}-{child.pid}-{workers._started(child.pid)}-0"
-    assert workers.lives(other) is True and workers.lives(f"{machine}-{child.pid}-1-0") is False
+    other = f"{machine}-{child.pid}-{liveness._start(child.pid)}-0"
+    assert liveness.lives(other) is True and liveness.lives(f"{machine}-{child.pid}-1-0") is False
     child.kill()
     child.communicate()
-    assert workers.lives(other) is False
-    assert workers.lives("0123456789ab-1-1-0") is None and workers.lives("-1--0") is None
+    assert liveness.lives(other) is False
+    assert liveness.lives("0123456789ab-1-1-0") is None and liveness.lives("-1--0") is None
 
 
 def test_silence_is_longer_than_a_hiccup():

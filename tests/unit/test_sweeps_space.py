@@ -10,10 +10,10 @@ from common.settings import UserError
 from common.sweeps import Sweep
 from common.sweeps.space import SPACES, first, space
 from common.training.recipe import METHODS, Recipe
-from tests.unit import sweeping
-from tests.unit.sweeping import STAGES, line_of
+from tests.unit import sweep_cases
+from tests.unit.sweep_cases import STAGES, line_of
 
-made = sweeping.made
+lab = sweep_cases.lab
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -22,8 +22,8 @@ def test_every_method_can_be_searched_at_every_profile(method, profile):
     recipe = Recipe(method=method, per_device_train_batch_size=profile.per_device_train_batch_size)
     recipe = replace(recipe, effective_batch_size=64)
     grid, start = space(method, profile), first(method, profile)
-    told = (profile.model_id, profile.precision, profile.data, 42, start)
-    assert Sweep(f"sft-{method}", recipe, grid, profile.stages, *told).space == grid
+    facts = (profile.model_id, profile.precision, profile.data, 42, start)
+    assert Sweep(f"sft-{method}", recipe, grid, profile.stages, *facts).space == grid
     assert set(start) == set(grid), "the first trial is the method's default in full"
     for batch in grid["effective_batch_size"]:
         assert batch % profile.per_device_train_batch_size == 0
@@ -72,9 +72,9 @@ def test_the_grids_hold_the_published_values_and_reach_further():
         ({"name": "a/b"}, "name 'a/b'"),
     ],
 )
-def test_a_sweep_that_could_not_run_is_refused_before_anything_is_trained(made, changes, says):
+def test_a_sweep_that_could_not_run_is_refused_before_anything_is_trained(lab, changes, says):
     with pytest.raises(UserError, match=says) as error:
-        replace(made.sweep, **changes)
+        replace(lab.sweep, **changes)
     line_of(error)
 
 

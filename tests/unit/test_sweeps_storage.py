@@ -9,10 +9,10 @@ import sqlalchemy
 from common.settings import UserError
 from common.sweeps import search, searching, storage
 from common.sweeps.storage import Storage
-from tests.unit import sweeping
-from tests.unit.sweeping import line_of, stopping
+from tests.unit import sweep_cases
+from tests.unit.sweep_cases import line_of, stopping
 
-made = sweeping.made
+lab = sweep_cases.lab
 
 
 @pytest.mark.parametrize(
@@ -31,28 +31,28 @@ made = sweeping.made
         ("sqlite:////proc/nowhere/sweeps.db", "cannot write /proc/nowhere"),
     ],
 )
-def test_a_storage_that_cannot_be_used_is_one_line_without_the_password(made, monkeypatch, url, says):
-    (made.folder / "text.txt").write_text("neither database\nnor journal\n")
-    monkeypatch.setenv("SWEEP_STORAGE", url.format(folder=made.folder))
+def test_a_storage_that_cannot_be_used_is_one_line_without_the_password(lab, monkeypatch, url, says):
+    (lab.folder / "text.txt").write_text("neither database\nnor journal\n")
+    monkeypatch.setenv("SWEEP_STORAGE", url.format(folder=lab.folder))
     with pytest.raises(UserError, match=says) as error:
-        search(made.sweep, objective=made.objective)
-    assert "hunter2" not in line_of(error) and not made.trained
-    assert (made.folder / "text.txt").read_text().startswith("neither"), "what is not ours is left as it was"
+        search(lab.sweep, objective=lab.objective)
+    assert "hunter2" not in line_of(error) and not lab.candidates
+    assert (lab.folder / "text.txt").read_text().startswith("neither"), "what is not ours is left as it was"
 
 
 def test_a_password_in_a_drivers_own_words_is_taken_out():
     store = object.__new__(Storage)
-    store._parsed, store.where = storage._parse("postgresql://u:hunter2@host/db"), "postgresql://host/db"
+    store._address, store.where = storage._parse("postgresql://u:hunter2@host/db"), "postgresql://host/db"
     try:
         raise optuna.exceptions.StorageInternalError("failed") from Exception(
             "no entry for u with hunter2\nDETAIL: hunter2"
         )
     except optuna.exceptions.StorageInternalError as error:
-        said = str(store._down(error))
-    assert "(no entry for u with <password>)" in said and "hunter2" not in said
+        line = str(store._down(error))
+    assert "(no entry for u with <password>)" in line and "hunter2" not in line
 
 
-def test_two_who_make_the_tables_at_once_do_not_stumble(made, monkeypatch):
+def test_two_who_make_the_tables_at_once_do_not_stumble(lab, monkeypatch):
     real, calls = storage.RDBStorage, []
 
     def beaten(url, **options):
@@ -62,16 +62,16 @@ def test_two_who_make_the_tables_at_once_do_not_stumble(made, monkeypatch):
         return real(url, **options)
 
     monkeypatch.setattr(storage, "RDBStorage", beaten)
-    assert Storage(f"sqlite:///{made.folder / 'new.db'}").call("get_all_studies") == [] and len(calls) == 3
+    assert Storage(f"sqlite:///{lab.folder / 'new.db'}").call("get_all_studies") == [] and len(calls) == 3
 
 
 def failing(store: Storage, method: str, times: float) -> None:
     """`method` of the storage finds the database away, `times` times."""
-    real, left = getattr(store._storage, method), [times]
+    real, rest = getattr(store._storage, method), [times]
 
     def call(*args, **kwargs):
-        left[0] -= 1
-        if left[0] >= 0:
+        rest[0] -= 1
+        if rest[0] >= 0:
             cause = sqlalchemy.exc.OperationalError(
                 "SELECT", {}, Exception("server closed the connection: hunter2\nmore")
             )
@@ -81,43 +81,47 @@ def failing(store: Storage, method: str, times: float) -> None:
     setattr(store._storage, method, call)
 
 
-def test_an_outage_is_waited_out_and_a_long_one_loses_nothing(made, monkeypatch):
+def test_an_outage_is_waited_out_and_a_long_one_loses_nothing(lab, monkeypatch):
     store = Storage()
     monkeypatch.setattr(searching, "Storage", lambda url: store)
-    folders = []
+    folders, retrials = [], []
 
     def objective(sweep, candidate):
         candidate.folder.mkdir(parents=True, exist_ok=True)
-        if candidate.id == "sft-lora-s1-02" and candidate.folder not in folders:
+        if candidate.id == "sft-lora-s1-02" and not folders:
             folders.append(candidate.folder)
             (candidate.folder / "trained").write_text("hours of work")
             failing(store, "set_trial_user_attr", math.inf)
-        return made.objective(sweep, candidate)
+        elif candidate.id == "sft-lora-s1-02":
+            assert (candidate.folder / "trained").read_text() == "hours of work"
+            retrials.append(candidate)
+        return lab.objective(sweep, candidate)
 
     with pytest.raises(
         UserError, match=r"sweeps.journal cannot be used \(server closed the connection.*goes on where"
     ) as error:
-        search(made.sweep, objective=objective)
+        search(lab.sweep, objective=objective)
     assert "more" not in line_of(error)
     assert (folders[0] / "trained").exists(), "the trained model waits for the storage"
     store = Storage()
     monkeypatch.setattr(storage, "PATIENCE", 5.0)
     failing(store, "create_new_trial", 2)
-    found = search(made.sweep, objective=objective)
-    assert len(found.trials) == 9 and not folders[0].exists()
+    result = search(lab.sweep, objective=objective)
+    assert len(result.trials) == 9 and len(retrials) == 1
+    assert not (lab.folder / "sweeps" / lab.sweep.id).exists()
 
 
-def test_half_a_line_in_a_journal_is_dropped(made):
-    path = made.folder / "sweeps.journal"
+def test_half_a_line_in_a_journal_is_dropped(lab):
+    path = lab.folder / "sweeps.journal"
     with pytest.raises(KeyboardInterrupt):
-        search(made.sweep, objective=stopping(made, 3), storage=str(path))
+        search(lab.sweep, objective=stopping(lab, 3), storage=str(path))
     with path.open("ab") as file:
         file.write(b'{"op_code":4,"worker_id":"killed in mid-wri')
-    assert len(search(made.sweep, objective=made.objective, storage=str(path)).trials) == 9
+    assert len(search(lab.sweep, objective=lab.objective, storage=str(path)).trials) == 9
 
 
-@pytest.mark.parametrize("told", ["0", "-1", "nan", "inf", "often"])
-def test_a_heartbeat_that_is_no_time_is_refused(made, monkeypatch, told):
-    monkeypatch.setenv("SWEEP_HEARTBEAT", told)
-    with pytest.raises(UserError, match=f"SWEEP_HEARTBEAT={told} is no number of seconds"):
-        search(made.sweep, objective=made.objective)
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "often"])
+def test_a_heartbeat_that_is_no_time_is_refused(lab, monkeypatch, text):
+    monkeypatch.setenv("SWEEP_HEARTBEAT", text)
+    with pytest.raises(UserError, match=f"SWEEP_HEARTBEAT={text} is no number of seconds"):
+        search(lab.sweep, objective=lab.objective)

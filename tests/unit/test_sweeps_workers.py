@@ -17,10 +17,10 @@ from urllib.parse import quote
 
 import pytest
 
-from common.sweeps import search
+from common.sweeps import search, sweep
 from common.sweeps.storage import Storage
 from tests.unit import sweep_process
-from tests.unit.sweep_process import DEATHS, PLAN, SPACE, TRIALS, notes, objective
+from tests.unit.sweep_process import DEATHS, PLAN, SPACE, TRIALS, basis, notes, objective
 
 IDS = [f"sft-lora-s1-0{i}" for i in range(6)] + [f"sft-lora-s2-0{i}" for i in range(3)]
 PASSWORD = "p@ss/word:1"
@@ -77,7 +77,13 @@ def postgres(folder: Path):
 
 
 def which(name: str) -> Path | None:
-    return Path(found).resolve() if (found := shutil.which(name)) else None
+    return Path(path).resolve() if (path := shutil.which(name)) else None
+
+
+@pytest.fixture(autouse=True)
+def same_ids(monkeypatch):
+    """Ids as in the processes."""
+    monkeypatch.setattr(sweep, "_basis", basis)
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +158,9 @@ def test_workers_share_the_trials_and_take_up_that_of_a_killed_one(place):
     killed = [note["id"] for note in trained if note["pid"] == dies.pid]
     assert Counter(note["id"] for note in trained) == Counter(IDS) + Counter(killed), "once, but that one"
     assert len({note["recipe"] for note in trained if note["id"] in killed}) == len(killed), "and with the same values"
+    for note in trained:
+        if note["id"] in killed and note["pid"] != dies.pid:
+            assert note["checkpoints"] == [f"1-{dies.pid}"], "it goes on from the checkpoint of the one that is dead"
     assert states()["COMPLETE"] == 9 and states()["RUNNING"] == 0
     assert not list((place / "sweeps").rglob("*"))
 
@@ -164,12 +173,20 @@ def test_a_worker_that_was_stuck_finds_its_trial_taken_and_goes_on(tmp_path, mon
     log = tmp_path / "log"
     stuck = start(log, at="s1-02", meets=signal.SIGSTOP)
     while not (tmp_path / "log.met").exists():
+        assert stuck.poll() is None, stuck.stderr.read()
         time.sleep(0.02)
-    other = table_of(start(log))  # it waits six heartbeats for a sign of life of the one that still has its process
+    rival = start(log)
+    other = table_of(rival)  # it waits six heartbeats for a sign of life of the one that still has its process
     stuck.send_signal(signal.SIGCONT)
     assert table_of(stuck) == other and [row[1] for row in other["data"]] == IDS
     assert Counter(note["id"] for note in notes(log)) == Counter(IDS) + Counter({"sft-lora-s1-02": 1})
     assert states() == {"COMPLETE": 9, "FAIL": 1}
+    # Both trained it to the end, each in a folder in which nobody else wrote, and neither folder is left.
+    twice = [note for note in notes(log.with_suffix(".ends")) if note["id"] == "sft-lora-s1-02"]
+    assert {note["pid"] for note in twice} == {stuck.pid, rival.pid}
+    assert len({note["folder"] for note in twice}) == 2
+    assert all(note["checkpoints"] == [f"1-{note['pid']}", f"2-{note['pid']}"] for note in twice)
+    assert not list((tmp_path / "sweeps").rglob("*"))
 
 
 def test_a_search_killed_anywhere_ends_as_one_that_never_was(tmp_path, monkeypatch):
@@ -179,22 +196,22 @@ def test_a_search_killed_anywhere_ends_as_one_that_never_was(tmp_path, monkeypat
     whole = search(PLAN, objective=objective(tmp_path / "log")).trials.to_json(orient="split", double_precision=15)
     recipes = {note["id"]: note["recipe"] for note in notes(tmp_path / "log")}
     # A process of its own forks: a fork of this one would inherit half of the threads of other tests.
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, sweep_process.__file__, "die", str(tmp_path)],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    results = json.loads(done.stdout)
+    assert process.returncode == 0, process.stderr[-2000:]
+    results = json.loads(process.stdout)
     assert len(results) == len(DEATHS) * len(TRIALS)
     for result in results:
         assert result["signal"] == signal.SIGKILL, result["at"]
         assert result["table"] == json.loads(whole), result["at"]
         assert {note["id"]: note["recipe"] for note in result["log"]} == recipes, result["at"]
         assert len(result["log"]) <= 10, "only the one that was killed may be trained again"
-        assert result["left"] == [], result["at"]
+        assert result["remains"] == [], result["at"]
 
 
 def test_a_url_without_a_driver_and_a_wrong_password(server, monkeypatch):
@@ -221,7 +238,7 @@ def test_a_server_that_stops_in_mid_search_is_one_line_and_nothing_is_lost(tmp_p
         with postgres(folder) as url, pytest.raises(UserError, match="cannot be used.*goes on where it was") as error:
             search(PLAN, objective=stopping(plain, folder), storage=url)
         assert quote(PASSWORD, safe="") not in str(error.value) and PASSWORD not in str(error.value)
-        assert (tmp_path / "sweeps" / PLAN.id / "sft-lora-s1-01").is_dir()
+        assert list((tmp_path / "sweeps" / PLAN.id).glob("sft-lora-s1-01.*/training/2-*"))
     finally:
         shutil.rmtree(folder)
 

@@ -1,9 +1,10 @@
 """What stage 1 tries: Optuna's TPE over a grid, as a pure function of what is known so far.
 
-For each draw a study in memory is filled with the finished candidates in the order of their ordinals and asked once,
-with a seed of this ordinal's own. So a search that was stopped draws what one that never stopped would have drawn, and
-on any storage. Values that were drawn before are drawn again: training is deterministic, so a repeated candidate
-would spend a trial, and this method's equal share of tokens, on a loss that is known.
+For each draw a study in memory is filled with the candidates that have a value, in the order of their ordinals, and
+TPE is run on it once, with a seed of this ordinal's own. So the same outcomes give the same draws, in one sitting or in
+several and on any storage. The outcomes themselves repeat bit for bit on a CPU only; on CUDA sums are reordered, and a
+search that was stopped goes on from the outcomes in its storage, never from a repeated training. Values that were drawn
+before are drawn again: a repeated candidate would spend a trial on what is known.
 """
 
 import hashlib
@@ -41,11 +42,11 @@ def encode(space: Space, values: dict) -> dict[str, int | str]:
 
 def decode(space: Space, params: dict[str, int | str]) -> dict:
     """The values again, exactly those of the grid, in the order of the space."""
-    found = {}
+    values = {}
     for name, choices in space.items():
-        of = dict(enumerate(sorted(choices))) if is_ordered(choices) else {_label(choice): choice for choice in choices}
-        found[name] = of[params[name]]
-    return found
+        by_param = dict(enumerate(sorted(choices))) if is_ordered(choices) else {_label(c): c for c in choices}
+        values[name] = by_param[params[name]]
+    return values
 
 
 def draw(
@@ -54,46 +55,46 @@ def draw(
     *,
     trials: int,
     seed: int,
-    finished: Sequence[tuple[dict, float]],
-    running: Sequence[dict],
+    results: Sequence[tuple[dict, float]],
+    rivals: Sequence[dict],
     first: dict,
 ) -> dict:
     """Values of the candidate with this ordinal, on a grid that has a point left.
 
-    finished: (values, loss) by ordinal. running: values of other workers' candidates, which TPE keeps away from. A
-    third of the `trials`, at least two, come before TPE has a say. first: what the candidate 0 is told.
+    results: (values, what is minimised) by ordinal. rivals: values of other workers' candidates, which TPE keeps away
+    from. A third of the `trials`, at least two, come before TPE has a say. first: values of candidate 0, all or some.
     """
     if ordinal == 0:
-        return _ask(space, _seed(seed, 0, 0), 2, [], [], first)
-    known = [values for values, _ in finished] + list(running)
-    for attempt in range(_TRIES):
-        values = _ask(space, _seed(seed, ordinal, attempt), max(2, trials // 3), finished, running, {})
-        if values not in known:
+        return _suggest(space, _seed(seed, 0, 0), 2, [], [], first)
+    taboo = [values for values, _ in results] + list(rivals)
+    for repeat in range(_TRIES):
+        values = _suggest(space, _seed(seed, ordinal, repeat), max(2, trials // 3), results, rivals, {})
+        if values not in taboo:
             return values
     rng = random.Random(_seed(seed, ordinal, _TRIES))
-    while (values := {name: rng.choice(choices) for name, choices in space.items()}) in known:
+    while (values := {name: rng.choice(choices) for name, choices in space.items()}) in taboo:
         pass
     return values
 
 
-def _ask(space: Space, seed: int, startup: int, finished, running, fixed: dict) -> dict:
+def _suggest(space: Space, seed: int, startup: int, results, rivals, first: dict) -> dict:
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup))
-    known = [(values, TrialState.COMPLETE, loss) for values, loss in finished]
-    known += [(values, TrialState.RUNNING, None) for values in running]
-    for values, state, loss in known:
+    history = [(values, TrialState.COMPLETE, value) for values, value in results]
+    history += [(values, TrialState.RUNNING, None) for values in rivals]
+    for values, state, value in history:
         study.add_trial(
             optuna.create_trial(
-                state=state, params=encode(space, values), distributions=distributions(space), value=loss
+                state=state, params=encode(space, values), distributions=distributions(space), value=value
             )
         )
-    if fixed:
-        study.enqueue_trial(encode(space, fixed))
+    if first:
+        study.enqueue_trial(encode(space, first))
     return decode(space, study.ask(distributions(space)).params)
 
 
-def _seed(seed: int, ordinal: int, attempt: int) -> int:
+def _seed(seed: int, ordinal: int, repeat: int) -> int:
     """Unrelated seeds for neighbouring ordinals, in numpy's range."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {ordinal} {attempt}".encode()).digest()[:4], "big")
+    return int.from_bytes(hashlib.sha256(f"{seed} {ordinal} {repeat}".encode()).digest()[:4], "big")
 
 
 def _label(value: object) -> str:

@@ -10,7 +10,7 @@ _ACTIVE: set[str] = set()  # tokens of the searches that run in this process
 
 def enter() -> str:
     """A token for a search that begins in this process."""
-    token = f"{_machine()}-{os.getpid()}-{_started(os.getpid())}-{uuid.uuid4().hex[:8]}"
+    token = f"{_machine()}-{os.getpid()}-{_start(os.getpid())}-{uuid.uuid4().hex[:8]}"
     _ACTIVE.add(token)
     return token
 
@@ -23,12 +23,12 @@ def leave(token: str) -> None:
 def lives(token: str) -> bool | None:
     """Whether the worker's process, and its search in it, is there; None where that cannot be told, as of another
     machine or container. One that is there may still be stuck."""
-    machine, pid, started, _ = token.split("-")
+    machine, pid, start, _ = token.split("-")
     if not machine or machine != _machine():
         return None
     if int(pid) == os.getpid():
         return token in _ACTIVE
-    return _started(int(pid)) == started
+    return _start(int(pid)) == start
 
 
 def _machine() -> str:
@@ -41,7 +41,7 @@ def _machine() -> str:
         return ""
 
 
-def _started(pid: int) -> str:
+def _start(pid: int) -> str:
     """When a process began, in clock ticks since the boot; "" where there is none, or only its remains."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

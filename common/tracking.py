@@ -12,35 +12,20 @@ from typing import Any
 from tqdm import tqdm
 
 from common.settings import key, outputs
-from common.sweeps.sweep import Candidate, Outcome, Sweep
 
-_failed: list[str] = []  # the first failure; after it this process tries no more, since each try may take a time-out
-
-
-def log_trial(sweep: Sweep, candidate: Candidate, values: dict, outcome: Outcome) -> None:
-    """One run a trial, under the same id whenever it is logged: values and stage, the curve by step, the final loss."""
-    log_run(
-        f"{sweep.id}-s{candidate.stage}-{candidate.id.rpartition('-')[2]}",
-        name=candidate.id,
-        group=sweep.id,
-        config=values
-        | {"method": sweep.name, "stage": candidate.stage, "model": sweep.model_id, "data": sweep.data}
-        | {"train_rows": outcome.train_rows, "valid_rows": outcome.valid_rows},
-        curve=outcome.curve,
-        summary={"final_loss": outcome.loss, "tokens": outcome.tokens, "seconds": outcome.seconds},
-    )
+_FAILURES: list[str] = []  # the first one; after it this process tries no more, since each try may take a time-out
 
 
 def log_run(run_id: str, *, name: str, group: str, config: dict, curve: list[dict], summary: dict) -> None:
     """Log one finished run. A failure of Weights & Biases is one line on stderr, and the end of logging here."""
-    if os.environ.get("WANDB_MODE") == "disabled" or _failed:
+    if os.environ.get("WANDB_MODE") == "disabled" or _FAILURES:
         return
     try:
         _log(run_id, name, group, config, curve, summary)
     except Exception as error:  # the client raises its own, the service's, and the network's
-        _failed.append(type(error).__name__)
+        _FAILURES.append(type(error).__name__)
         tqdm.write(  # not into the line of a progress bar
-            f"warning: Weights & Biases could not log {name} ({type(error).__name__}); the search goes on without it, "
+            f"warning: Weights & Biases could not log {name} ({type(error).__name__}); the work goes on without it, "
             "set WANDB_MODE=offline to keep runs on disk",
             file=sys.stderr,
         )

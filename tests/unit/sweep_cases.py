@@ -1,4 +1,4 @@
-"""What the tests of the search share: a sweep, an objective that trains nothing, and stopping in mid-search."""
+"""What the tests of the search share: a sweep, an objective that trains nothing, and a stop in mid-search."""
 
 import math
 from types import SimpleNamespace
@@ -28,19 +28,19 @@ def outcome(candidate, **other) -> Outcome:
 
 
 @pytest.fixture
-def made(cold, monkeypatch):
-    """A sweep in a place of its own, without tracking; `trained` are the candidates that were trained."""
+def lab(cold, monkeypatch):
+    """A sweep in a place of its own, without tracking; `candidates` are those that the objective has trained."""
     monkeypatch.setenv("WANDB_MODE", "disabled")
     # A journal opens much faster than a database; test_sweeps_workers.py has every kind.
     monkeypatch.setenv("SWEEP_STORAGE", f"journal:{cold / 'sweeps.journal'}")
     monkeypatch.setattr(storage, "PATIENCE", 0.0)
-    trained = []
+    candidates = []
 
     def objective(sweep, candidate):
-        trained.append(candidate)
+        candidates.append(candidate)
         return outcome(candidate)
 
-    return SimpleNamespace(sweep=PLAN, objective=objective, trained=trained, folder=cold)
+    return SimpleNamespace(sweep=PLAN, objective=objective, candidates=candidates, folder=cold)
 
 
 def line_of(error: pytest.ExceptionInfo) -> str:
@@ -49,10 +49,10 @@ def line_of(error: pytest.ExceptionInfo) -> str:
     return text
 
 
-def stopping(made, after: int):
+def stopping(lab, after: int):
     def objective(sweep, candidate):
-        if len(made.trained) == after:
+        if len(lab.candidates) == after:
             raise KeyboardInterrupt
-        return made.objective(sweep, candidate)
+        return lab.objective(sweep, candidate)
 
     return objective
