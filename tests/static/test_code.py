@@ -13,19 +13,31 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = [
     *("settings", "locks", "provenance", "profiles", "synthetic", "data", "prompts", "sandbox", "scoring"),
     *("statistics", "metric", "certify", "distributed", "models", "layout", "decoding", "generation", "evaluation"),
-    *("training", "sweeps", "results", "display", "notebook", "notebooks", "study"),
+    *("training", "sweeps", "results", "display", "run", "notebook", "study"),
 ]
 # The same within each package; `__init__` and `__main__` stand above all parts of theirs.
 PARTS = {
     "certify": ["duplicates", "floor", "rewrites", "looking", "shares", "references", "kept", "mutants"],
     "certify.rewrites": ["conditions", "safety", "queries", "writes", "texts"],
     "metric": ["metric"],
-    "results": ["ledger", "comparison", "audits", "benches", "gpu", "readme"],
+    "results": [
+        "record",
+        "ledger",
+        "places",
+        "comparable",
+        "comparison",
+        "tables",
+        "figure",
+        "audits",
+        "rescore",
+        "readme",
+    ],
     "sandbox": ["guard", "frames", "functions", "process", "worker", "database", "pool", "statements"],
     "scoring": ["compare", "query", "mutations", "rouge", "state", "keys", "neighbours", "ordering", "running"]
     + ["published", "suites", "judge", "scorer"],
     "scoring.mutations": ["edits", "clauses", "expressions"],
     "scoring.suites": ["survey", "store", "mentions", "values", "filling", "building"],
+    "study": ["notebooks", "execute", "publish"],
     "sweeps": ["storage", "workers", "space", "draws", "sweep", "attempts", "objective", "tracking", "found"]
     + ["searching"],
     "synthetic": ["check", "budget", "content", "scene", "conditions", "aggregates", "analytic", "basic", "sorting"]

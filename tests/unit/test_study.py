@@ -10,8 +10,12 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from common import study
 from common.settings import ROOT, UserError
+from common.study import execute as runner
+from common.study.__main__ import pairs
+from common.study.execute import execute, run
+from common.study.notebooks import Notebook, find, in_order, parameters_for, read
+from common.study.publish import publish
 
 PARAMETERS = """PROFILE: str = "smoke"  # which sizes
 SEED: int = 42  # of everything
@@ -21,39 +25,47 @@ RATE: float = 0.5  # a number"""
 
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
-    monkeypatch.setattr("common.notebooks.ROOT", tmp_path)
+    for module in ("settings", "results.places", "results.readme", "provenance"):
+        monkeypatch.setattr(f"common.{module}.ROOT", tmp_path)
     monkeypatch.setenv("TEXT_TO_SQL_OUTPUTS", str(tmp_path / "outputs"))
     monkeypatch.setenv("TEXT_TO_SQL_RESULTS", str(tmp_path / "results"))
     quiet = ("TOKENIZERS_PARALLELISM", "PYTHONHASHSEED", "TQDM_MININTERVAL", "GOMP_SPINCOUNT")
-    for name in ("JUPYTER_PATH", "PYTHONPATH", *quiet):
+    for name in ("JUPYTER_PATH", "PYTHONPATH", "TEXT_TO_SQL_PUBLISHING", *quiet):
         monkeypatch.setenv(name, os.environ.get(name, ""))  # `execute` sets them; put back afterwards
     return tmp_path
 
 
-def write(path: Path, name: str, *sources: str) -> study.Notebook:
+def write(path: Path, name: str, *sources: str) -> Notebook:
     first = nbformat.v4.new_code_cell(PARAMETERS.replace("THIS", name), metadata={"tags": ["parameters"]})
     cells = [nbformat.v4.new_markdown_cell("# A notebook"), first, *map(nbformat.v4.new_code_cell, sources)]
-    made = nbformat.v4.new_notebook(cells=cells)
-    made.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    content = nbformat.v4.new_notebook(cells=cells)
+    content.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     path.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(made, path)
-    return study.read(path)
+    nbformat.write(content, path)
+    return read(path)
 
 
 def start(*needs: str) -> str:
     return f"run = start_run(RUN_NAME, profile=PROFILE, needs={needs!r})"
 
 
+def commit(place: Path) -> None:
+    """All that is in the place, as a repository of its own."""
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
+    for words in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-q", "-m", "x", "--no-verify"]):
+        subprocess.run(["git", *words], cwd=place, check=True, capture_output=True)
+
+
 def test_what_a_notebook_makes_and_needs_is_read_from_its_code(place):
-    made = write(
+    notebook = write(
         place / "a" / "n.ipynb",
         "lora",
         'run = notebook.start_run(RUN_NAME, needs=("baseline", RUN_NAME, f"x{1 + 1}", unknown))',
         'if NF4:\n    name = f"{RUN_NAME}-nf4"\n    run.save(report, method=name)',
         'run.save(report, method="more")\nrun.save(report)\nother(method="no", needs="no")',
     )
-    assert made.makes == ("lora", "lora-nf4", "more")
-    assert (made.needs, made.name) == (("baseline", "lora"), "a/n.ipynb")
+    assert notebook.methods == ("lora", "lora-nf4", "more")
+    assert (notebook.needs, notebook.name) == (("baseline", "lora"), "a/n.ipynb")
 
 
 def test_notebooks_are_found_by_glob_and_come_after_what_they_need(place):
@@ -63,7 +75,7 @@ def test_notebooks_are_found_by_glob_and_come_after_what_they_need(place):
     write(place / "a" / "alone.ipynb", "alone", start("made-nowhere"))
     for hidden in ("outputs/x.ipynb", ".venv/x.ipynb", "a/.ipynb_checkpoints/x.ipynb", "tests/x.ipynb", "root.ipynb"):
         write(place / hidden, "x")
-    names = [notebook.path.name for notebook in study.find()]
+    names = [notebook.path.name for notebook in find()]
     assert sorted(names) == ["alone.ipynb", "base.ipynb", "dpo.ipynb", "sft.ipynb"]
     assert names.index("base.ipynb") < names.index("sft.ipynb") < names.index("dpo.ipynb")
 
@@ -72,50 +84,50 @@ def test_a_circle_and_what_is_no_notebook_are_one_line(place):
     a = write(place / "a" / "a.ipynb", "a", start("b"))
     b = write(place / "a" / "b.ipynb", "b", start("a"))
     with pytest.raises(UserError, match="need each other's results: "):
-        study.in_order([a, b])
+        in_order([a, b])
     with pytest.raises(UserError, match="there is no notebook"):
-        study.read(place / "a" / "c.ipynb")
+        read(place / "a" / "c.ipynb")
     (place / "a" / "c.ipynb").write_text("{}")
     with pytest.raises(UserError, match="is no notebook"):
-        study.read(place / "a" / "c.ipynb")
+        read(place / "a" / "c.ipynb")
     with pytest.raises(UserError, match="no plain Python"):
         write(place / "a" / "d.ipynb", "d", "!pip install x")
 
 
 def test_parameters(place):
     path = write(place / "a" / "n.ipynb", "n").path
-    assert study.parameters_for(path, {"PROFILE": "smoke", "SEED": "42", "RATE": "0.5"}) == {}
-    assert study.parameters_for(path, {"PROFILE": "cpu", "SEED": "7", "RATE": "1", "RUN_NAME": "7"}) == {
+    assert parameters_for(path, {"PROFILE": "smoke", "SEED": "42", "RATE": "0.5"}) == {}
+    assert parameters_for(path, {"PROFILE": "cpu", "SEED": "7", "RATE": "1", "RUN_NAME": "7"}) == {
         "PROFILE": "cpu",
         "SEED": 7,
         "RATE": 1.0,
         "RUN_NAME": "7",
     }
-    assert isinstance(study.parameters_for(path, {"RATE": "1"})["RATE"], float)
+    assert isinstance(parameters_for(path, {"RATE": "1"})["RATE"], float)
     with pytest.raises(UserError, match="no parameter SEDE; choose from PROFILE, SEED, RUN_NAME, RATE"):
-        study.parameters_for(path, {"SEDE": "1"})
+        parameters_for(path, {"SEDE": "1"})
     for text in ("seven", "7.5", "True", "[7]"):
         with pytest.raises(UserError, match="SEED wants a value like 42"):
-            study.parameters_for(path, {"SEED": text})
+            parameters_for(path, {"SEED": text})
 
 
 def test_the_profile_that_auto_stands_for_is_not_injected(place, monkeypatch):
     path = write(place / "a" / "n.ipynb", "n").path
     path.write_text(path.read_text().replace("smoke", "auto"))
     monkeypatch.setattr("common.profiles._from_hardware", lambda: "cpu")
-    assert study.parameters_for(path, {"PROFILE": "cpu"}) == {}
-    assert study.parameters_for(path, {"PROFILE": "auto"}) == {}
-    assert study.parameters_for(path, {"PROFILE": "t4"}) == {"PROFILE": "t4"}
+    assert parameters_for(path, {"PROFILE": "cpu"}) == {}
+    assert parameters_for(path, {"PROFILE": "auto"}) == {}
+    assert parameters_for(path, {"PROFILE": "t4"}) == {"PROFILE": "t4"}
 
 
 @pytest.mark.parametrize("texts, message", [(["SEED"], "write it as -p SEED=VALUE"), (["PROFILE=t4"], "--profile")])
 def test_wrong_pairs(texts, message):
     with pytest.raises(UserError, match=message):
-        study._pairs(texts)
+        pairs(texts)
 
 
 def test_pairs_keep_what_is_behind_the_first_equals_sign():
-    assert study._pairs(["DATA=a=b.csv", "SEED=1"]) == {"DATA": "a=b.csv", "SEED": "1"}
+    assert pairs(["DATA=a=b.csv", "SEED=1"]) == {"DATA": "a=b.csv", "SEED": "1"}
 
 
 def test_execute_and_publish(place, capsys, monkeypatch):
@@ -129,14 +141,17 @@ def test_execute_and_publish(place, capsys, monkeypatch):
     notebook = write(place / "a" / "n.ipynb", "n", source)
 
     with pytest.raises(UserError, match="was not run"):
-        study.publish([notebook], "smoke")
-    target = study.execute(notebook, "smoke")
+        publish([notebook], "smoke")
+    execute(notebook, "smoke")
+    with pytest.raises(UserError, match="was run for outputs/, not for results/; `make notebooks` does both"):
+        publish([notebook], "smoke")
+    target = execute(notebook, "smoke", publish=True)
     assert target == place / "outputs" / "notebooks" / "smoke" / "a" / "n.ipynb"
     assert "bar" in capsys.readouterr().err
     (output,) = nbformat.read(target, as_version=4).cells[2].outputs
     assert (output.name, output.text) == ("stdout", f"{sys.prefix} {ROOT / 'common'} a 42\n")
 
-    study.publish([notebook], "smoke")
+    publish([notebook], "smoke")
     published = nbformat.read(notebook.path, as_version=4)
     assert [cell.execution_count for cell in published.cells[1:]] == [1, 2]
     assert published.cells[2].outputs == [output]
@@ -144,34 +159,34 @@ def test_execute_and_publish(place, capsys, monkeypatch):
 
     published.cells[0].source = "# Other words"
     nbformat.write(published, notebook.path)
-    study.publish([notebook], "smoke")
+    publish([notebook], "smoke")
     published.cells[2].source += "\n"
     published.cells[2].source += "print(1)"
     nbformat.write(published, notebook.path)
     with pytest.raises(UserError, match="was changed after it was run"):
-        study.publish([notebook], "smoke")
+        publish([notebook], "smoke")
 
-    study.execute(notebook, "smoke", {"SEED": "7"})
+    execute(notebook, "smoke", {"SEED": "7"})
     with pytest.raises(UserError, match="with other parameters"):
-        study.publish([notebook], "smoke")
+        publish([notebook], "smoke")
 
 
 def test_a_users_mistake_in_a_cell_is_one_line_and_a_bug_is_not(place):
     raising = "from common.settings import UserError\nraise UserError('do this instead')"
     notebook = write(place / "a" / "n.ipynb", "n", raising, "print(1)")
     with pytest.raises(UserError, match="^a/n.ipynb: do this instead$"):
-        study.execute(notebook, "smoke")
+        execute(notebook, "smoke")
     with pytest.raises(UserError, match="not run to its end"):
-        study.publish([notebook], "smoke")
+        publish([notebook], "smoke")
     notebook = write(place / "a" / "bug.ipynb", "n", "1 / 0")
     with pytest.raises(RuntimeError, match=r"(?s)a/bug\.ipynb.*ZeroDivisionError.*bug\.ipynb"):
-        study.execute(notebook, "smoke")
+        execute(notebook, "smoke")
 
 
 def test_a_dead_kernel_is_one_line(place):
     notebook = write(place / "a" / "n.ipynb", "n", "import os\nos._exit(9)")
     with pytest.raises(UserError, match="the kernel died"):
-        study.execute(notebook, "smoke")
+        execute(notebook, "smoke")
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
@@ -180,7 +195,7 @@ def test_an_interrupt_ends_the_kernel_too(place, sent):
     notebook = write(place / "a" / "n.ipynb", "n", waiting)
     command = [sys.executable, "-m", "common.study", "run", "--profile", "smoke", str(notebook.path)]
     # Started in a background shell, a child would ignore SIGINT; here it is put back.
-    study_process = subprocess.Popen(
+    process = subprocess.Popen(
         command,
         cwd=ROOT,
         stderr=subprocess.PIPE,
@@ -188,9 +203,9 @@ def test_an_interrupt_ends_the_kernel_too(place, sent):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     pid = _number(place / "a" / "pid")
-    study_process.send_signal(sent)
-    _, said = study_process.communicate(timeout=30)
-    assert study_process.returncode == 130 and said.strip().startswith("interrupted;") and "Traceback" not in said
+    process.send_signal(sent)
+    _, output = process.communicate(timeout=30)
+    assert process.returncode == 130 and output.strip().startswith("interrupted;") and "Traceback" not in output
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
@@ -205,20 +220,104 @@ def _number(path: Path) -> int:
 
 def test_parameters_go_where_they_are_known_and_bad_ones_stop_before_anything_runs(place, monkeypatch):
     ran = []
-    monkeypatch.setattr(study, "execute", lambda notebook, profile, given: ran.append((notebook.path.name, given)))
+    monkeypatch.setattr(
+        runner, "execute", lambda notebook, profile, texts, *, publish: ran.append((notebook.path.name, texts))
+    )
     notebooks = [write(place / "a" / "a.ipynb", "a"), write(place / "a" / "b.ipynb", "b")]
     notebooks[0].path.write_text(notebooks[0].path.read_text().replace("RATE: float", "OTHER: float"))
     for given in ({"NO": "1"}, {"RATE": "fast"}):
         with pytest.raises(UserError, match="NO|RATE"):
-            study.run(notebooks, "smoke", given)
+            run(notebooks, "smoke", given)
     assert not ran
-    study.run(notebooks, "smoke", {"SEED": "7", "RATE": "2"})
+    run(notebooks, "smoke", {"SEED": "7", "RATE": "2"})
     assert ran == [("a.ipynb", {"SEED": "7"}), ("b.ipynb", {"SEED": "7", "RATE": "2"})]
 
 
 def test_run_tells_where_it_is_and_where_the_results_are(place, capsys, monkeypatch):
-    monkeypatch.setattr(study, "execute", lambda *arguments: None)
-    study.run([write(place / "a" / "a.ipynb", "a")], "smoke", {})
+    monkeypatch.setattr(runner, "execute", lambda *arguments, **options: None)
+    run([write(place / "a" / "a.ipynb", "a")], "smoke", {})
     out = capsys.readouterr().out
     assert "[1/1] a/a.ipynb\n" in out and "[1/1] a/a.ipynb done in 0.0 min" in out
-    assert out.splitlines()[-1].startswith("done in 0.0 min · records: results/smoke · executed notebooks: outputs/")
+    assert out.splitlines()[-1].startswith(
+        "done in 0.0 min · records: outputs/results/smoke · executed notebooks: outputs/"
+    )
+
+
+# What is for results/, and what is not
+
+RECORD = """from common.results import places, write_record
+from common.settings import ROOT
+from tests.unit.records import predictions, record
+place = places.place("a/n.ipynb", "smoke", SEED, {"run_name": RUN_NAME, "rate": RATE, "test_rows": 0})
+write_record(place, record(RUN_NAME, predictions("yn"), profile="smoke", notebook="a/n.ipynb"), predictions("yn"))"""
+PATCHED = """import common.results.places, common.settings, os
+common.results.places.ROOT = common.settings.Path(os.environ["TEXT_TO_SQL_OUTPUTS"]).parent
+"""
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def recording(place) -> Notebook:
+    """A committed notebook that writes a record of two rows, beside a README that shows none."""
+    (place / "README.md").write_text("<!-- results:begin -->\nold\n<!-- results:end -->\n")
+    (place / "requirements.txt").write_text("")
+    (place / ".gitignore").write_text("outputs/\n")
+    notebook = write(place / "a" / "n.ipynb", "n", PATCHED + RECORD)
+    commit(place)
+    return notebook
+
+
+def test_a_run_writes_to_outputs_whatever_its_parameters(place, recording, capsys):
+    for texts in ({}, {"RATE": "2"}, {"SEED": "7"}):
+        run([recording], "smoke", texts)
+    assert not (place / "results").exists()
+    assert "old" in (place / "README.md").read_text()
+    folders = {name.split("/")[0] for name in files(place / "outputs" / "results")}
+    assert len(folders) == 2 and "smoke" in folders  # another seed's rows are others, another rate's are not
+    other = next(name for name in folders if name.startswith("smoke@"))
+    for folder in folders:
+        names = ["comparison.md", "comparison.png", "n.json", "n.predictions.jsonl"]
+        assert files(place / "outputs" / "results" / folder) == names
+    out = capsys.readouterr().out
+    assert out.count("n  0.500 [") == 3 and f"records: outputs/results/{other} ·" in out.splitlines()[-1]
+
+
+def test_results_are_written_from_a_commit_with_own_parameters_alone(place, recording, monkeypatch):
+    ran = []
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "execute", lambda *arguments, **options: ran.append(arguments))
+        with pytest.raises(UserError, match="own parameters, but a/n.ipynb would be run with RATE=2.0; `make run`"):
+            run([recording], "smoke", {"RATE": "2"}, publish=True)
+        with pytest.raises(UserError, match="own parameters, but a/n.ipynb would be run with PROFILE=cpu"):
+            run([recording], "cpu", {}, publish=True)
+        text = recording.path.read_text()
+        recording.path.write_text(text.replace("0.5", "0.25"))
+        with pytest.raises(UserError, match="committed, and a/n.ipynb is not; commit first, or take `make run`"):
+            run([recording], "smoke", {}, publish=True)
+        recording.path.write_text(text)
+        (place / "common").mkdir()
+        (place / "common" / "new.py").write_text("")
+        with pytest.raises(UserError, match="common/ or requirements.txt is not; commit first"):
+            run([recording], "smoke", {}, publish=True)
+        (place / "common" / "new.py").unlink()
+        assert not ran
+    assert not (place / "results").exists()
+    run([recording], "smoke", {}, publish=True)
+    assert files(place / "results" / "smoke") == ["comparison.md", "comparison.png", "n.json", "n.predictions.jsonl"]
+    assert not (place / "outputs" / "results").exists()
+    publish([recording], "smoke")
+
+
+def test_the_readme_follows_what_is_written_to_results(place, recording, monkeypatch):
+    monkeypatch.delenv("TEXT_TO_SQL_RESULTS")
+    monkeypatch.setattr("common.results.readme.SCRATCH", "cpu")
+    run([recording], "smoke", {})
+    assert "old" in (place / "README.md").read_text() and not (place / "results").exists()
+    monkeypatch.setattr(runner, "execute", lambda *arguments, **options: None)
+    (place / "results").mkdir()
+    (place / "outputs" / "results" / "smoke").rename(place / "results" / "smoke")
+    run([recording], "smoke", {}, publish=True)
+    assert "| `n`" in (place / "README.md").read_text()
