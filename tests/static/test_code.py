@@ -20,18 +20,8 @@ PARTS = {
     "certify": ["duplicates", "floor", "rewrites", "looking", "shares", "references", "kept", "mutants"],
     "certify.rewrites": ["conditions", "safety", "queries", "writes", "texts"],
     "metric": ["metric"],
-    "results": [
-        "record",
-        "ledger",
-        "places",
-        "comparable",
-        "comparison",
-        "tables",
-        "figure",
-        "audits",
-        "rescore",
-        "readme",
-    ],
+    "results": ["record", "sections", "ledger", "places", "comparable", "comparison", "tables", "figure", "audits"]
+    + ["rescore", "readme"],
     "sandbox": ["guard", "frames", "functions", "process", "worker", "database", "pool", "statements"],
     "scoring": ["compare", "query", "mutations", "rouge", "state", "keys", "neighbours", "ordering", "running"]
     + ["published", "suites", "judge", "scorer"],
