@@ -46,7 +46,7 @@ def select(place: Path, methods: Sequence[str] | None = None) -> list[Entry]:
     """
     records = [read_record(place, method) for method in methods] if methods else read_records(place)
     if not records:
-        raise UserError(f"there are no records in {relative(place)}; `make run` writes those of outputs/")
+        raise UserError(f"there are no records in {relative(place)}; run a notebook first")
     entries = [Entry(record, place) for record in records]
     runs = [entry for entry in entries if entry.rows]
     for entry in runs[1:]:

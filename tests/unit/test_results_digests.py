@@ -10,6 +10,7 @@ from common.provenance import closure, code, commit, imports, notebook_digest
 from common.results.sections import (
     SCORER,
     computing_modules,
+    data,
     model_name,
     public,
     scorer_digest,
@@ -85,6 +86,10 @@ def test_no_folder_of_this_machine_reaches_a_record(path, tmp_path):
     (tmp_path / "weights").mkdir()
     parameters = public({"data": path, "model_id": str(tmp_path / "weights"), "rate": 1e-3})
     assert parameters == {"data": "spider", "model_id": "weights", "rate": 1e-3}
+    path = tmp_path / "mine.csv"
+    path.write_text("sql_prompt,sql_context,sql\n")
+    values = data(str(path), "test", [])
+    assert (values.source, values.revision) == ("mine", provenance.files_digest([path]))
     assert model_name("Qwen/Qwen3-0.6B") == "Qwen/Qwen3-0.6B" and public({"data": ""}) == {"data": ""}
 
 
