@@ -30,7 +30,7 @@ from common.data import load_examples
 from common.models import device
 from common.profiles import PROFILES, resolve
 from common.settings import outputs, writable
-from common.training.adapt import adapt
+from common.training.adapters import adapt
 from common.training.memory import peak_bytes, reset_peak
 from common.training.rows import tokenise
 

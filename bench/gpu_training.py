@@ -17,13 +17,13 @@ from bench.gpu_model import fits, free
 from bench.published_training import random_order
 from bench.training_flops import wait
 from common.models import LoadedModel, device
-from common.training.adapt import adapt
-from common.training.loss import completion_loss
+from common.training.adapters import adapt
+from common.training.arguments import optimizer_class, precision_arguments
+from common.training.losses import completion_loss
 from common.training.memory import peak_bytes, reset_peak
-from common.training.optimizers import optimizer_class
-from common.training.precision import precision_arguments
+from common.training.plan import step_plan
 from common.training.recipe import Recipe
-from common.training.rows import IGNORED, padded, step_plan
+from common.training.rows import IGNORED, padded
 
 SEED = 42
 MICRO = 2  # the published device batch
@@ -163,7 +163,7 @@ def ours(loaded: LoadedModel, told: Recipe, arithmetic: torch.dtype | None) -> T
     if told.gradient_checkpointing:
         _checkpoint(model)
     ahead = told.virtual_tokens if told.method.startswith("prompt") else 0
-    return Training(model, told, lambda model, inputs: completion_loss(model, inputs, ahead)[0], arithmetic)
+    return Training(model, told, lambda model, inputs: completion_loss(model, inputs, ahead).total, arithmetic)
 
 
 def published(loaded: LoadedModel, told: Recipe, arithmetic: torch.dtype | None) -> Training:

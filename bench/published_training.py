@@ -14,9 +14,9 @@ import peft
 from transformers import DataCollatorForSeq2Seq, PrinterCallback, Trainer, TrainingArguments
 
 from common.models import LoadedModel
-from common.training.adapt import adapt
+from common.training.adapters import adapt
+from common.training.arguments import precision_arguments
 from common.training.memory import peak_bytes, reset_peak
-from common.training.precision import precision_arguments
 from common.training.recipe import Recipe
 
 

@@ -23,8 +23,9 @@ from common.data import load_examples
 from common.models import device, load_model
 from common.profiles import resolve
 from common.settings import UserError, run_cli
+from common.training.plan import step_plan
 from common.training.recipe import Recipe
-from common.training.rows import IGNORED, step_plan, tokenise
+from common.training.rows import IGNORED, tokenise
 from common.training.sft import train_sft
 
 MICRO, SEED = 2, 42

@@ -8,7 +8,7 @@ import fcntl
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,22 +47,29 @@ def locked(folder: Path) -> Iterator[None]:
             lock = _LOCKS[folder.resolve()]
             lock.holders -= 1
             if not lock.holders:
+                (folder / NAME).unlink(missing_ok=True)
                 os.close(lock.descriptor)
                 del _LOCKS[folder.resolve()]
 
 
 def _descriptor(folder: Path) -> int:
     """An open file that holds the folder's lock, or one that holds nothing where the file system has no locks."""
-    with writing(folder):
-        descriptor = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    path = folder / NAME
+    while True:
+        with writing(folder):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise UserError(
+                f"another process works in {folder}; wait until it ends or stop it (a notebook: shut its kernel down), "
+                "then run this again"
+            ) from None
+        except OSError:
+            return descriptor
+        # Who had the lock before may have removed the file since it was opened: then others see another one.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
         os.close(descriptor)
-        raise UserError(
-            f"another process works in {folder}; wait until it ends or stop it (a notebook: shut its kernel down), "
-            "then run this again"
-        ) from None
-    except OSError:
-        pass
-    return descriptor

@@ -47,10 +47,10 @@ def code(*modules: str, root: Path = ROOT) -> str:
     return _code(tuple(sorted(modules)), root)
 
 
-@cache
+@cache  # the code as it was when this process first asked: that is what it runs, whatever is edited meanwhile
 def _code(modules: tuple[str, ...], root: Path) -> str:
     sources = closure(*modules, root=root)
-    trees = {name: _content(path) for name, path in sources.items()}
+    trees = {name: _content(path.read_text(encoding="utf-8")) for name, path in sources.items()}
     return digest(trees, {path.relative_to(root).as_posix(): files_digest([path]) for path in _data_files(sources)})
 
 
@@ -66,7 +66,8 @@ def closure(*modules: str, root: Path = ROOT) -> dict[str, Path]:
             raise KeyError(f"there is no module {name}")
         files[name] = path
         waiting += _parents(name)
-        waiting += sorted(_imports(path.read_text(encoding="utf-8"), root) - files.keys())
+        names = _names(path.read_text(encoding="utf-8"))
+        waiting += sorted({name for name in names if _file(name, root) is not None} - files.keys())
     return dict(sorted(files.items()))
 
 
@@ -120,7 +121,8 @@ def code_cells(path: Path) -> list[tuple[str, list[str]]]:
 def imports(path: Path) -> list[str]:
     """The modules of this repository that a notebook or a script imports itself, by name."""
     sources = [path.read_text(encoding="utf-8")] if path.suffix == ".py" else [text for text, _ in code_cells(path)]
-    return sorted(set().union(*(_imports(source, ROOT) for source in sources)))
+    names = set().union(*(_names(source) for source in sources))
+    return sorted(name for name in names if _file(name, ROOT) is not None)
 
 
 def commit(*paths: str | Path) -> tuple[str, bool]:
@@ -154,8 +156,9 @@ def _parents(name: str) -> list[str]:
     return [".".join(parts[:end]) for end in range(1, len(parts))]
 
 
-def _imports(source: str, root: Path) -> set[str]:
-    """Modules of this repository that a source imports, or names in full as a text: workers are told theirs so."""
+@cache
+def _names(source: str) -> frozenset[str]:
+    """What a source imports, and what of this package it names in full as a text: workers get their module so."""
     names: set[str] = set()
     for node in _nodes(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -165,9 +168,10 @@ def _imports(source: str, root: Path) -> set[str]:
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             # A module's name alone, or a line of Python for an interpreter of its own.
             names |= {word for word in node.value.split() if word.startswith(f"{PACKAGE}.")}
-    return {name for name in names if _file(name, root) is not None}
+    return frozenset(names)
 
 
+@cache
 def _imported_packages(source: str) -> set[str]:
     names: set[str] = set()
     for node in _nodes(ast.parse(source)):
@@ -203,9 +207,9 @@ def _without_docstrings(tree: ast.AST) -> ast.AST:
 
 
 @cache
-def _content(path: Path) -> str:
+def _content(source: str) -> str:
     """Digest of a source's tree."""
-    return digest(_plain(_without_docstrings(ast.parse(path.read_text(encoding="utf-8")))))
+    return digest(_plain(_without_docstrings(ast.parse(source))))
 
 
 def _plain(node: Any) -> Any:

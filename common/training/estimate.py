@@ -9,7 +9,8 @@ from dataclasses import dataclass, fields
 
 from common.profiles import PROFILES, resolve
 from common.settings import UserError, run_cli
-from common.training.decoder import KNOWN, Decoder, decoder
+from common.training.architecture import KNOWN, Decoder, decoder
+from common.training.plan import MicroBatch
 from common.training.recipe import METHODS, OPTIMIZERS, Recipe
 
 GB = 10**9
@@ -18,18 +19,6 @@ HELD_BACK = 0.1  # a share of the memory: the estimate's own error, and what the
 NF4_BYTES = 1 / 2 + 1 / 64 + 4 / (64 * 256)
 # States of an optimiser, bytes a trained weight; paged ones give way to the host's memory.
 STATE_BYTES = {"adam_8bit": 2, "adamw_8bit": 2} | dict.fromkeys(("adam", "adamw", "nadam", "adamax"), 8)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """A padded micro-batch, or the largest of several in each size: rows, tokens a row, and taught tokens, which alone
-    have logits. masked: rows are packed, so attention is given a mask, for which keys and values are repeated to the
-    number of heads."""
-
-    rows: int
-    width: int
-    taught: int
-    masked: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,7 +45,7 @@ class MemoryEstimate:
         return held + max(self.activations + self.copies + max(self.logits, self.backward), self.step)
 
 
-def estimate(sizes: Decoder, recipe: Recipe, batch: Batch, *, precision: str, gpu: bool) -> MemoryEstimate:
+def estimate(sizes: Decoder, recipe: Recipe, batch: MicroBatch, *, precision: str, gpu: bool) -> MemoryEstimate:
     """Peak of a training by `recipe` whose largest micro-batch is `batch`.
 
     precision: of base weights, and of autocast's arithmetic where it is not float32. gpu:
@@ -103,16 +92,16 @@ def _adapter_weights(sizes: Decoder, recipe: Recipe) -> int:
     return sizes.layers * recipe.lora_rank * sum(sum(sizes.linears[name]) for name in _targets(sizes, recipe))
 
 
-def _tokens(recipe: Recipe, batch: Batch) -> int:
+def _tokens(recipe: Recipe, batch: MicroBatch) -> int:
     return batch.rows * (batch.width + (recipe.virtual_tokens if recipe.method.startswith("prompt") else 0))
 
 
-def _activations(sizes: Decoder, recipe: Recipe, batch: Batch, *, half: bool, gpu: bool) -> int:
+def _activations(sizes: Decoder, recipe: Recipe, batch: MicroBatch, *, half: bool, gpu: bool) -> int:
     full, tokens = recipe.method == "full", _tokens(recipe, batch)
     stream = 4 if full or not half else 2  # float32 embeddings make a float32 stream, half-precision ones a half one
     layer = tokens * _layer_bytes(sizes, recipe, tokens // batch.rows * batch.masked, half=half, gpu=gpu)
     last = tokens * (4 * sizes.hidden + 4 + full * stream * sizes.hidden)  # the last norm
-    head = batch.taught * sizes.hidden * (2 if half else 4) * full
+    head = batch.labelled * sizes.hidden * (2 if half else 4) * full
     if recipe.gradient_checkpointing:
         return sizes.layers * tokens * stream * sizes.hidden + layer + last + head
     first = 0
@@ -153,8 +142,8 @@ def _input_bytes(sizes: Decoder, recipe: Recipe, *, half: bool, gpu: bool) -> in
         for one, others in (("q_proj", ("k_proj", "v_proj")), ("k_proj", ("v_proj",)), ("gate_proj", ("up_proj",))):
             for other in others if one in wide else ():
                 wide.pop(other, None)
-    kept = (arithmetic + dropped) * sum(wide.values())
-    return kept + (0 if full else arithmetic * recipe.lora_rank * len(targets))  # what lies between A and B
+    inputs = (arithmetic + dropped) * sum(wide.values())
+    return inputs + (0 if full else arithmetic * recipe.lora_rank * len(targets))  # what lies between A and B
 
 
 def _dropout_bytes(recipe: Recipe, gpu: bool) -> int:
@@ -162,10 +151,10 @@ def _dropout_bytes(recipe: Recipe, gpu: bool) -> int:
     return (1 if gpu else 4) if recipe.method in ("lora", "qlora") and recipe.lora_dropout else 0
 
 
-def _logits(sizes: Decoder, batch: Batch, *, trained: bool) -> int:
+def _logits(sizes: Decoder, batch: MicroBatch, *, trained: bool) -> int:
     """The most that the loss holds. A trained head's gradient waits for the embedding's, which is added to it."""
     gradient = 4 * sizes.embedding_weights * trained
-    whole = 4 * batch.taught * sizes.vocabulary  # log-probabilities, their gradient, and the logits' gradient
+    whole = 4 * batch.labelled * sizes.vocabulary  # log-probabilities, their gradient, and the logits' gradient
     return max(3 * whole, whole + gradient)
 
 
@@ -180,26 +169,26 @@ def _step(sizes: Decoder, recipe: Recipe, trained: int, *, gpu: bool) -> int:
     return max(added, 4 * at_once * (2 if recipe.optimizer == "nadam" and recipe.weight_decay else 1))
 
 
-def fits(found: MemoryEstimate, room: int) -> bool:
+def fits(peak: MemoryEstimate, room: int) -> bool:
     """Whether a training is safe in `room` bytes."""
-    return found.total <= (1 - HELD_BACK) * room
+    return peak.total <= (1 - HELD_BACK) * room
 
 
 def fit(
-    sizes: Decoder, recipe: Recipe, batch: Batch, *, room: int, precision: str, gpu: bool
+    sizes: Decoder, recipe: Recipe, batch: MicroBatch, *, room: int, precision: str, gpu: bool
 ) -> tuple[Recipe, MemoryEstimate]:
     """The recipe as it runs in `room` bytes, and its estimate: on a GPU that would not hold it, activations are
     computed again in the backward pass, which changes no weight and costs a third more arithmetic."""
-    found = estimate(sizes, recipe, batch, precision=precision, gpu=gpu)
-    if fits(found, room) or not gpu or recipe.gradient_checkpointing:
-        return recipe, found
+    peak = estimate(sizes, recipe, batch, precision=precision, gpu=gpu)
+    if fits(peak, room) or not gpu or recipe.gradient_checkpointing:
+        return recipe, peak
     recipe = recipe.with_values({"gradient_checkpointing": True})
     return recipe, estimate(sizes, recipe, batch, precision=precision, gpu=gpu)
 
 
-def warning(recipe: Recipe, found: MemoryEstimate, room: int, *, gpu: bool) -> str:
+def warning(recipe: Recipe, peak: MemoryEstimate, room: int, *, gpu: bool) -> str:
     """One line on a training that is not safe in `room` bytes and what to change; "" for one that is."""
-    if fits(found, room):
+    if fits(peak, room):
         return ""
     ways = ["a shorter max_length"]
     if recipe.per_device_train_batch_size > 1:
@@ -212,7 +201,7 @@ def warning(recipe: Recipe, found: MemoryEstimate, room: int, *, gpu: bool) -> s
         ways.append("method='lora'" if recipe.method == "full" else "method='qlora'")
     tried = " or ".join(filter(None, (", ".join(ways[:-1]), ways[-1])))
     return (
-        f"this training needs about {found.total / GB:.1f} GB and has {room / GB:.1f} GB, of which a tenth should stay "
+        f"this training needs about {peak.total / GB:.1f} GB and has {room / GB:.1f} GB, of which a tenth should stay "
         f"free; it may run out of memory. Try {tried}"
     )
 
@@ -225,12 +214,12 @@ def _sizes(model_id: str) -> Decoder:
     from common.models import locate
 
     try:
-        found = decoder(AutoConfig.from_pretrained(locate(model_id)[0]))
+        sizes = decoder(AutoConfig.from_pretrained(locate(model_id)[0]))
     except (OSError, ValueError):
         raise UserError(f"the config of {model_id} cannot be had; give a local folder, or --profile alone") from None
-    if found is None:
+    if sizes is None:
         raise UserError(f"{model_id} is no Llama- or Qwen-style decoder; its memory cannot be estimated")
-    return found
+    return sizes
 
 
 def main() -> int:
@@ -246,7 +235,7 @@ def main() -> int:
     profile = resolve(arguments.profile)
     rows, width = arguments.batch or profile.per_device_train_batch_size, profile.max_length
     # Every row as long as may be; a quarter of each is the completion.
-    batch = Batch(rows, width, rows * width // 4)
+    batch = MicroBatch(rows, width, rows * width // 4)
     gigabytes = arguments.gigabytes or profile.memory_gb
     room, names = round(gigabytes * GB), [field.name for field in fields(MemoryEstimate)]
     sizes, gpu = _sizes(arguments.model or profile.model_id), profile.precision != "float32"
@@ -264,9 +253,9 @@ def main() -> int:
             effective_batch_size=rows,
             max_length=width,
         )
-        recipe, found = fit(sizes, recipe, batch, room=room, precision=profile.precision, gpu=gpu)
-        parts = (f"{getattr(found, name) / GB:13.2f}" for name in (*names, "total"))
-        verdict = "fits" if fits(found, room) else "does not fit"
+        recipe, peak = fit(sizes, recipe, batch, room=room, precision=profile.precision, gpu=gpu)
+        parts = (f"{getattr(peak, name) / GB:13.2f}" for name in (*names, "total"))
+        verdict = "fits" if fits(peak, room) else "does not fit"
         print(f"{method:14}{'yes' if recipe.gradient_checkpointing else 'no':>11}", *parts, f"  {verdict}", sep="")
     return 0
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 
 from common.models import LoadedModel
-from common.training.decoder import decoder
-from common.training.estimate import Batch, fit, warning
+from common.training.architecture import decoder
+from common.training.estimate import fit, warning
+from common.training.plan import MicroBatch
 from common.training.recipe import Recipe
 
 
@@ -49,17 +50,17 @@ def room(model: torch.nn.Module) -> int:
     return 0
 
 
-def fitted(loaded: LoadedModel, recipe: Recipe, largest: Batch) -> Recipe:
+def fitted(loaded: LoadedModel, recipe: Recipe, largest: MicroBatch) -> Recipe:
     """The recipe as it runs in the memory there is, by its largest micro-batch. Prints a line where that is not what
     was asked, and a warning where the memory may not do; nothing of an architecture that cannot be estimated."""
     sizes, memory, on_gpu = decoder(loaded.model.config), room(loaded.model), torch.cuda.is_available()
     if sizes is None or not memory:
         return recipe
     precision = str(loaded.model.dtype).removeprefix("torch.")
-    changed, found = fit(sizes, recipe, largest, room=memory, precision=precision, gpu=on_gpu)
+    changed, peak = fit(sizes, recipe, largest, room=memory, precision=precision, gpu=on_gpu)
     if changed != recipe:
         print("activations are computed again in the backward pass: kept, they would not fit in the GPU's memory")
-    if line := warning(changed, found, memory, gpu=on_gpu):
+    if line := warning(changed, peak, memory, gpu=on_gpu):
         print(line)
     return changed
 

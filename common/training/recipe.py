@@ -1,7 +1,8 @@
-"""What a training run is told, checked before anything is loaded. Knows no torch."""
+"""What a training run is asked to do, checked before anything is loaded. Knows no torch."""
 
 import dataclasses
 from dataclasses import dataclass
+from typing import ClassVar, Self
 
 from common.settings import UserError
 
@@ -15,16 +16,20 @@ INIT_TEXT = "Write one SQLite query that answers the question from the tables of
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a training run is told.
+    """What a training run is asked to do.
 
     effective_batch_size: rows an optimiser step; they are spread over effective / per-device micro-batches of about
     equal length, so `per_device_train_batch_size` is the mean of their rows. warmup_ratio: a share of all steps.
     evaluations: how often the validation rows are looked at, spread evenly, the last at the end; patience: how many
     evaluations without a better one end the training (0: none does). select_by: which evaluation's weights are kept.
     score_rows: validation rows answered and scored at each evaluation. packed: rows of a micro-batch are laid end to
-    end without padding. save_every: steps between checkpoints (0: only at evaluations). Raises UserError for what
-    cannot be trained.
+    end without padding. Checkpoints come with evaluations, after `save_seconds` without one, and every `save_every`
+    steps (0: never). Raises UserError for what cannot be trained.
+
+    This one is for supervised fine-tuning; another objective's recipe adds its fields and names its own `module`.
     """
+
+    module: ClassVar[str] = "common.training.sft"  # what trains by this recipe: its `train`, on its `load_rows`
 
     method: str = "lora"
     optimizer: str = "adamw"
@@ -50,7 +55,8 @@ class Recipe:
     score_rows: int = 0
     packed: bool = False
     gradient_checkpointing: bool = False
-    save_every: int = 50
+    save_every: int = 0
+    save_seconds: float = 300.0
     seed: int = 42
 
     def __post_init__(self):
@@ -75,6 +81,8 @@ class Recipe:
             raise UserError(
                 "patience, score_rows and save_every are not negative, max_length and lora_alpha are at least 1"
             )
+        if not self.save_seconds > 0:
+            raise UserError("save_seconds is above 0; give a large number for checkpoints at evaluations alone")
         if not self.max_grad_norm > 0:
             raise UserError("max_grad_norm is above 0; give a large one for no clipping")
         if self.select_by == "score" and not self.score_rows:
@@ -87,7 +95,7 @@ class Recipe:
         """How the base weights are loaded: `load_model(..., quantisation=recipe.quantisation)`."""
         return "nf4" if self.method == "qlora" else ""
 
-    def with_values(self, values: dict[str, object]) -> "Recipe":
+    def with_values(self, values: dict[str, object]) -> Self:
         """This recipe with other values. Raises UserError for a name that it does not have."""
         names = [field.name for field in dataclasses.fields(self)]
         if unknown := [name for name in values if name not in names]:
@@ -95,13 +103,24 @@ class Recipe:
         return dataclasses.replace(self, **{name: _frozen(value) for name, value in values.items()})
 
 
-def affordable_evaluations(recipe: Recipe, train_rows: int, valid_rows: int, *, max_new_tokens: int = 96) -> int:
+# How long a step of decoding takes, in rows of training: for however few rows, a CPU reads all weights once, and a GPU
+# waits for its kernels to be started while it could train on several rows.
+DECODING_ROWS = {"cpu": 1 / 3, "gpu": 10}
+
+
+def affordable_evaluations(
+    recipe: Recipe, train_rows: int, valid_rows: int, *, max_new_tokens: int = 96, gpu: bool | None = None
+) -> int:
     """How many evaluations cost at most a tenth of the training, and at least the one at its end.
 
     By arithmetic, so that the plan is the same everywhere: a forward pass is a third of a training step's work, and a
-    step of decoding, for however few rows, takes about as long as a third of a row's training.
+    step of decoding takes as long as DECODING_ROWS. gpu: None looks whether there is one.
     """
-    decoding = max_new_tokens / 3 if recipe.score_rows else 0
+    if gpu is None and recipe.score_rows:
+        import torch
+
+        gpu = torch.cuda.is_available()
+    decoding = max_new_tokens * DECODING_ROWS["gpu" if gpu else "cpu"] if recipe.score_rows else 0
     return max(1, int(0.1 * train_rows * recipe.epochs / (valid_rows / 3 + decoding)))
 
 

@@ -1,30 +1,30 @@
-"""TRL's SFT trainer with this study's loss, evaluation and stops.
+"""What every TRL trainer of this study does alike: the step's loss, the evaluation, when to stop, what to keep.
 
-The loss is a mean over the taught tokens of a whole optimiser step, so it does not depend on how rows are grouped.
-Evaluations and checkpoints come at steps fixed in advance; whether an evaluation is the best so far, and whether it
-ends the training, follows from the log alone, so that a training that goes on decides as one that never stopped.
+`SessionMixin` goes before any TRL trainer. The loss of an optimiser step is a mean over the units of all its
+micro-batches, so it does not depend on how items are grouped. Evaluations come at steps fixed in advance; whether one
+is the best so far, and whether it ends the training, follows from the log alone, so that a training that goes on
+decides as one that never stopped. On a CPU it does so to the last bit; on CUDA sums may be taken in another order.
 """
 
 import json
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.distributed.fsdp import FSDPModule
 from tqdm import tqdm
 from transformers import TrainerCallback
-from trl import SFTTrainer
 
 from common import distributed
-from common.data import Example
-from common.evaluation import mean_score
-from common.models import LoadedModel
 from common.settings import UserError, replace_text
-from common.training.adapt import save_weights
-from common.training.loss import completion_loss
+from common.training.adapters import save_weights
+from common.training.arguments import FIRST_SCALE
+from common.training.checkpoints import SECONDS, best_folder, remove_worse
+from common.training.losses import Inputs, Loss
 from common.training.memory import peak_bytes
 from common.training.recipe import Recipe
 
@@ -33,35 +33,58 @@ class Diverged(UserError):
     """A training whose loss is not a number."""
 
 
-KEYS = {"loss": "eval_loss", "score": "eval_score"}  # select_by → the log's name
+class Unmoved(Diverged):
+    """A training in which no weight has moved: it has come to nothing as one that diverged has."""
 
 
-class CompletionTrainer(SFTTrainer):
-    """SFTTrainer whose items are whole micro-batches and whose evaluation is this study's.
+LOG_NAMES = {"loss": "eval_loss", "score": "eval_score"}  # select_by → the log's name
 
-    Logits are computed where a token is taught, on every device alike. TRL skips the prompt's too, but on CUDA alone;
-    elsewhere it spends a third of a training step on them.
-    whole: the model itself, or, where the trainer shards it over processes, a copy of its own for whole weights.
+
+class SessionMixin:
+    """A TRL trainer whose items are whole micro-batches and whose loss and evaluation are this study's.
+
+    loss: of one micro-batch. units: how many units a micro-batch has, known before its loss. score: the mean score of
+    answers by the model as it is, None for no answers. optimizer: its class and arguments. whole_model: the model
+    itself, or, where the trainer shards it over processes, a copy of its own for whole weights.
     """
 
+    loss_is_scaled_for_ga = True  # by the units of the whole step
+
     def __init__(
-        self, *, loaded: LoadedModel, recipe: Recipe, answered: Sequence[Example], decoding: dict, whole, **kwargs
+        self,
+        *,
+        loss: Callable[[torch.nn.Module, Inputs], Loss],
+        units: Callable[[Inputs], torch.Tensor],
+        score: Callable[[torch.nn.Module], float] | None,
+        whole_model: torch.nn.Module,
+        model: torch.nn.Module,
+        optimizer: tuple[type[torch.optim.Optimizer], dict[str, Any]],
+        **arguments,
     ):
-        super().__init__(processing_class=loaded.tokenizer, **kwargs)
-        self._loaded, self._recipe, self._answered, self._decoding = loaded, recipe, answered, decoding
-        self._whole = whole
-        self._virtual_tokens = recipe.virtual_tokens if recipe.method.startswith("prompt") else 0
+        quantised = getattr(model, "is_loaded_in_4bit", False)
+        weights = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad and quantised}
+        super().__init__(model=model, **arguments)
+        self.optimizer_cls_and_kwargs = optimizer  # set here, since not every trainer takes it
+        self._loss, self._units, self._score, self._whole = loss, units, score, whole_model
         self.evaluation_seconds = 0.0
-        for parameter in self.model.parameters():
-            if parameter.requires_grad:  # TRL casts what is trained beside 4-bit weights to bfloat16
-                parameter.data = parameter.data.float()
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad and name in weights:  # TRL rounds what is trained beside 4-bit weights
+                parameter.data = weights[name]
+        if scaler := self.accelerator.scaler:
+            scaler.load_state_dict(scaler.state_dict() | {"scale": FIRST_SCALE})
+
+    def _prepare_dataset(self, dataset, *_, **__):
+        return dataset  # items are ready as they come
+
+    def _get_num_items_in_batch(self, batch_samples: list[Inputs], device: torch.device) -> torch.Tensor:
+        """Units of the step, of all processes: over them gradients and the logged loss are averaged."""
+        units = sum(self._units(inputs) for inputs in batch_samples)
+        return self.accelerator.gather(units.to(device)).sum()
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        total, count = completion_loss(model, inputs, virtual_tokens=self._virtual_tokens)
         if num_items_in_batch is None:
-            return total / count
-        # The number of tokens is that of all processes, over which gradients and the logged loss are averaged.
-        return total / num_items_in_batch * self.accelerator.num_processes
+            raise RuntimeError("a step's loss is a mean over its units, and their number is not known")
+        return self._loss(model, inputs).total / num_items_in_batch * self.accelerator.num_processes
 
     def whole(self) -> torch.nn.Module:
         """The model with all its weights, on the CPU where it is a copy; every process asks for it together."""
@@ -82,25 +105,27 @@ class CompletionTrainer(SFTTrainer):
         distributed.wait()  # the main one's next file says that the checkpoint is whole
 
     def evaluate(self, *args, **kwargs) -> dict[str, float]:
-        """Mean loss over all taught validation tokens, and the mean score of the answers to some of the rows."""
+        """Mean loss over all units of the validation items, the objective's further means, and the mean score of the
+        answers to some of the rows."""
         start = time.perf_counter()
         model, was_training = self.model, self.model.training
         model.eval()
-        total = count = 0.0
+        total, units, sums = 0.0, 0.0, {}
         with torch.no_grad():
             for batch in self.get_eval_dataloader():
                 with self.compute_loss_context_manager():
-                    part, taught = completion_loss(model, self._prepare_inputs(batch), self._virtual_tokens)
-                total, count = total + part.item(), count + taught.item()
-        totals, counts = zip(*distributed.gathered((total, count)), strict=True)
-        metrics = {"eval_loss": sum(totals) / sum(counts)}
-        if self._answered:
+                    part = self._loss(model, self._prepare_inputs(batch))
+                total, units = total + part.total.item(), units + part.units.item()
+                sums = {name: sums.get(name, 0.0) + value.item() for name, value in part.sums.items()}
+        parts = distributed.gathered({"loss": total, "units": units} | sums)
+        count = sum(part["units"] for part in parts)
+        metrics = {f"eval_{name}": sum(part[name] for part in parts) / count for name in ("loss", *sums)}
+        if self._score:
             with self.compute_loss_context_manager():
                 whole = self.whole()
                 if whole is not model:
                     whole.to(self.args.device)
-                loaded = LoadedModel(whole, self._loaded.tokenizer, self._loaded.id, self._loaded.revision)
-                metrics["eval_score"] = mean_score(loaded, self._answered, **self._decoding)
+                metrics["eval_score"] = self._score(whole)
             if whole is not model:
                 whole.to("cpu")
         model.train(was_training)
@@ -118,51 +143,67 @@ def evaluations(history: Sequence[dict], key: str) -> list[tuple[int, float]]:
 
 def best_step(history: Sequence[dict], key: str) -> int:
     """The step of the best evaluation, the earliest of equals."""
-    return min(evaluations(history, key), key=lambda found: (found[1], found[0]))[0]
+    return min(evaluations(history, key), key=lambda evaluation: (evaluation[1], evaluation[0]))[0]
 
 
 class Stops(TrainerCallback):
-    """Evaluates and saves at fixed steps, keeps the best weights in `best`, and ends the training when `patience`
-    evaluations brought none better. The weights of the last step are not kept there: they are in the model."""
+    """Evaluates at fixed steps and saves there and by the clock, keeps the best weights so far under their step's name,
+    and ends the training when `patience` evaluations brought none better.
 
-    def __init__(self, recipe: Recipe, steps: int, best: Path):
-        self._recipe, self._best, self._last = recipe, best, steps
-        self.trainer: CompletionTrainer | None = None
+    The weights of the last step are not kept there: they are in the model. When a checkpoint is due by the clock is
+    decided by the main process.
+    """
+
+    def __init__(self, recipe: Recipe, steps: int, folder: Path):
+        self._recipe, self._folder, self._last = recipe, folder, steps
+        self.trainer: SessionMixin | None = None
         self._evaluate = {-(-steps * i // recipe.evaluations) for i in range(1, recipe.evaluations + 1)}
         every = recipe.save_every
         self._save = (set(range(every, steps, every)) if every else set()) | (self._evaluate - {steps})
+        self._saved = time.monotonic()
 
     def on_step_end(self, args, state, control, **kwargs):
-        control.should_evaluate = state.global_step in self._evaluate
-        control.should_save = state.global_step in self._save
+        step = state.global_step
+        control.should_evaluate = step in self._evaluate
+        control.should_save = step in self._save or (step != self._last and self._overdue())
+
+    def _overdue(self) -> bool:
+        due = time.monotonic() - self._saved >= self._recipe.save_seconds
+        return distributed.from_main(lambda: due)
+
+    def on_save(self, args, state, control, **kwargs):
+        self._saved = time.monotonic()
+        key = LOG_NAMES[self._recipe.select_by]
+        if distributed.is_main() and evaluations(state.log_history, key):
+            remove_worse(self._folder, best_step(state.log_history, key))
 
     def on_evaluate(self, args, state, control, **kwargs):
-        key = KEYS[self._recipe.select_by]
-        found = evaluations(state.log_history, key)
+        key = LOG_NAMES[self._recipe.select_by]
         best = best_step(state.log_history, key)
-        since = sum(step > best for step, _ in found)
+        since = sum(step > best for step, _ in evaluations(state.log_history, key))
         if self._recipe.patience and since >= self._recipe.patience:
             control.should_training_stop = True
             control.should_save = False  # a checkpoint from here would go on where the training has ended
         elif best == state.global_step != self._last:
             model = self.trainer.whole()
             if distributed.is_main():
-                save_weights(model, self._best)
+                save_weights(model, best_folder(self._folder, best))
 
 
 class Clock(TrainerCallback):
-    """A progress bar on stderr with the time left; the seconds of training and of evaluation and the peak of memory
-    over all sittings, kept at each checkpoint. Writing a checkpoint is in neither. Of several processes the main one
-    shows and keeps them. Raises Diverged."""
+    """A progress bar on stderr with the time left; the seconds of training and of evaluation, the peak of memory and
+    the steps that float16 has skipped over all sittings, kept at each checkpoint. Writing a checkpoint is in neither.
+    Of several processes the main one shows and keeps them. Raises Diverged."""
 
     def __init__(self, folder: Path, steps: int):
-        self._path, self._steps = folder / "seconds.json", steps
-        self.training, self.evaluation, self.peak = 0.0, 0.0, 0
-        self.trainer: CompletionTrainer | None = None
+        self._path, self._steps = folder / SECONDS, steps
+        self.training, self.evaluation, self.peak, self.skipped_steps = 0.0, 0.0, 0, 0
+        self.trainer: SessionMixin | None = None
+        self._scale = 0.0
 
     def on_train_begin(self, args, state, control, **kwargs):
         if state.global_step and self._path.exists():
-            self.training, self.evaluation, self.peak = json.loads(self._path.read_text())
+            self.training, self.evaluation, self.peak, self.skipped_steps = json.loads(self._path.read_text())
         self.trainer.evaluation_seconds = 0.0
         self._mark = time.perf_counter()
         self._bar = tqdm(
@@ -174,16 +215,21 @@ class Clock(TrainerCallback):
             disable=not distributed.is_main(),
         )
 
-    def _take(self, *, trained: bool) -> None:
+    def _advance(self, *, trained: bool) -> None:
         """Add what has passed since the last look, evaluation apart."""
-        now, evaluated = time.perf_counter(), self.trainer.evaluation_seconds
-        self.training += (now - self._mark - evaluated) * trained
-        self.evaluation += evaluated
+        now, evaluation = time.perf_counter(), self.trainer.evaluation_seconds
+        self.training += (now - self._mark - evaluation) * trained
+        self.evaluation += evaluation
         self._mark, self.trainer.evaluation_seconds = now, 0.0
 
     def on_step_end(self, args, state, control, **kwargs):
-        self._take(trained=True)
+        self._advance(trained=True)
         self._bar.update()
+        if scaler := self.trainer.accelerator.scaler:
+            # Fused optimisers skip by themselves; a scale that falls is the one sign that all of them show.
+            scale = scaler.get_scale()
+            self.skipped_steps += scale < self._scale
+            self._scale = scale
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if not all(math.isfinite(logs[key]) for key in ("loss", "eval_loss") if key in (logs or {})):
@@ -192,11 +238,12 @@ class Clock(TrainerCallback):
             self._bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
 
     def on_save(self, args, state, control, **kwargs):
-        self._take(trained=False)
+        self._advance(trained=False)
         self.peak = max(self.peak, peak_bytes())
         if distributed.is_main():
-            replace_text(self._path, json.dumps([self.training, self.evaluation, self.peak]))
+            numbers = [self.training, self.evaluation, self.peak, self.skipped_steps]
+            replace_text(self._path, json.dumps(numbers))
 
     def on_train_end(self, args, state, control, **kwargs):
-        self._take(trained=False)
+        self._advance(trained=False)
         self._bar.close()

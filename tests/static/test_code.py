@@ -32,8 +32,8 @@ PARTS = {
     + ["searching"],
     "synthetic": ["check", "budget", "content", "scene", "conditions", "aggregates", "analytic", "basic", "sorting"]
     + ["writes", "groups", "joins", "nested", "chains", "mix"],
-    "training": ["recipe", "decoder", "loss", "precision", "adapt", "optimizers", "estimate", "folder", "memory"]
-    + ["rows", "trainer", "sharing", "sft"],
+    "training": ["recipe", "plan", "architecture", "estimate", "memory", "adapters", "adapt", "rows", "losses"]
+    + ["checkpoints", "arguments", "trainer", "session", "sft"],
 }
 MODULES = sorted(ROOT.glob("common/**/*.py"))
 MOST_LINES = 320

@@ -171,13 +171,12 @@ def test_two_processes_lose_and_learn_as_one(finished, saved):
 def test_answers_are_those_of_one_process_with_the_same_weights(finished, tiny, tmp_path):
     from common.data import load_examples
     from common.evaluation import evaluate
-    from common.models import LoadedModel
-    from common.training.adapt import load_weights
+    from common.training.adapters import load_weights
 
     two, base = finished[1], tiny()
-    loaded = LoadedModel(load_weights(base.model, two.weights()).eval(), base.tokenizer, base.id, base.revision)
+    load_weights(base.model, two.weights())
     test = load_examples("embedded", "test", limit=150)
-    report = evaluate(loaded, test, folder=tmp_path, max_new_tokens=24, batch_size=16, databases=4)
+    report = evaluate(base, test, folder=tmp_path, max_new_tokens=24, batch_size=16, databases=4)
     assert report.rows == two.answers()
     files = {path.name: len(path.read_text().splitlines()) for path in two.place.rglob("completions*")}
     assert files == {"completions-0-of-2.jsonl": 3, "completions-1-of-2.jsonl": 2}  # of three parts, and what was asked
@@ -265,7 +264,7 @@ def _main() -> None:
     if mistake := os.environ.get("MULTI_WRONG"):
         distributed.join()
         raise UserError(mistake)
-    from common.training.trainer import CompletionTrainer
+    from common.training.sft import CompletionTrainer
 
     if distributed.sharded():
         _shard_on_cpu()

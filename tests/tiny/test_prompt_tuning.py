@@ -8,8 +8,8 @@ import torch
 
 from common.generation import complete
 from common.prompts import prompt_ids
-from common.training.adapt import adapt
-from common.training.loss import completion_loss
+from common.training.adapters import adapt
+from common.training.losses import completion_loss
 from common.training.recipe import INIT_TEXT, Recipe
 from common.training.rows import padded
 from common.training.sft import train_sft
@@ -114,11 +114,11 @@ def test_a_padded_batchs_loss_is_the_one_with_the_vectors_before_each_row(prompt
     batch = tokens(rows[1][:4])
     assert len({len(row["input_ids"]) for row in batch}) > 2
     with torch.no_grad():
-        total, count = completion_loss(loaded.model, padded(batch, 0), virtual_tokens=20)
+        loss = completion_loss(loaded.model, padded(batch, 0), virtual_tokens=20)
         with pytest.raises(IndexError):
             completion_loss(loaded.model, padded(batch, 0), virtual_tokens=19)
     by_hand = loss_by_hand(base.model, batch, vectors)
-    assert (total / count).item() == pytest.approx(by_hand, abs=1e-5)
+    assert (loss.total / loss.units).item() == pytest.approx(by_hand, abs=1e-5)
     assert abs(loss_by_hand(base.model, batch) - by_hand) > 1e-2
 
 

@@ -10,8 +10,8 @@ from common import distributed, evaluation
 from common.generation import Completion
 from common.prompts import prompt_ids
 from common.settings import UserError
+from common.training.plan import check_processes, with_dummies
 from common.training.recipe import Recipe
-from common.training.sharing import check_sharing, dealt
 
 SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "train_multi_gpu.py"
 
@@ -40,20 +40,16 @@ def test_the_mean_score_is_that_of_one_process(rows, tiny, monkeypatch):
     assert found == alone and [len(own) for own in handed] == [5, 5] and asked[1:] == [5, 5]
 
 
-def test_micro_batches_that_do_not_go_into_the_processes_are_refused(monkeypatch):
+def test_micro_batches_that_do_not_go_into_the_processes_are_refused():
     recipe = Recipe(effective_batch_size=8, per_device_train_batch_size=2)
-    monkeypatch.setattr(distributed, "world", lambda: 4)
-    check_sharing(recipe)
-    assert dealt([[3], [1, 2], [0], [4], [5]]) == [[3], [1, 2], [0], [4], [5], [], [], []]
-    monkeypatch.setattr(distributed, "world", lambda: 3)
+    check_processes(recipe, 4, sharded=False)
+    assert with_dummies([[3], [1, 2], [0], [4], [5]], 4) == [[3], [1, 2], [0], [4], [5], [], [], []]
     with pytest.raises(UserError, match="^3 processes cannot share the 4 micro-batches .* a multiple of 6 rows$"):
-        check_sharing(recipe)
-    monkeypatch.setattr(distributed, "world", lambda: 2)
-    monkeypatch.setattr(distributed, "sharded", lambda: True)
-    check_sharing(recipe)
+        check_processes(recipe, 3, sharded=False)
+    check_processes(recipe, 2, sharded=True)
     for values in ({"method": "prompt-text"}, {"optimizer": "adamw_8bit"}):
         with pytest.raises(UserError, match="^sharding trains by full or lora and with torch's optimisers, not by "):
-            check_sharing(recipe.with_values(values))
+            check_processes(recipe.with_values(values), 2, sharded=True)
 
 
 @pytest.mark.parametrize("argument, said", [("--batch seven", "invalid int value: 'seven'"), ("--bach 8", "--bach 8")])

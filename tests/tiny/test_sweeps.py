@@ -12,7 +12,7 @@ from common.models import base_digest, load_model
 from common.profiles import TINY_MODEL, Stage
 from common.settings import UserError
 from common.sweeps import Sweep, objective, search
-from common.training.adapt import adapt
+from common.training.adapters import adapt
 from common.training.recipe import Recipe
 from common.training.rows import tokenise
 

@@ -12,7 +12,7 @@ from common.models import load_model
 from common.profiles import TINY_MODEL
 from common.prompts import prompt_ids
 from common.settings import UserError
-from common.training.adapt import adapt, evaluated, load_weights, merge_adapter, save_weights
+from common.training.adapters import adapt, for_evaluation, load_weights, merge_adapter, save_weights
 from common.training.recipe import Recipe
 from common.training.sft import train_sft
 from common.training.trainer import Clock
@@ -91,7 +91,8 @@ def test_lora_beside_a_bfloat16_model_is_trained_in_float32(rows, short, saved, 
     files = saved(run.weights)
     assert {tensor.dtype for tensor in files.values()} == {torch.float32}
     assert not any(torch.equal(tensor, tensor.bfloat16().float()) for tensor in files.values())
-    assert {p.dtype for p in run.loaded.model.parameters()} == {torch.bfloat16}
+    parts = {"lora_" in name: p.dtype for name, p in run.loaded.model.named_parameters()}
+    assert parts == {True: torch.float32, False: torch.bfloat16} and not run.merged
 
 
 def test_lora_targets_are_those_that_are_named(rows, tiny, short, saved, tmp_path):
@@ -216,14 +217,17 @@ def test_weights_are_replaced_whole_and_come_back(method, tiny, saved, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["weights"]
     assert saved(folder)
     expected = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
-    back = load_weights(adapt(tiny(), recipe), folder)
+    back = adapt(tiny(), recipe)
+    load_weights(back, folder)
     assert all(torch.equal(dict(back.named_parameters())[name], tensor) for name, tensor in expected.items())
 
 
-def test_only_updates_of_unquantised_weights_are_merged_and_cast(tiny, short):
-    for method, merged, cast in [("full", True, True), ("lora", True, True), ("prompt-random", False, False)]:
-        recipe = short.with_values({"method": method})
-        model = evaluated(adapt(tiny(), recipe), recipe, torch.bfloat16)
-        assert (not isinstance(model, PeftModel)) == merged
-        assert {p.dtype for p in model.parameters()} == {torch.bfloat16 if cast else torch.float32}
-        assert not model.training
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_lora_update_is_merged_into_float32_weights_alone(dtype, tiny, short):
+    for method, merges in [("full", False), ("lora", dtype == torch.float32), ("prompt-random", False)]:
+        recipe, loaded = short.with_values({"method": method}), tiny()
+        loaded.model.to(dtype)
+        model, merged = for_evaluation(adapt(loaded, recipe), recipe, dtype)
+        assert merged == merges and isinstance(model, PeftModel) == (method != "full" and not merged)
+        base = {p.dtype for name, p in model.named_parameters() if "lora_" not in name and "prompt_" not in name}
+        assert base == {dtype} and not model.training

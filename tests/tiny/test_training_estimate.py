@@ -12,11 +12,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, L
 from common.models import LoadedModel, parameter_counts
 from common.profiles import PROFILES, TINY_MODEL
 from common.training import memory
-from common.training.adapt import adapt
-from common.training.decoder import KNOWN, Decoder, decoder
-from common.training.estimate import Batch, estimate
-from common.training.loss import completion_loss
-from common.training.optimizers import optimizer_class
+from common.training.adapters import adapt
+from common.training.architecture import KNOWN, Decoder, decoder
+from common.training.arguments import optimizer_class
+from common.training.estimate import estimate
+from common.training.losses import completion_loss
+from common.training.plan import MicroBatch
 from common.training.recipe import Recipe
 from common.training.sft import train_sft
 
@@ -106,7 +107,7 @@ def held_bytes(model: torch.nn.Module, inputs: dict, optimizer: torch.optim.Opti
     def step():
         for _ in range(2):
             with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-                loss, _ = completion_loss(model, inputs)
+                loss = completion_loss(model, inputs).total
             loss.backward()
             del loss
         optimizer.step()
@@ -150,7 +151,7 @@ def test_activations_are_those_that_autograd_keeps(shape, method, precision, val
     layers, mixed = 2 if shape == "tiny" else 4, precision != "float32"
     dtype = getattr(torch, precision)
     sizes, kept = kept_bytes(made(shape, layers, recipe.quantisation, dtype), recipe, mixed)
-    batch = Batch(ROWS, WIDTH, ROWS * TAUGHT)
+    batch = MicroBatch(ROWS, WIDTH, ROWS * TAUGHT)
     found = estimate(sizes, recipe, batch, precision=precision, gpu=False)
     assert found.activations + found.copies == pytest.approx(kept, rel=0.03)
     # Computed again: the layers' inputs, and one layer, which is what a model one layer shorter keeps less.
@@ -185,7 +186,7 @@ def test_the_total_is_the_peak_of_an_optimiser_step(shape, values, precision, ma
     kind, options = optimizer_class(recipe)
     optimizer = kind([value for value in model.parameters() if value.requires_grad], **options)
     peak = held_bytes(model, inputs, optimizer, precision != "float32")
-    batch = Batch(ROWS, WIDTH, ROWS * TAUGHT)
+    batch = MicroBatch(ROWS, WIDTH, ROWS * TAUGHT)
     found = estimate(decoder(loaded.model.config), recipe, batch, precision=precision, gpu=False)
     assert found.total == pytest.approx(peak, rel=0.08)
 
@@ -204,7 +205,7 @@ def test_a_training_warns_before_it_starts_where_memory_is_short(
 
 
 def test_a_gpu_that_is_too_small_recomputes_and_says_so(tiny, short, monkeypatch, capsys):
-    loaded, largest = tiny(), Batch(8, 500, 400)
+    loaded, largest = tiny(), MicroBatch(8, 500, 400)
     recipe = short.with_values({"method": "full"})
     kept = estimate(KNOWN[TINY_MODEL], recipe, largest, precision="float32", gpu=True).total
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -9,7 +9,9 @@ import torch
 from common.models import base_digest
 from common.settings import UserError
 from common.training import sft
-from common.training.folder import last_checkpoint
+from common.training.arguments import precision_arguments
+from common.training.checkpoints import last_checkpoint
+from common.training.losses import Loss
 from common.training.recipe import Recipe
 from common.training.sft import train_sft
 from common.training.trainer import Clock, Diverged
@@ -74,10 +76,11 @@ def test_a_folder_of_another_training_is_refused_in_one_line_and_stays_as_it_is(
 def test_what_names_a_training_says_no_more_than_it_needs(rows, tiny, one, tmp_path):
     train_sft(tiny(), *rows, one, folder=tmp_path)
     found = json.loads((tmp_path / "training.json").read_text())
-    assert found.keys() == {"model", "start", "recipe", "rows"}
+    assert found.keys() == {"model", "start", "recipe", "rows", "answers", "code", "packages", "device"}
     assert found["model"] == f"{tiny().id} {tiny().revision}"
     assert found["start"] == base_digest(tiny().model)
-    assert len(found["recipe"]) == len(found["rows"]) == 64
+    assert len(found["recipe"]) == len(found["code"]) == 16 and found["rows"].keys() == {"train", "validation"}
+    assert found["answers"] == {} and found["packages"]["torch"] == torch.__version__ and found["device"] == "CPU"
     # A row's text that the model never reads does not matter.
     renamed = [replace(example, id=f"other-{example.id}", domain="none") for example in rows[0]]
     assert train_sft(tiny(), renamed, rows[1], one, folder=tmp_path).train_rows == 32
@@ -184,16 +187,14 @@ def test_what_the_machine_cannot_do_is_refused_before_the_folder_is_claimed(rows
 def test_precision_follows_the_weights_and_the_hardware(dtype, capability, chosen, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: capability is not None)
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda: capability)
-    assert {name for name, on in sft.precision_arguments(dtype).items() if on} == chosen
+    assert {name for name, on in precision_arguments(dtype).items() if on} == chosen
 
 
 def test_a_loss_that_is_no_number_for_one_evaluation_is_seen(rows, tiny, one, tmp_path, monkeypatch):
     real = sft.CompletionTrainer.evaluate
 
     def evaluate(self, *args, **kwargs):
-        monkeypatch.setattr(
-            "common.training.trainer.completion_loss", lambda *_: (torch.tensor(float("nan")), torch.tensor(1))
-        )
+        self._loss = lambda *_: Loss(torch.tensor(float("nan")), torch.tensor(1))
         return real(self, *args, **kwargs)
 
     monkeypatch.setattr(sft.CompletionTrainer, "evaluate", evaluate)

@@ -8,10 +8,8 @@ import pytest
 import torch
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from common.training import sft
 from common.training.memory import keep_freed, peak_bytes, reset_peak
-from common.training.sft import train_sft
-from common.training.trainer import CompletionTrainer
+from common.training.sft import CompletionTrainer, train_sft
 
 MIB = 2**20
 
@@ -133,6 +131,6 @@ def test_logits_are_computed_where_something_is_taught_and_nowhere_else(rows, ti
         assert taught < inputs["labels"].numel() / 2
         return found
 
-    monkeypatch.setattr(sft.CompletionTrainer, "compute_loss", look)
+    monkeypatch.setattr(CompletionTrainer, "compute_loss", look)
     train_sft(tiny(), *rows, short.with_values({"epochs": 1, "evaluations": 1}), folder=tmp_path)
     assert len(shapes) == 8 and all(made == taught for made, taught in shapes)

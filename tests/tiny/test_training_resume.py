@@ -113,7 +113,7 @@ def _moments(moment: str, folder: Path, begun: Path) -> None:
 
     import transformers
 
-    from common.training import adapt
+    from common.training import adapters
     from common.training.trainer import Clock
 
     def die() -> None:
@@ -170,7 +170,7 @@ def _moments(moment: str, folder: Path, begun: Path) -> None:
         return size
 
     Clock.on_train_begin, transformers.TrainerState.save_to_json = on_train_begin, save_to_json
-    adapt.shutil, Path.write_text = Removing, write_text
+    adapters.shutil, Path.write_text = Removing, write_text
 
 
 def _sitting(folder: Path, recipe: dict, count: int, moment: str, begun: Path) -> None:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from common.training.adapt import adapt
-from common.training.loss import completion_loss
+from common.training.adapters import adapt
+from common.training.losses import completion_loss
 from common.training.recipe import Recipe
 from common.training.rows import IGNORED, packed, padded
 
@@ -31,8 +31,8 @@ def loss_and_gradients(model, batches):
     model.zero_grad()
     total = count = 0
     for inputs in batches:
-        part, taught = completion_loss(model, inputs)
-        total, count = total + part, count + taught
+        part = completion_loss(model, inputs)
+        total, count = total + part.total, count + part.units
     (total / count).backward()
     return (total / count).item(), count.item(), {name: p.grad.clone() for name, p in model.named_parameters()}
 
@@ -75,11 +75,11 @@ def test_completion_loss_by_hand():
         asked.append((logits_to_keep.int().tolist(), use_cache))
         return Output((torch.arange(20) / 10).expand(logits_to_keep.sum(), 20))
 
-    total, count = completion_loss(model, padded([TWO, ONE], pad=0))
+    loss = completion_loss(model, padded([TWO, ONE], pad=0))
     norm = sum(2.718281828 ** (t / 10) for t in range(20))
     chances = [2.718281828 ** (t / 10) / norm for t in (10, 7, 8)]
-    assert count.item() == 3
-    assert total.item() == pytest.approx(-sum(torch.tensor(chances).log().tolist()), abs=1e-5)
+    assert loss.units.item() == 3 and loss.sums == {}
+    assert loss.total.item() == pytest.approx(-sum(torch.tensor(chances).log().tolist()), abs=1e-5)
     completion_loss(model, padded([TWO, ONE], pad=0), virtual_tokens=5)
     # Token 1 of the first row, tokens 2 and 3 of the second, each from the position before it.
     none = [0] * 5
@@ -109,7 +109,7 @@ def test_packed_padded_and_single_rows_have_one_loss_and_one_gradient(batch, mod
 
 def test_padding_is_not_seen(batch, model):
     """Whatever the token it is made of."""
-    losses = [completion_loss(model, padded(batch, pad))[0].item() for pad in (0, 17, 600)]
+    losses = [completion_loss(model, padded(batch, pad)).total.item() for pad in (0, 17, 600)]
     assert losses[1:] == pytest.approx(losses[:1] * 2, abs=1e-3)
 
 
@@ -129,8 +129,8 @@ def test_the_loss_without_a_mask_is_the_one_with_it(method, batch, attentive):
         wanted = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1), inputs["labels"][:, 1:].flatten(), reduction="sum", ignore_index=IGNORED
         )
-        total, count = completion_loss(model, inputs, virtual_tokens=ahead)
-    assert count > 50 and (total - wanted).abs() < 1e-6 * wanted
+        loss = completion_loss(model, inputs, virtual_tokens=ahead)
+    assert loss.units > 50 and (loss.total - wanted).abs() < 1e-6 * wanted
 
 
 def leak(model, inputs, batch):
@@ -160,12 +160,12 @@ def test_one_rows_tokens_change_no_other_rows_loss(batch, model):
     def second(inputs):
         labels = inputs["labels"].clone()
         labels[:, :border] = IGNORED
-        return completion_loss(model, inputs | {"labels": labels})[0].item()
+        return completion_loss(model, inputs | {"labels": labels}).total.item()
 
     turned = inputs["input_ids"].clone()
     turned[:, :border] = turned[:, :border].flip(1)
     assert second(inputs | {"input_ids": turned}) == pytest.approx(second(inputs), abs=1e-3)
-    alone = completion_loss(model, padded(batch[1:2], 0))[0].item()
+    alone = completion_loss(model, padded(batch[1:2], 0)).total.item()
     assert second(inputs) == pytest.approx(alone, abs=1e-3)
     running = torch.arange(inputs["input_ids"].shape[1])[None]
     assert abs(second(inputs | {"input_ids": turned, "position_ids": running}) - alone) > 0.1

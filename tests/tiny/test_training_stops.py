@@ -11,7 +11,8 @@ from common.evaluation import mean_score
 from common.generation import Completion
 from common.prompts import prompt_ids
 from common.settings import UserError
-from common.training import trainer
+from common.training import session, sft
+from common.training.losses import Loss
 from common.training.recipe import Recipe
 from common.training.sft import train_sft
 from common.training.trainer import Clock, Stops, best_step
@@ -23,7 +24,7 @@ FOUR = {"evaluations": 4}  # after steps 2, 4, 6 and 8
 def scripted(monkeypatch):
     """Runs a training whose evaluations find what the script says by step; (the run, trained tensors by step)."""
     now, weights = {"step": 0}, {}
-    real, step_end = trainer.completion_loss, Clock.on_step_end
+    real, step_end = sft.completion_loss, Clock.on_step_end
 
     def end(self, args, state, control, model=None, **kwargs):
         now["step"] = state.global_step
@@ -34,12 +35,12 @@ def scripted(monkeypatch):
         def loss(*args, **kwargs):
             if torch.is_grad_enabled():
                 return real(*args, **kwargs)
-            return torch.tensor(losses[now["step"]], dtype=torch.float64), torch.tensor(1)
+            return Loss(torch.tensor(losses[now["step"]], dtype=torch.float64), torch.tensor(1))
 
         monkeypatch.setattr(Clock, "on_step_end", end)
-        monkeypatch.setattr(trainer, "completion_loss", loss)
+        monkeypatch.setattr(sft, "completion_loss", loss)
         if scores:
-            monkeypatch.setattr(trainer, "mean_score", lambda *_, **__: scores[now["step"]])
+            monkeypatch.setattr(session, "mean_score", lambda *_, **__: scores[now["step"]])
         return train_sft(loaded, *rows, recipe, folder=folder), weights
 
     return run
@@ -144,7 +145,7 @@ def test_a_training_that_got_worse_by_itself(rows, tiny, short, saved, tokens, t
 @pytest.mark.parametrize(
     ("steps", "evaluations", "save_every", "looks", "saves"),
     [
-        (8, 1, 50, {8}, set()),
+        (8, 1, 0, {8}, set()),
         (8, 2, 3, {4, 8}, {3, 4, 6}),
         (10, 3, 0, {4, 7, 10}, {4, 7}),  # 3⅓ and 6⅔, rounded up
         (10, 4, 5, {3, 5, 8, 10}, {3, 5, 8}),
@@ -179,7 +180,7 @@ def test_the_first_validation_rows_are_answered_by_the_model_as_it_is(rows, tiny
         calls.append((loaded.model.training, loaded.id, list(examples), decoding))
         return mean_score(loaded, examples, **decoding)
 
-    monkeypatch.setattr(trainer, "mean_score", look)
+    monkeypatch.setattr(session, "mean_score", look)
     recipe = short.with_values({"score_rows": 3, "select_by": "score"})
     run = train_sft(tiny(), *rows, recipe, folder=tmp_path, max_new_tokens=5, batch_size=2, databases=2)
     decoding = {"max_new_tokens": 5, "batch_size": 2, "databases": 2}
@@ -189,7 +190,7 @@ def test_the_first_validation_rows_are_answered_by_the_model_as_it_is(rows, tiny
 
 
 def test_no_rows_to_score_cost_nothing(rows, tiny, short, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "mean_score", lambda *_, **__: pytest.fail("asked for a score"))
+    monkeypatch.setattr(session, "mean_score", lambda *_, **__: pytest.fail("asked for a score"))
     run = train_sft(tiny(), *rows, short.with_values({"evaluations": 1, "epochs": 1}), folder=tmp_path)
     assert run.eval_score is None and "eval_score" not in run.curve
 

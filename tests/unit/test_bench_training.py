@@ -15,8 +15,9 @@ from common.data import load_examples
 from common.models import load_model, parameter_counts
 from common.profiles import TINY_MODEL
 from common.settings import ROOT, UserError
-from common.training.adapt import adapt
-from common.training.rows import step_plan, tokenise
+from common.training.adapters import adapt
+from common.training.plan import step_plan
+from common.training.rows import tokenise
 
 # The tiny model: width 64, MLP 128, 4 heads of 16 with 2 key-value heads, 2 layers, 1,024 tokens.
 LAYER = {"q": (64, 64), "k": (64, 32), "v": (64, 32), "o": (64, 64), "gate": (64, 128), "up": (64, 128)}

@@ -6,10 +6,10 @@ import pytest
 
 from common.profiles import PROFILES
 from common.settings import UserError
-from common.training.decoder import KNOWN, Decoder
-from common.training.estimate import Batch, estimate, fit, fits, main, warning
+from common.training.architecture import KNOWN, Decoder
+from common.training.estimate import estimate, fit, fits, main, warning
+from common.training.plan import MicroBatch, largest
 from common.training.recipe import METHODS, Recipe
-from common.training.rows import largest
 
 # 2 layers of width 8, 16 in the feed-forward, 4 query and 2 key-value heads of 4, 32 tokens, a tied head.
 TOY = Decoder(2, 8, 16, 4, 2, 4, 32, True, True)
@@ -17,7 +17,7 @@ TOY = Decoder(2, 8, 16, 4, 2, 4, 32, True, True)
 LINEAR = 2 * (256 + 128 + 384)
 WEIGHTS = LINEAR + 32 * 8 + 2 * (2 * 8 + 2 * 4) + 8
 UNTIED = WEIGHTS + 32 * 8  # with a head of its own
-BATCH = Batch(rows=2, width=10, taught=6)
+BATCH = MicroBatch(rows=2, width=10, labelled=6)
 
 
 def test_weights_gradients_and_states_by_hand():
@@ -64,7 +64,7 @@ def test_logits_by_hand():
         found = estimate(TOY, Recipe(method="lora"), BATCH, precision=precision, gpu=gpu)
         assert found.logits == 3 * 4 * 6 * 32
     head = 4 * 32 * 8  # a trained head's gradient, in float32
-    one = Batch(1, 10, taught=1)
+    one = MicroBatch(1, 10, labelled=1)
     assert estimate(TOY, Recipe(method="full"), one, precision="float32", gpu=True).logits == 4 * 32 + head
 
 
@@ -72,24 +72,22 @@ def test_the_total_is_the_larger_of_the_two_moments():
     found = estimate(TOY, Recipe(method="full", optimizer="nadam"), BATCH, precision="float32", gpu=True)
     assert found.step < found.activations
     assert found.total == 16 * WEIGHTS + found.activations + found.copies + max(found.logits, found.backward)
-    short = estimate(TOY, Recipe(method="full", optimizer="nadam"), Batch(1, 1, 1), precision="float32", gpu=True)
+    short = estimate(TOY, Recipe(method="full", optimizer="nadam"), MicroBatch(1, 1, 1), precision="float32", gpu=True)
     assert short.total == 20 * WEIGHTS
 
 
-def row(prompt: int, completion: int) -> dict:
-    return {"input_ids": [1] * (prompt + completion), "labels": [-100] * prompt + [1] * completion}
-
-
 def test_the_largest_micro_batch_of_a_plan():
-    rows = [row(20, 4), row(10, 5), row(12, 3), row(2, 9)]
-    assert largest(rows, [[[0]], [[1, 2, 3]]], pack=False) == Batch(3, 15, 5 + 3 + 9)
-    assert largest(rows, [[[0], [3]]], pack=False) == Batch(1, 24, 9)  # most positions here, most logits there
-    assert largest(rows, [[[0]], [[1, 2, 3]]], pack=True) == Batch(1, 41, 17, masked=True)
+    widths, labelled = [[24], [15], [15], [11]], [4, 5, 3, 9]
+    assert largest(widths, labelled, [[[0]], [[1, 2, 3]]], pack=False) == MicroBatch(3, 15, 5 + 3 + 9)
+    assert largest(widths, labelled, [[[0], [3]]], pack=False) == MicroBatch(1, 24, 9)
+    assert largest(widths, labelled, [[[0]], [[1, 2, 3]]], pack=True) == MicroBatch(1, 41, 17, masked=True)
+    # Items of two rows, a pair's.
+    assert largest([[24, 20], [15, 16]], [9, 8], [[[0]], [[1]]], pack=False) == MicroBatch(2, 24, 9)
 
 
 QWEN, T4 = KNOWN["Qwen/Qwen3-0.6B"], PROFILES["t4"]
 ON_T4 = {"room": 15 * 10**9, "precision": "float16", "gpu": True}
-LARGEST = Batch(T4.per_device_train_batch_size, T4.max_length, 512)
+LARGEST = MicroBatch(T4.per_device_train_batch_size, T4.max_length, 512)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import pytest
 
-from common.training.rows import group_by_length, step_plan
+from common.training.plan import group_by_length, step_plan
 
 LENGTHS = [(37 * i) % 101 + 20 for i in range(203)]
 SIZES = {"effective_batch_size": 16, "per_device_train_batch_size": 4}

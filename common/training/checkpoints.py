@@ -1,0 +1,144 @@
+"""What a training keeps in its folder, from the note of what is trained to the trained weights.
+
+`training.json` says what is trained; `checkpoint-N` and `seconds.json` are where it goes on; `best-N` holds the weights
+of the best evaluation so far, which was after step N; `trained.json` comes last and says that `weights` are whole.
+"""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from array import array
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from common import distributed, provenance
+from common.models import LoadedModel, base_digest, weights_digest
+from common.settings import UserError, replace_text, writing
+from common.training.adapters import save_weights
+from common.training.recipe import Recipe
+from common.training.rows import Item
+
+NOTE, RESULT, SECONDS = "training.json", "trained.json", "seconds.json"
+# The words for what a folder's training may differ in, where the name of the fact alone would not do.
+_WORDS = {"code": "code (of another version of the repository)", "packages": "versions of its packages"}
+
+
+def facts(
+    loaded: LoadedModel,
+    recipe: Recipe,
+    items: Mapping[str, Iterable[Item]],
+    *,
+    start: Path | None,
+    decoding: dict,
+) -> dict[str, object]:
+    """What names a training: equal facts end in equal weights.
+
+    items: training and validation items. decoding: how validation rows are answered on the way; it is no fact where
+    none are, and the batch size never is, since it changes no answer.
+    """
+    answers = {name: value for name, value in decoding.items() if name != "batch_size"} if recipe.score_rows else {}
+    return {
+        "model": f"{loaded.id} {loaded.revision}".strip(),
+        "start": base_digest(loaded.model) + (f" {weights_digest(start)}" if start else ""),
+        "recipe": provenance.digest(type(recipe).__name__, dataclasses.asdict(recipe)),
+        "rows": {name: _items_digest(part) for name, part in items.items()},
+        "answers": answers,
+        "code": provenance.code(recipe.module),
+        "packages": provenance.packages(recipe.module),
+        "device": provenance.device_name(threads=False),
+    }
+
+
+def _items_digest(items: Iterable[Item]) -> str:
+    digest = hashlib.sha256()
+    for item in items:
+        for row in item:
+            numbers = {name: value for name, value in row.items() if name not in ("input_ids", "labels")}
+            for values in (row["input_ids"], row["labels"]):
+                digest.update(array("q", [len(values), *values]).tobytes())
+            digest.update(f"{sorted(numbers.items())};".encode())
+        digest.update(b"/")
+    return digest.hexdigest()[:16]
+
+
+def claim(folder: Path, note: dict[str, object]) -> None:
+    """Refuse a folder in which something else was trained; the main process notes what is trained where it is new."""
+    path = folder / NOTE
+    if not path.exists():
+        if not distributed.is_main():
+            raise UserError(
+                f"this process does not see {path}, which the main one wrote; set TEXT_TO_SQL_OUTPUTS to a folder that "
+                "all machines share"
+            )
+        with writing(path):
+            replace_text(path, json.dumps(note))
+        return
+    try:
+        earlier = json.loads(path.read_text())
+    except ValueError:
+        earlier = {}
+    other = [name for name, fact in note.items() if earlier.get(name) != fact]
+    if other == ["start"]:
+        raise UserError(
+            f"{folder} holds a training that started from other weights; load the model anew (this one may be trained "
+            "already), or give another folder"
+        )
+    if other:
+        raise UserError(
+            f"{folder} holds a training with another {_WORDS.get(other[0], other[0])}; give another folder, or delete "
+            "that one to train anew"
+        )
+
+
+def finish(model, result: dict, folder: Path) -> None:
+    """Put the best weights in their place, and last the result, which says that the training has ended."""
+    if result["step"] != result["last_step"]:  # else the last weights are the best
+        # A copy, so that a kill before the line below finds the best weights where it looks for them.
+        shutil.copytree(best_folder(folder, result["step"]), folder / "weights", dirs_exist_ok=True)
+    else:
+        save_weights(model, folder / "weights")
+    replace_text(folder / RESULT, json.dumps(result))
+
+
+def best_folder(folder: Path, step: int) -> Path:
+    """Where the weights of the evaluation after a step lie, as long as they are the best."""
+    return folder / f"best-{step}"
+
+
+def remove_worse(folder: Path, best: int) -> None:
+    """Remove the weights of all other evaluations than the one after step `best`; call it once a checkpoint knows of
+    that one, or a kill would leave a log without its best weights."""
+    for path in folder.glob("best-*"):
+        if path != best_folder(folder, best):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def forget(folder: Path) -> None:
+    """Nothing of a training that diverged is of use, and it must not stand in another recipe's way."""
+    remove_checkpoints(folder)
+    for name in (NOTE, SECONDS):
+        (folder / name).unlink(missing_ok=True)
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove what only an unfinished training needs."""
+    for path in (*folder.glob("checkpoint-*"), *folder.glob("best-*")):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest whole checkpoint; the trainer writes trainer_state.json last, so one without it was cut short."""
+    for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.split("-")[1])):
+        try:
+            json.loads((checkpoint / "trainer_state.json").read_text())
+        except (OSError, ValueError):
+            shutil.rmtree(checkpoint)
+            continue
+        if (checkpoint / "pytorch_model_fsdp.bin").exists() != distributed.sharded():
+            raise UserError(
+                f"{checkpoint} was written {'without' if distributed.sharded() else 'with'} sharding (FSDP); go on "
+                "with the same --config_file, or delete it to begin anew"
+            )
+        return str(checkpoint)
+    return None

@@ -1,0 +1,290 @@
+"""What the training core promises beside its losses: kept weights, memory, forwards, stops, and whose folder it is."""
+
+import gc
+import itertools
+import json
+import os
+import subprocess
+import sys
+import weakref
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from common import provenance
+from common.settings import UserError
+from common.training import session, trainer
+from common.training.arguments import optimizer_class
+from common.training.checkpoints import best_folder, remove_worse
+from common.training.losses import Loss
+from common.training.recipe import Recipe, affordable_evaluations
+from common.training.sft import CompletionTrainer, train_sft
+from common.training.trainer import Clock, Stops, Unmoved
+
+FOUR = {"evaluations": 4}  # after steps 2, 4, 6 and 8
+
+
+@pytest.fixture
+def one(short):
+    """Two steps."""
+    return short.with_values({"epochs": 1, "evaluations": 1, "effective_batch_size": 16})
+
+
+# The best weights
+
+
+@pytest.mark.parametrize("second", [1.9, 2.2], ids=["again the best", "no more the best"])
+def test_the_best_weights_are_those_of_the_logs_step_though_an_evaluation_is_not_repeated(
+    second, rows, tiny, short, saved, tmp_path, monkeypatch
+):
+    """Stopped between "the best so far is saved" and its checkpoint; the second sitting evaluates otherwise, as CUDA
+    may: steps 2 and 4 have the losses 2.0 and 1.0 in the first sitting, step 4 another one in the second."""
+    step, weights = {"now": 0}, {}
+    real, end = session.Objective, Clock.on_step_end
+    losses = {2: 2.0, 4: 1.0, 6: 3.0, 8: 4.0}
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        step["now"] = state.global_step
+        weights[step["now"]] = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+        end(self, args, state, control, **kwargs)
+
+    def changed(*args, **kwargs):
+        objective = real(*args, **kwargs)
+
+        def loss(model, inputs, virtual_tokens):
+            if torch.is_grad_enabled():
+                return objective.loss(model, inputs, virtual_tokens)
+            return Loss(torch.tensor(losses[step["now"]], dtype=torch.float64), torch.tensor(1))
+
+        return SimpleNamespace(**{**vars(objective), "loss": loss})
+
+    monkeypatch.setattr(Clock, "on_step_end", on_step_end)
+    monkeypatch.setattr("common.training.sft.Objective", changed)
+    recipe = short.with_values({**FOUR, "lora_targets": ["v_proj"]})
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(
+            CompletionTrainer,
+            "_save_checkpoint",
+            lambda self, *args, real=CompletionTrainer._save_checkpoint: (
+                (_ for _ in ()).throw(KeyboardInterrupt) if self.state.global_step == 4 else real(self, *args)
+            ),
+        )
+        train_sft(tiny(), *rows, recipe, folder=tmp_path)
+    assert best_folder(tmp_path, 2).exists() and best_folder(tmp_path, 4).exists()
+    losses[4] = second
+    run = train_sft(tiny(), *rows, recipe, folder=tmp_path)
+    best = 4 if second < 2.0 else 2
+    assert (run.step, run.eval_loss) == (best, losses[best])
+    tensors = {n.replace(".weight", ".default.weight"): t for n, t in saved(run.weights).items()}
+    assert all(torch.equal(tensor, weights[best][name]) for name, tensor in tensors.items())
+    assert not list(tmp_path.glob("best-*"))
+
+
+def test_other_weights_than_the_best_are_removed(tmp_path):
+    for step in (2, 4, 10):
+        best_folder(tmp_path, step).mkdir()
+    remove_worse(tmp_path, 4)
+    assert [path.name for path in tmp_path.iterdir()] == ["best-4"]
+
+
+# Memory and forwards
+
+
+def test_optimiser_states_are_given_back_without_waiting_for_pythons_collector(rows, tiny, one, tmp_path, monkeypatch):
+    optimizers = []
+
+    def watched(recipe):
+        kind, options = optimizer_class(recipe)
+
+        class Watched(kind):
+            def __init__(self, *args, **kwargs):
+                super().__init__(*args, **kwargs)
+                optimizers.append(weakref.ref(self))
+
+        return Watched, options
+
+    monkeypatch.setattr(session, "optimizer_class", watched)
+    gc.disable()
+    try:
+        train_sft(tiny(), *rows, one.with_values({"method": "full"}), folder=tmp_path)
+        assert len(optimizers) == 1 and optimizers[0]() is None
+    finally:
+        gc.enable()
+
+
+def test_full_fine_tuning_holds_one_model(rows, tiny, one, tmp_path):
+    loaded = tiny()
+    run = train_sft(loaded, *rows, one.with_values({"method": "full"}), folder=tmp_path)
+    assert run.loaded.model is loaded.model
+
+
+@pytest.mark.parametrize("method", ["full", "qlora", "prompt-random"])
+def test_no_trainers_forward_stays_on_the_model(method, rows, tiny, one, tmp_path, monkeypatch):
+    """Under bfloat16 accelerate puts autocast around it for good: later answers would be another model's."""
+    monkeypatch.setattr("common.training.arguments.precision_arguments", lambda dtype: {"bf16": True, "fp16": False})
+    recipe = one.with_values({"method": method})
+    patched = []
+    real = CompletionTrainer.evaluate
+
+    def evaluate(self, *args, **kwargs):
+        patched.extend(m for m in self.model.modules() if "_original_forward" in vars(m))
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(CompletionTrainer, "evaluate", evaluate)
+    sat = train_sft(tiny(recipe), *rows, recipe, folder=tmp_path).loaded.model
+    assert patched, "accelerate patches nothing any more"
+    assert not [m for m in sat.modules() if {"forward", "_original_forward"} & vars(m).keys()]
+    later = train_sft(tiny(recipe), *rows, recipe, folder=tmp_path).loaded.model
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        assert torch.equal(sat(input_ids=ids).logits, later(input_ids=ids).logits)
+
+
+def test_a_step_whose_units_are_not_known_is_no_step(tiny):
+    with pytest.raises(RuntimeError, match="mean over its units"):
+        CompletionTrainer.compute_loss(SimpleNamespace(), tiny().model, {}, num_items_in_batch=None)
+
+
+# Checkpoints by the clock
+
+
+def test_a_checkpoint_comes_by_the_clock_however_fast_the_steps_are(monkeypatch):
+    now = itertools.count()
+    monkeypatch.setattr(trainer.time, "monotonic", lambda: next(now))  # a second a look
+    stops, saves = Stops(Recipe(save_seconds=10.0), 100, None), []
+    for step in range(1, 101):
+        control = SimpleNamespace()
+        state = SimpleNamespace(global_step=step, log_history=[])
+        stops.on_step_end(None, state, control)
+        if control.should_save:
+            saves.append(step)
+            stops.on_save(None, state, control)
+    assert saves and all(later - one in (9, 10) for one, later in itertools.pairwise(saves)) and 100 not in saves
+
+
+def test_time_alone_makes_no_checkpoint_of_a_short_training(rows, tiny, short, tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(CompletionTrainer, "_save_checkpoint", lambda self, *_: saved.append(self.state.global_step))
+    train_sft(tiny(), *rows, short.with_values({"evaluations": 1}), folder=tmp_path)
+    assert saved == []
+
+
+# float16, and weights that do not move
+
+
+def test_skipped_steps_are_counted_by_the_scale_that_falls(tmp_path):
+    scales = iter([1024.0, 512.0, 512.0, 256.0, 1024.0])
+    clock = Clock(tmp_path, 5)
+    scaler = SimpleNamespace(get_scale=lambda: next(scales))
+    clock.trainer = SimpleNamespace(accelerator=SimpleNamespace(scaler=scaler), evaluation_seconds=0.0)
+    state = SimpleNamespace(global_step=0, log_history=[])
+    clock.on_train_begin(None, state, None)
+    for _ in range(5):
+        clock.on_step_end(None, state, None)
+    assert clock.skipped_steps == 2
+    clock.on_save(None, state, None)
+    again = Clock(tmp_path, 5)
+    again.trainer = clock.trainer
+    again.on_train_begin(None, SimpleNamespace(global_step=3, log_history=[]), None)
+    assert again.skipped_steps == 2
+
+
+def test_the_first_scale_of_float16_is_small(rows, tiny, one, tmp_path, monkeypatch):
+    """On a CPU accelerate has no scaler; one is put where it would be."""
+    scaler, seen = torch.amp.GradScaler("cpu"), []
+    real = trainer.SessionMixin.__init__
+
+    def init(self, **arguments):
+        from accelerate import Accelerator
+
+        monkeypatch.setattr(Accelerator, "scaler", property(lambda _: scaler, lambda *_: None), raising=False)
+        real(self, **arguments)
+        seen.append(scaler.state_dict()["scale"])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer.SessionMixin, "__init__", init)
+    with pytest.raises(KeyboardInterrupt):
+        train_sft(tiny(), *rows, one, folder=tmp_path)
+    assert seen == [1024.0]
+
+
+def test_a_training_in_which_nothing_moved_is_no_training(rows, tiny, one, tmp_path):
+    """One step, and the warm-up begins at a rate of 0."""
+    with pytest.raises(Unmoved, match="^no trained weight has moved in 1 steps .*; raise the learning rate of 0.02"):
+        train_sft(tiny(), rows[0][:16], rows[1], one, folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert train_sft(tiny(), *rows, one, folder=tmp_path).rows == 32
+
+
+# Whose folder
+
+
+def refusal(*args, **kwargs) -> str:
+    with pytest.raises(UserError) as raised:
+        train_sft(*args, **kwargs)
+    return str(raised.value)
+
+
+def test_answers_on_the_way_belong_to_a_training_only_where_there_are_any(rows, tiny, one, tmp_path):
+    train_sft(tiny(), *rows, one, folder=tmp_path / "none", max_new_tokens=4)
+    train_sft(tiny(), *rows, one, folder=tmp_path / "none", max_new_tokens=8, databases=2)
+    scored, folder = one.with_values({"score_rows": 2}), tmp_path / "some"
+    train_sft(tiny(), *rows, scored, folder=folder, max_new_tokens=4)
+    train_sft(tiny(), *rows, scored, folder=folder, max_new_tokens=4, batch_size=1)
+    for other in ({"max_new_tokens": 8}, {"max_new_tokens": 4, "databases": 2}):
+        assert "holds a training with another answers" in refusal(tiny(), *rows, scored, folder=folder, **other)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("code", "0" * 16, "code (of another version of the repository)"),
+        ("packages", {"torch": "1.0"}, "versions of its packages"),
+        ("device_name", "NVIDIA H100", "device"),
+    ],
+)
+def test_a_training_by_other_code_packages_or_device_is_another_training(
+    name, value, words, rows, tiny, one, tmp_path, monkeypatch
+):
+    run = train_sft(tiny(), *rows, one, folder=tmp_path)
+    assert run.code_digest == provenance.code("common.training.sft") and run.code_modules == ("common.training.sft",)
+    monkeypatch.setattr(provenance, name, lambda *_, **__: value)
+    assert f"holds a training with another {words}; give another folder" in refusal(tiny(), *rows, one, folder=tmp_path)
+
+
+def test_two_processes_in_one_folder_are_one_line(rows, tiny, one, tmp_path):
+    code = "import sys; from pathlib import Path; from common.locks import hold; hold(Path(sys.argv[1])); "
+    code += "print(1, flush=True); input()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(os.environ)
+    )
+    try:
+        assert other.stdout.readline() == b"1\n"
+        assert refusal(tiny(), *rows, one, folder=tmp_path).startswith(f"another process works in {tmp_path}; ")
+    finally:
+        other.communicate(b"\n")
+    assert train_sft(tiny(), *rows, one, folder=tmp_path).rows == 32
+
+
+def test_what_is_saved_names_the_model_and_no_folder_of_this_machine(trained):
+    for method in ("full", "lora", "qlora", "prompt-random", "prompt-text"):
+        folder = trained(method).weights
+        texts = [path.read_text() for path in folder.iterdir() if path.suffix in (".json", ".md")]
+        assert texts and not any("/models/" in text for text in texts), method
+        if method != "full":
+            config = json.loads((folder / "adapter_config.json").read_text())
+            assert config["base_model_name_or_path"] == "tiny-random-qwen3"
+
+
+# The plan's evaluations
+
+
+def test_evaluations_cost_a_tenth_by_the_arithmetic_of_the_hardware():
+    recipe = Recipe(score_rows=128, epochs=1)
+    assert affordable_evaluations(recipe, 97_500, 2_500, max_new_tokens=512, gpu=False) == 9
+    # A decoding step of a GPU takes as long as ten rows' training: 512 of them as 5,120 rows.
+    assert affordable_evaluations(recipe, 97_500, 2_500, max_new_tokens=512, gpu=True) == 1
+    assert affordable_evaluations(Recipe(), 97_500, 2_500, gpu=True) == affordable_evaluations(
+        Recipe(), 97_500, 2_500, gpu=False
+    )
