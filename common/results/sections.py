@@ -51,8 +51,8 @@ def code(notebook: str, report: "Report", trained: "Trained | None" = None) -> C
         dirty=dirty,
         notebook_digest=provenance.notebook_digest(ROOT / notebook),
         scorer_digest=scorer_digest(),
-        training_digest=getattr(trained, "code_digest", ""),
-        training_modules=tuple(getattr(trained, "code_modules", ())),
+        training_digest=trained.code_digest if trained else "",
+        training_modules=trained.code_modules if trained else (),
         answers_digest=getattr(report, "code_digest", ""),
     )
 
@@ -126,7 +126,7 @@ def model(loaded: "LoadedModel", precision: str, adapter: str, trained: "Trained
         precision=precision,
         quantisation=loaded.quantisation,
         weights_digest=weights_digest(trained.weights) if trained else "",
-        merged=bool(getattr(trained, "merged", False)),
+        merged=bool(trained and trained.merged),
     )
 
 

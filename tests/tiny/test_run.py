@@ -200,12 +200,13 @@ def test_a_record_says_what_trained_and_what_answered(tiny, tmp_path, capsys):
     assert results.read_predictions(run.place, "example-lora") == answers.rows
 
 
-def test_a_record_of_code_that_does_not_say_so_yet_has_no_digests(tiny, tmp_path):
+def test_a_record_of_a_model_as_it_comes_has_no_training(tiny):
     run, loaded = start(), tiny()
     test = load_examples("embedded", "test", limit=16)
-    values = json.loads(run.save(report(16), test, loaded, trained=trained(tmp_path)).read_text())
-    assert values["code"]["training_digest"] == values["code"]["answers_digest"] == ""
-    assert values["model"]["merged"] is False
+    values = json.loads(run.save(report(16), test, loaded).read_text())
+    assert (values["code"]["training_digest"], values["code"]["training_modules"]) == ("", [])
+    assert (values["model"]["merged"], values["model"]["weights_digest"], values["stages"]) == (False, "", [])
+    assert values["cost"]["train_seconds"] == values["cost"]["search_seconds"] == 0 < values["cost"]["eval_seconds"]
 
 
 def test_costs_are_in_minutes_and_gigabytes(tmp_path):

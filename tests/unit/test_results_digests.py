@@ -1,12 +1,9 @@
 """What a record says of the code that made it: its digests, what of it is older than today's, and no path."""
 
-import subprocess
-
-import nbformat
 import pytest
 
 from common import provenance
-from common.provenance import closure, code, commit, imports, notebook_digest
+from common.provenance import closure, code, imports
 from common.results.sections import (
     SCORER,
     computing_modules,
@@ -18,27 +15,6 @@ from common.results.sections import (
 )
 from common.settings import ROOT, UserError
 from tests.unit.records import record, trained
-
-
-def notebook(*sources: str, tags: tuple[str, ...] = ()):
-    cells = [nbformat.v4.new_code_cell(source) for source in sources]
-    if tags:
-        cells.insert(1, nbformat.v4.new_code_cell("N = 2", metadata={"tags": list(tags)}))
-    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("text"), *cells])
-
-
-def test_notebook_digest_is_about_code_only(tmp_path):
-    def digest(content):
-        nbformat.write(content, tmp_path / "n.ipynb")
-        return notebook_digest(tmp_path / "n.ipynb")
-
-    plain = digest(notebook("N = 1", "print(N)"))
-    executed = notebook("N = 1", "print(N)", tags=("injected-parameters",))
-    executed.cells[0].source = "other words"
-    executed.cells[1].outputs = [nbformat.v4.new_output("stream", text="1")]
-    assert digest(executed) == plain
-    assert digest(notebook("N = 1", "print(N )")) != plain
-    assert digest(notebook("N = 1", "print(N)", tags=("parameters",))) != plain
 
 
 def test_the_scorers_digest_is_of_scoring_sandbox_and_extraction_and_not_of_what_trains_or_answers():
@@ -91,28 +67,3 @@ def test_no_folder_of_this_machine_reaches_a_record(path, tmp_path):
     values = data(str(path), "test", [])
     assert (values.source, values.revision) == ("mine", provenance.files_digest([path]))
     assert model_name("Qwen/Qwen3-0.6B") == "Qwen/Qwen3-0.6B" and public({"data": ""}) == {"data": ""}
-
-
-def test_commit_and_dirty(tmp_path, monkeypatch):
-    monkeypatch.setattr(provenance, "ROOT", tmp_path)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert commit() == ("", True)
-
-    def git(*arguments):
-        identity = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
-        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True)
-
-    git("init")
-    assert commit() == ("", True)
-    for name in ("common/a.py", "n.ipynb", "other.md", "requirements.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("1")
-    git("add", ".")
-    git("commit", "-m", "x", "--no-verify")
-    (tmp_path / "other.md").write_text("2")
-    sha, dirty = commit("n.ipynb")
-    assert len(sha) == 40 and not dirty
-    (tmp_path / "n.ipynb").write_text("2")
-    assert commit("n.ipynb") == (sha, True) and commit() == (sha, False)
-    (tmp_path / "common" / "new.py").write_text("1")
-    assert commit() == (sha, True)
