@@ -46,11 +46,11 @@ lock:  ## write requirements.lock and requirements.cuda.lock anew from requireme
 	  outputs/lock/all.txt outputs/lock/model.txt
 	rm -rf outputs/lock
 
-run: setup  ## execute NOTEBOOKS at PROFILE (default: audit, baseline and LoRA at cpu) and compare them
+run: setup  ## execute NOTEBOOKS at PROFILE (default: audit, baseline and LoRA at cpu), compare them in outputs/results/
 	@$(BIN)/python -m common.study run --profile $(PROFILE) $(ARGS) $(NOTEBOOKS)
 
-notebooks: setup  ## execute NOTEBOOKS with their own parameters and put the outputs into them
-	@$(BIN)/python -m common.study run --profile $(PROFILE) $(NOTEBOOKS)
+notebooks: setup  ## execute NOTEBOOKS as committed, write results/ and README.md, put the outputs into the notebooks
+	@$(BIN)/python -m common.study run --to-results --profile $(PROFILE) $(NOTEBOOKS)
 	@$(BIN)/python -m common.study publish --profile $(PROFILE) $(NOTEBOOKS)
 
 test: setup  ## every test but those that need the network or a GPU
@@ -65,8 +65,7 @@ bench: setup  ## measure scoring, training and generation against the published 
 	@$(BIN)/python -m bench.scoring
 	@$(BIN)/python -m bench.training --repetitions 2
 	@$(BIN)/python -m bench.generation --long-rows 32 --alone 20
-	@$(BIN)/python -m common.results readme
-	@$(BIN)/python -m common.results ratios
+	@$(BIN)/python -m bench.readme
 
 clean:  ## remove outputs/ (checkpoints too), smoke results and caches; .venv stays
 	rm -rf outputs results/smoke .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -18,10 +18,10 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from bench.gpu_lines import LINES
 from bench.gpu_parts import PARTS, Part
 from bench.measure import Ratio, Spread, measurement, record, show, write
 from common.profiles import EMBEDDED_MODEL
-from common.results.gpu import LINES
 from common.settings import ROOT, UserError, outputs, replace_text, run_cli, writable, writing
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "trl", "datasets", "bitsandbytes", "liger-kernel")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from bench.gpu_lines import METHODS
 from bench.gpu_model import LONGEST, Setting, fits, free
 from bench.gpu_training import (
     MICRO,
@@ -28,7 +29,6 @@ from bench.training_flops import products, rates, wait
 from common.data import load_examples
 from common.models import device
 from common.profiles import PROFILES, resolve
-from common.results.gpu import METHODS
 from common.settings import outputs, writable
 from common.training.adapters import adapt
 from common.training.memory import peak_bytes, reset_peak

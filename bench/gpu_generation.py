@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import torch
 
 from bench import published_generation
+from bench.gpu_lines import ANSWERED
 from bench.gpu_model import FIRST_TOKEN, Setting, answer_lengths, free, row_lengths
 from bench.training_flops import wait
 from common.data import EMBEDDED_SIZES, load_examples
 from common.generation import complete
 from common.models import LoadedModel, device, load_model
 from common.prompts import prompt_ids
-from common.results.gpu import ANSWERED
 from common.training.memory import peak_bytes, reset_peak
 
 LOWEST = 100  # the token that ends a countdown; 512 above it are numbers too

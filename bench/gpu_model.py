@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config
 
+from bench.gpu_lines import ANSWERED
 from common.models import LoadedModel, device, load_model, locate
 from common.profiles import TINY_MODEL, resolve
-from common.results.gpu import ANSWERED
 from common.settings import outputs, writable
 from common.training.rows import IGNORED
 

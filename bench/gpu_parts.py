@@ -1,7 +1,7 @@
 """The parts of the GPU bench, by name, and the process that measures one of them.
 
 A part is a function of a `Setting` that returns what it found: {"found": {line's name: values, one a repetition},
-"notes": [...]}, the names being those of `common.results.gpu.LINES`. A new part is a function here with its place in
+"notes": [...]}, the names being those of `bench.gpu_lines.LINES`. A new part is a function here with its place in
 PARTS, and its lines there. Each runs in a process of its own, so that nothing of one stands in another's peak of
 memory, and one that fails ends no other.
 """

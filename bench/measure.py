@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.results import commit, scorer_digest
-from common.results.benches import FOLDER, met
+from bench.tables import FOLDER, met
+from common import provenance
+from common.results.sections import scorer_digest
 from common.settings import replace_text, results, writable, writing
 
 
@@ -87,7 +88,7 @@ def repeat(action: Callable[[], object], repetitions: int) -> Spread:
 def measurement(
     name: str, what: str, unit: str, found: Spread | Ratio | None, target: dict[str, float] | None = None
 ) -> dict:
-    """One line of a record, see `common.results.benches`. found: None where it could not be measured.
+    """One line of a record, see `bench.tables`. found: None where it could not be measured.
 
     target: {"at_least": x} or {"at_most": x}. Whether it is met is decided on the median.
     """
@@ -156,7 +157,7 @@ def record(
     name: str, measurements: Sequence[dict], *, packages: Iterable[str], data: dict, notes: Sequence[str]
 ) -> dict:
     """A bench's record. notes: paragraphs for the README's table, what a reader must know beside it."""
-    sha, dirty = commit("bench")
+    sha, dirty = provenance.commit("bench")
     return {
         "name": name,
         "code": {"commit": sha, "dirty": dirty, "scorer_digest": scorer_digest()},

@@ -38,9 +38,9 @@ def score_table(reports: Mapping[str, Sequence[dict]]) -> pandas.DataFrame:
     robust match where databases were generated."""
     lines, first = [], next(iter(reports.values()))
     for name, rows in reports.items():
-        found = metrics(rows)
-        line = {"method": name, "n": found["match"]["n"]}
-        line |= {key: _interval(found[key]) for key in ("match", "robust_match", "score", "published_score")}
+        values = metrics(rows)
+        line = {"method": name, "n": values["match"]["n"]}
+        line |= {key: _interval(values[key]) for key in ("match", "robust_match", "score", "published_score")}
         if rows is not first:
             a, b = paired_rows(first, rows)
             pairs = [(is_right(x), is_right(y)) for x, y in zip(a, b, strict=True)]
@@ -59,11 +59,11 @@ def slice_table(reports: Mapping[str, Sequence[dict]], by: str | Sequence[str] =
         return pandas.concat({name: slice_table(reports, name) for name in by})
     table = pandas.DataFrame(
         {
-            name: {key: found["right"]["value"] for key, found in slices(rows)[by].items()}
+            name: {key: values["right"]["value"] for key, values in slices(rows)[by].items()}
             for name, rows in reports.items()
         }
     )
-    counts = {key: found["match"]["n"] for key, found in slices(next(iter(reports.values())))[by].items()}
+    counts = {key: values["match"]["n"] for key, values in slices(next(iter(reports.values())))[by].items()}
     return table.assign(n=pandas.Series(counts)).sort_values("n", ascending=False).round(3)
 
 
@@ -92,7 +92,7 @@ def reading_table(examples: Sequence[Example], rows: Sequence[dict], ids: Sequen
 def share_table(table: pandas.DataFrame, columns: Sequence[str]) -> pandas.DataFrame:
     """A table with `<column>`, `<column>_low` and `<column>_high` as one text a column, the others as they are."""
     ends = {f"{column}_{end}" for column in columns for end in ("low", "high")}
-    shown = {
+    columns_as_text = {
         column: [
             _interval({"value": None if pandas.isna(value) else value, "low": low, "high": high})
             for value, low, high in zip(table[column], table[f"{column}_low"], table[f"{column}_high"], strict=True)
@@ -102,7 +102,7 @@ def share_table(table: pandas.DataFrame, columns: Sequence[str]) -> pandas.DataF
         for column in table.columns
         if column not in ends
     }
-    return pandas.DataFrame(shown, index=table.index)
+    return pandas.DataFrame(columns_as_text, index=table.index)
 
 
 def plot_shares(table: pandas.DataFrame, columns: Sequence[str], *, xlabel: str) -> None:
@@ -125,20 +125,20 @@ def plot_shares(table: pandas.DataFrame, columns: Sequence[str], *, xlabel: str)
 
 def trial_table(trials: pandas.DataFrame, stage: int) -> pandas.DataFrame:
     """The trials of one stage of a search, the best first; a value that all of them share is left out."""
-    shown = trials[trials["stage"] == stage].sort_values(["loss", "trial"]).set_index("trial")
-    kept = ("train_rows", "valid_rows", "loss")
-    same = [name for name in shown if name not in kept and len(shown) > 1 and shown[name].astype(str).nunique() == 1]
-    shown = shown.drop(columns=[*same, *(name for name in ("stage", "seconds") if name in shown and name not in same)])
-    return shown.assign(loss=shown["loss"].round(4))
+    table = trials[trials["stage"] == stage].sort_values(["loss", "trial"]).set_index("trial")
+    always = ("train_rows", "valid_rows", "loss")
+    same = [name for name in table if name not in always and len(table) > 1 and table[name].astype(str).nunique() == 1]
+    table = table.drop(columns=[*same, *(name for name in ("stage", "seconds") if name in table and name not in same)])
+    return table.assign(loss=table["loss"].round(4))
 
 
 def plot_trials(trials: pandas.DataFrame) -> None:
     """Validation loss of every trial of a search, by stage and by learning rate; promoted trials are filled."""
     figure, panels = plt.subplots(1, 2, figsize=(8, 3), layout="constrained", sharey=True)
-    for stage, found in trials.groupby("stage"):
-        for axes, place in zip(panels, (found["stage"], found["learning_rate"]), strict=True):
-            faces = [f"C{stage - 1}" if promoted else "none" for promoted in found["promoted"]]
-            axes.scatter(place, found["loss"], facecolors=faces, edgecolors=f"C{stage - 1}", label=f"stage {stage}")
+    for stage, lines in trials.groupby("stage"):
+        for axes, place in zip(panels, (lines["stage"], lines["learning_rate"]), strict=True):
+            faces = [f"C{stage - 1}" if promoted else "none" for promoted in lines["promoted"]]
+            axes.scatter(place, lines["loss"], facecolors=faces, edgecolors=f"C{stage - 1}", label=f"stage {stage}")
     stages = sorted(trials["stage"].unique())
     panels[0].set(xticks=stages, xlim=(stages[0] - 0.5, stages[-1] + 0.5), xlabel="stage (filled: promoted)")
     panels[0].set_ylabel("validation loss, nats")
@@ -163,8 +163,8 @@ def plot_curve(curve: pandas.DataFrame) -> None:
     plt.close(figure)
 
 
-def _interval(found: object, sign: str = "") -> str:
-    found = found if isinstance(found, dict) else dataclasses.asdict(found)
-    if found["value"] is None:
+def _interval(metric: object, sign: str = "") -> str:
+    values = metric if isinstance(metric, dict) else dataclasses.asdict(metric)
+    if values["value"] is None:
         return "–"
-    return f"{found['value']:{sign}.3f} [{found['low']:{sign}.3f}, {found['high']:{sign}.3f}]"
+    return f"{values['value']:{sign}.3f} [{values['low']:{sign}.3f}, {values['high']:{sign}.3f}]"

@@ -41,6 +41,20 @@ def results() -> Path:
     return Path(os.environ.get("TEXT_TO_SQL_RESULTS") or ROOT / "results")
 
 
+def publishing() -> bool:
+    """Whether `make notebooks` runs this process's notebook: its records are for `results/` then, else for `outputs()`.
+
+    The study's runner sets TEXT_TO_SQL_PUBLISHING for the kernels it starts.
+    """
+    return os.environ.get("TEXT_TO_SQL_PUBLISHING") == "1"
+
+
+def relative(path: Path) -> str:
+    """A path as a person reads it: from the repository's root where it lies below it."""
+    path = path.resolve()
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)
+
+
 def writable(folder: Path) -> Path:
     """The folder, made if need be. Raises UserError where it cannot be written."""
     with writing(folder):

@@ -12,7 +12,7 @@ from common.data import load_examples
 from common.distributed import run_job
 from common.evaluation import evaluate
 from common.models import load_model
-from common.notebook import start_run
+from common.run import start_run
 from common.settings import UserError
 from common.statistics import metrics
 from common.training.recipe import METHODS, Recipe, affordable_evaluations
@@ -33,7 +33,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch", type=int, default=32, help="rows an optimiser step, over all processes")
     parser.add_argument("--micro-batch", type=int, default=0, help="mean rows at once in a process; 0: the profile's")
-    parser.add_argument("--save-every", type=int, default=50, help="steps between checkpoints")
+    parser.add_argument("--save-every", type=int, default=0, help="steps between checkpoints; 0: by time")
 
     def wrong(message: str) -> None:
         raise UserError(f"{message}; --help lists the arguments")
@@ -43,34 +43,34 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    asked = arguments()
+    options = arguments()
     distributed.join()
-    told = vars(asked)
+    values = dict(vars(options))
     run = start_run(
-        told.pop("name"),
+        values.pop("name"),
         notebook="examples/train_multi_gpu.py",
-        model_id=told.pop("model"),
-        **told,  # the number of processes is none of it: a run may go on with another one
+        model_id=values.pop("model"),
+        **values,  # the number of processes is none of it: a run may go on with another one
     )
     profile = run.profile
     sizes = {"batch_size": profile.eval_batch_size, "databases": profile.databases}
     recipe = Recipe(
-        method=asked.method,
-        learning_rate=asked.learning_rate,
-        epochs=asked.epochs,
-        effective_batch_size=asked.batch,
-        per_device_train_batch_size=asked.micro_batch or min(asked.batch, profile.per_device_train_batch_size),
+        method=options.method,
+        learning_rate=options.learning_rate,
+        epochs=options.epochs,
+        effective_batch_size=options.batch,
+        per_device_train_batch_size=options.micro_batch or min(options.batch, profile.per_device_train_batch_size),
         max_length=profile.max_length,
         warmup_ratio=0.1,
         score_rows=profile.score_rows,
-        save_every=asked.save_every,
-        seed=asked.seed,
+        save_every=options.save_every,
+        seed=options.seed,
     )
     with distributed.main_first():  # what is made or fetched once is then in a cache
         stage = profile.stages[-1]
-        train = load_examples(profile.data, "train", limit=asked.train_rows or stage.train_rows, seed=asked.seed)
-        valid = load_examples(profile.data, "validation", limit=stage.valid_rows, seed=asked.seed)
-        test = load_examples(profile.data, "test", limit=profile.test_rows, seed=asked.seed)
+        train = load_examples(profile.data, "train", limit=options.train_rows or stage.train_rows, seed=options.seed)
+        valid = load_examples(profile.data, "validation", limit=stage.valid_rows, seed=options.seed)
+        test = load_examples(profile.data, "test", limit=profile.test_rows, seed=options.seed)
         loaded = load_model(profile.model_id, precision=profile.precision, quantisation=recipe.quantisation)
     look = profile.max_new_tokens // 2  # tokens of an answer in training: enough for nearly every reference
     evaluations = affordable_evaluations(recipe, len(train), len(valid), max_new_tokens=look)
@@ -80,9 +80,9 @@ def main() -> None:
     answers = run.folder / run.name
     report = evaluate(trained.loaded, test, folder=answers, max_new_tokens=profile.max_new_tokens, **sizes)
     if distributed.is_main():
-        run.save(report, test, trained.loaded, trained=trained, adapter=asked.method, recipe=recipe)
-        found = metrics(report.rows)["match"]
-        print(f"match {found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}] on {found['n']} rows")
+        run.save(report, test, trained.loaded, trained=trained, adapter=options.method, recipe=recipe)
+        match = metrics(report.rows)["match"]
+        print(f"match {match['value']:.3f} [{match['low']:.3f}, {match['high']:.3f}] on {match['n']} rows")
 
 
 if __name__ == "__main__":

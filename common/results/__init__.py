@@ -1,30 +1,21 @@
 """The ledger: one JSON record and one predictions file a run, and every table that is made from them.
 
-`python -m common.results` has the verbs `table`, `rescore` and `readme`. Nothing here needs a model; records of runs
-that differ in data, prompt, decoding or scorer are never put into one table.
+`record` is a record's shape, `sections` where its values come from, `ledger` its files, `places` the folder that a run
+writes to, `comparable` what may stand side by side, `comparison`, `tables` and `figure` what is made of that, `audits`
+the records of data sets, `rescore` and `readme` verbs of `python -m common.results`. Nothing here needs a model;
+records of runs that differ in data, prompt, decoding or scorer are never put into one table.
 """
 
-from common.results.comparison import compare, save_comparison
-from common.results.ledger import (
-    commit,
-    folder,
-    notebook_digest,
-    read_predictions,
-    read_record,
-    read_records,
-    scorer_digest,
-    write_record,
-)
+from common.results.comparison import compare
+from common.results.figure import save_comparison
+from common.results.ledger import folder, read_predictions, read_record, read_records, write_record
 
 __all__ = [
-    "commit",
     "compare",
     "folder",
-    "notebook_digest",
     "read_predictions",
     "read_record",
     "read_records",
     "save_comparison",
-    "scorer_digest",
     "write_record",
 ]

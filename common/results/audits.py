@@ -1,4 +1,4 @@
-"""Audits of a data set, `results/<profile>/audit/<source>.json`, as Markdown; `baseline/data_audit.ipynb` makes them.
+"""Audits of a data set, `<folder of runs>/audit/<source>.json`, as Markdown; `baseline/data_audit.ipynb` makes them.
 
 An audit holds aggregates only, never a row of the data. Covers the record's shape and its summary; how its tables are
 measured is `common.certify`'s.
@@ -6,31 +6,24 @@ measured is `common.certify`'s.
 
 import json
 import platform
-import sqlite3
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 
 import pandas
 
-from common.data import digest_of
+from common import provenance
 from common.profiles import PROFILES
-from common.results.comparison import pipes
-from common.results.ledger import commit, folder, notebook_digest, scorer_digest
-from common.settings import ROOT, UserError, replace_text, results, writable, writing
+from common.results.ledger import folder
+from common.results.places import place
+from common.results.sections import computing_modules, scorer_digest, source_name
+from common.results.tables import pipes
+from common.settings import ROOT, UserError, relative, replace_text, writable, writing
 
 FOLDER = "audit"
 KEYS = ("source", "profile", "notebook", "seed", "parameters", "code", "environment", "data", "tables")
 TABLES = ("references", "floor", "mutants", "mutants_like_given", "rewrites", "duplicates")
 _SCRATCH = "smoke"
 _VERDICTS = {"published": "published_match", "strict": "match", "robust": "robust_match"}
-
-
-def source_name(source: str) -> str:
-    """What an audit of a source is called, without folders and revisions: embedded, gretel, spider, a file's stem."""
-    if source.startswith("spider:"):
-        return "spider"
-    return source.partition("@")[0] if source.startswith("gretel") else Path(source).stem
 
 
 def save_audit(
@@ -43,15 +36,15 @@ def save_audit(
     data: Mapping[str, object],
     tables: Mapping[str, pandas.DataFrame],
 ) -> Path:
-    """Write an audit's record and print its path.
+    """Write an audit's record beside the runs of the same parameters and print its path.
 
     tables: by name, those of TABLES; numbers keep six digits. data: revision, split, n, ids_hash, train_rows. Raises
     UserError for a disk that refuses, ValueError for a table that is missing.
     """
     if missing := set(TABLES) - tables.keys():
         raise ValueError(f"an audit has the tables {', '.join(TABLES)}; {', '.join(sorted(missing))} is missing")
-    name = source_name(source)
-    revision, dirty = commit(notebook)
+    name, modules = source_name(source), computing_modules(notebook)
+    commit, dirty = provenance.commit(notebook)
     record = {
         "source": name,
         "profile": profile,
@@ -59,36 +52,27 @@ def save_audit(
         "seed": seed,
         "parameters": {**parameters, "data": name},  # a folder's or file's path is nobody's business
         "code": {
-            "commit": revision,
+            "commit": commit,
             "dirty": dirty,
-            "notebook_digest": notebook_digest(ROOT / notebook),
+            "notebook_digest": provenance.notebook_digest(ROOT / notebook),
             "scorer_digest": scorer_digest(),
-            "certify_digest": certify_digest(),
+            "certify_digest": provenance.code(*modules),
         },
-        "environment": {
-            "python": platform.python_version(),
-            "packages": {"sqlite": sqlite3.sqlite_version}
-            | {package: version(package) for package in ("sqlglot", "datasketch", "numpy")},
-        },
+        "environment": {"python": platform.python_version(), "packages": provenance.packages(*modules)},
         "data": {"source": name, **data},
         "tables": {table: _plain(frame) for table, frame in tables.items()},
     }
-    path = writable(folder(profile) / FOLDER) / f"{name}.json"
+    path = writable(place(notebook, profile, seed, parameters) / FOLDER) / f"{name}.json"
     text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)  # tables keep the order of their lines
     with writing(path):
         replace_text(path, text + "\n")
-    print(f"record: {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")
+    print(f"record: {relative(path)}")
     return path
 
 
-def certify_digest() -> str:
-    """Digest of the code that measures."""
-    return digest_of((ROOT / "common" / "certify").rglob("*.py"))
-
-
 def audit_paths() -> list[Path]:
-    """The audits that are there, by profile and source."""
-    return sorted(path for name in PROFILES for path in (results() / name / FOLDER).glob("*.json"))
+    """The committed audits, by profile and source."""
+    return sorted(path for profile in PROFILES for path in (folder(profile) / FOLDER).glob("*.json"))
 
 
 def load(path: Path) -> dict:
@@ -106,7 +90,7 @@ def markdown() -> str:
     """What the audits say in short: for each a sentence on its references, and a line a verdict."""
     records = [load(path) for path in audit_paths() if path.parents[1].name != _SCRATCH]
     if not records:
-        return "No data set is audited yet; `make run` does it."
+        return "No data set is audited yet; `make notebooks` does it."
     return "\n\n".join(part for record in records for part in (_sentence(record), _table(record)))
 
 
@@ -127,12 +111,12 @@ def _table(record: dict) -> str:
     heads += ["with two changes", "right queries kept"]
     lines = []
     for verdict, field in _VERDICTS.items():
-        answer, best = max(floors, key=lambda found: found[1][field] or 0.0)
+        answer, best = max(floors, key=lambda pair: pair[1][field] or 0.0)
         cells = [f"{_share(best[field])} `{answer}`" if best[field] else _share(best[field])]
         for table, row in (("mutants", "all"), ("mutants_like_given", "all"), ("mutants", "two changes")):
             cells.append(_interval(tables[table].get(row), verdict))
         lines.append([verdict, *cells, _interval(tables["rewrites"].get("all"), verdict)])
-    counted = " · ".join(
+    counts = " · ".join(
         f"{words} n = {tables[table]['all']['n']:,}"
         for words, table in (
             ("wrong", "mutants"),
@@ -140,7 +124,7 @@ def _table(record: dict) -> str:
             ("right", "rewrites"),
         )
     )
-    return f"{pipes(heads, lines)}\n\n{counted}"
+    return f"{pipes(heads, lines)}\n\n{counts}"
 
 
 def _interval(line: dict | None, name: str) -> str:

@@ -16,11 +16,11 @@ METHODS = (*SEARCHED, "example-lora", "example-fullft", "example-qlora")
 
 
 def git(*command: str) -> bytes:
-    found = subprocess.run(["git", *command], cwd=ROOT, capture_output=True)
-    if found.returncode and not (ROOT / ".git").exists():
+    process = subprocess.run(["git", *command], cwd=ROOT, capture_output=True)
+    if process.returncode and not (ROOT / ".git").exists():
         pytest.skip("no git here, so nothing says what was committed")
-    assert found.returncode == 0, found.stderr.decode()
-    return found.stdout
+    assert process.returncode == 0, process.stderr.decode()
+    return process.stdout
 
 
 def rows(method):
@@ -38,8 +38,8 @@ def test_a_trained_model_is_better_than_the_baseline(method):
 
 @pytest.mark.parametrize("method", ["example-lora", "sft-full"])
 def test_a_good_method_learns_and_leaves_room(method):
-    found = rows(method)
-    assert 0.45 <= sum(row["match"] for row in found) / len(found) <= 0.80
+    answers = rows(method)
+    assert 0.45 <= sum(row["match"] for row in answers) / len(answers) <= 0.80
 
 
 @pytest.mark.parametrize("method", ["baseline", "baseline-nf4", "example-lora", "sft-full"])

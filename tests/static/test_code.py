@@ -12,8 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = [
     *("settings", "tracking", "locks", "provenance", "hub", "profiles", "synthetic", "data", "prompts", "sandbox"),
     *("mutations", "scoring", "statistics", "metric", "certify", "distributed", "gguf", "tiny", "models", "generation"),
-    *("completions", "evaluation"),
-    *("training", "sweeps", "results", "display", "notebook", "notebooks", "study"),
+    *("completions", "evaluation", "training", "sweeps", "results", "display", "run", "notebook", "study"),
 ]
 # The same within each package; `__init__` and `__main__` stand above all parts of theirs.
 PARTS = {
@@ -22,11 +21,13 @@ PARTS = {
     "generation": ["sampling", "onednn", "capacity", "batching", "answers"],
     "metric": ["metric"],
     "mutations": ["edits", "clauses", "expressions", "changes", "neighbours"],
-    "results": ["ledger", "comparison", "audits", "benches", "gpu", "readme"],
+    "results": ["record", "sections", "ledger", "places", "comparable", "comparison", "tables", "figure", "audits"]
+    + ["rescore", "readme"],
     "sandbox": ["guard", "frames", "functions", "process", "worker", "database", "pool", "statements"],
     "scoring": ["compare", "query", "rouge", "state", "keys", "ordering", "running", "published", "suites", "judge"]
     + ["scorer"],
     "scoring.suites": ["survey", "store", "mentions", "values", "filling", "building"],
+    "study": ["notebooks", "execute", "publish"],
     "sweeps": ["storage", "liveness", "space", "sampler", "sweep", "attempts", "folders", "objective", "result"]
     + ["searching"],
     "synthetic": ["check", "budget", "content", "scene", "conditions", "aggregates", "analytic", "basic", "sorting"]

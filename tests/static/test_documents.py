@@ -7,14 +7,15 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from common import study
-from common.results.readme import generated
+from bench.readme import block as bench_block
+from common.results.readme import block, with_blocks
+from common.study.notebooks import find
 
 ROOT = Path(__file__).resolve().parents[2]
 # Not those of outputs/, which libraries write beside a checkpoint.
 _NOT_OURS = (".", "outputs")
 READMES = [p for p in sorted(ROOT.glob("**/README.md")) if not p.relative_to(ROOT).parts[0].startswith(_NOT_OURS)]
-DOCUMENTS = [*READMES, *(notebook.path for notebook in study.find())]
+DOCUMENTS = [*READMES, *(notebook.path for notebook in find())]
 _BLOCK = re.compile(r"<!-- results:(?:[\w-]+:)?begin -->.*?<!-- results:(?:[\w-]+:)?end -->", re.DOTALL)
 _FENCE = re.compile(r"^```[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _CODE = re.compile(r"`([^`\n]+)`")
@@ -34,9 +35,9 @@ def typed_results(text: str) -> list[str]:
 def paths(text: str) -> set[str]:
     """Files and folders that a text names, in links, in `code`, and in a tree's first column."""
     text = _BLOCK.sub("", text)
-    named = [*_LINK.findall(text), *(code for code in _CODE.findall(_FENCE.sub("", text)) if _FILE.fullmatch(code))]
+    names = [*_LINK.findall(text), *(code for code in _CODE.findall(_FENCE.sub("", text)) if _FILE.fullmatch(code))]
     first = (line.split()[0] for fence in _FENCE.findall(text) for line in fence.splitlines() if line.split())
-    return {*named, *(word for word in first if _FILE.fullmatch(word))}
+    return {*names, *(word for word in first if _FILE.fullmatch(word))}
 
 
 def absent(text: str, folder: Path) -> list[str]:
@@ -58,12 +59,12 @@ def unknown_commands(text: str) -> list[str]:
     """make targets and modules in fences and `code` that do not exist."""
     code = "\n".join([*_FENCE.findall(text), *_CODE.findall(text)])
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    found = [f"make {name}" for name in re.findall(r"\bmake ([a-z]+)", code) if name not in targets]
-    for name in re.findall(r"\bpython -m (common[\w.]*)", code):
+    unknown = [f"make {name}" for name in re.findall(r"\bmake ([a-z]+)", code) if name not in targets]
+    for name in re.findall(r"\bpython -m ((?:common|bench)[\w.]*)", code):
         place = ROOT / name.replace(".", "/")
         if not (place.with_suffix(".py").is_file() or (place / "__main__.py").is_file()):
-            found.append(f"python -m {name}")
-    return found
+            unknown.append(f"python -m {name}")
+    return unknown
 
 
 def markdown_of(path: Path) -> str:
@@ -73,11 +74,15 @@ def markdown_of(path: Path) -> str:
     return "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
 
 
-def test_the_readme_block_is_the_generated_one(monkeypatch):
+def test_the_readmes_blocks_are_those_of_the_records(monkeypatch):
     monkeypatch.setenv("TEXT_TO_SQL_RESULTS", str(ROOT / "results"))
-    text = (ROOT / "README.md").read_text()
-    assert _BLOCK.search(text)
-    assert text == generated(text), "python -m common.results readme"
+    for path, make, command in (
+        ("README.md", block, "common.results readme"),
+        ("bench/README.md", bench_block, "bench.readme"),
+    ):
+        text = (ROOT / path).read_text()
+        assert _BLOCK.search(text)
+        assert text == with_blocks(text, make), f"python -m {command}"
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -89,11 +94,11 @@ def test_document(path):
 
 
 def test_every_folder_of_notebooks_has_a_readme():
-    assert not {notebook.path.parent for notebook in study.find()} - {path.parent for path in READMES}
+    assert not {notebook.path.parent for notebook in find()} - {path.parent for path in READMES}
 
 
 @pytest.mark.parametrize(
-    "text, found",
+    "text, numbers",
     [
         ("match is 0.45 here", ["0.45"]),
         ("It rose to 0.61. It fell to .25, later.", ["0.61", ".25"]),
@@ -102,15 +107,15 @@ def test_every_folder_of_notebooks_has_a_readme():
         ("Python 3.11, torch 2.13.0, Qwen3-0.6B, 1e-3, 0.7 times, 16 GB, 4-bit", []),
     ],
 )
-def test_typed_results_are_seen(text, found):
-    assert typed_results(text) == found
+def test_typed_results_are_seen(text, numbers):
+    assert typed_results(text) == numbers
 
 
 def test_absent_paths_and_unknown_commands_are_seen():
     text = (
         "[a](common/data.py) [b](gone.md#x) `common/` `common/gone.py` `Qwen/Qwen3-0.6B` `outputs/x.json` "
         "`results/*/nothing.json` [c](https://example.org/x.md)\n```\ncommon/   code\nlost/  not there\n```\n"
-        "`make run` `make coffee` `python -m common.results readme` `python -m common.gone`"
+        "`make run` `make coffee` `python -m common.results readme` `python -m common.gone` `python -m bench.gone`"
     )
     assert absent(text, ROOT) == ["common/gone.py", "gone.md", "lost/", "results/*/nothing.json"]
-    assert unknown_commands(text) == ["make coffee", "python -m common.gone"]
+    assert unknown_commands(text) == ["make coffee", "python -m common.gone", "python -m bench.gone"]

@@ -11,10 +11,11 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from common import study
+from common.study.notebooks import find
+from common.study.publish import NBSTRIPOUT
 
 ROOT = Path(__file__).resolve().parents[2]
-NOTEBOOKS = [notebook.path for notebook in study.find()]
+NOTEBOOKS = [notebook.path for notebook in find()]
 MOST_CODE_LINES, MOST_PARAMETERS, MOST_BYTES, MOST_FIGURES = 110, 12, 200_000, 3
 PARAMETER = re.compile(r"[A-Z][A-Z0-9_]*: (str|int|float|bool) = \S.*  # [^=]+")
 FORBIDDEN = re.compile(r"\bIN_CI\b|^\s*[!%]|\bsys\.path\b|\bget_ipython\b|\bos\.chdir\b", re.MULTILINE)
@@ -40,18 +41,18 @@ def problems(notebook: nbformat.NotebookNode, name: str) -> list[str]:
 
 def _code_problems(sources: list[str], name: str) -> list[str]:
     lines = [line for source in sources for line in source.splitlines() if line.strip() and line.strip()[0] != "#"]
-    found = [f"{len(lines)} code lines"] if len(lines) > MOST_CODE_LINES else []
-    found += [f"forbidden: {match[0].strip()}" for source in sources for match in FORBIDDEN.finditer(source)]
-    if found:
-        return found  # what is no plain Python cannot be parsed
+    faults = [f"{len(lines)} code lines"] if len(lines) > MOST_CODE_LINES else []
+    faults += [f"forbidden: {match[0].strip()}" for source in sources for match in FORBIDDEN.finditer(source)]
+    if faults:
+        return faults  # what is no plain Python cannot be parsed
     nodes = [node for source in sources for node in ast.walk(ast.parse(source))]
     banned = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Try, ast.Lambda)
-    found += [f"has a {type(node).__name__}" for node in nodes if isinstance(node, banned)]
+    faults += [f"has a {type(node).__name__}" for node in nodes if isinstance(node, banned)]
     starts = [node for node in nodes if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "start_run"]
     if len(starts) != 1:
-        return [*found, f"{len(starts)} calls of start_run"]
-    told = [ast.unparse(keyword.value) for keyword in starts[0].keywords if keyword.arg == "notebook"]
-    return found if told == [repr(name)] else [*found, f"start_run is told notebook={told}"]
+        return [*faults, f"{len(starts)} calls of start_run"]
+    paths = [ast.unparse(keyword.value) for keyword in starts[0].keywords if keyword.arg == "notebook"]
+    return faults if paths == [repr(name)] else [*faults, f"start_run has notebook={paths}"]
 
 
 def _parameter_problems(code: list[nbformat.NotebookNode]) -> list[str]:
@@ -59,12 +60,12 @@ def _parameter_problems(code: list[nbformat.NotebookNode]) -> list[str]:
     if tagged != code[:1] or not tagged:
         return ["the first code cell, and no other, is tagged parameters"]
     lines = tagged[0].source.splitlines()
-    found = [f"parameter line: {line}" for line in lines if not PARAMETER.fullmatch(line)]
-    found += [f"{len(lines)} parameters"] if len(lines) > MOST_PARAMETERS else []
+    faults = [f"parameter line: {line}" for line in lines if not PARAMETER.fullmatch(line)]
+    faults += [f"{len(lines)} parameters"] if len(lines) > MOST_PARAMETERS else []
     statements = [s for s in ast.parse(tagged[0].source).body if isinstance(s, ast.AnnAssign)]
-    found += [f"derived: {s.target.id}" for s in statements if not _literal(s.value)]
+    faults += [f"derived: {s.target.id}" for s in statements if not _literal(s.value)]
     missing = {"PROFILE", "SEED", "RUN_NAME"} - {s.target.id for s in statements}
-    return found + [f"no parameter {name}" for name in sorted(missing)]
+    return faults + [f"no parameter {name}" for name in sorted(missing)]
 
 
 def _literal(node: ast.expr) -> bool:
@@ -76,23 +77,23 @@ def _literal(node: ast.expr) -> bool:
 
 
 def _output_problems(code: list[nbformat.NotebookNode]) -> list[str]:
-    found = []
+    faults = []
     if [cell.execution_count for cell in code] != list(range(1, len(code) + 1)):
-        found.append("was not executed once, top to bottom")
+        faults.append("was not executed once, top to bottom")
     if any("injected-parameters" in cell.metadata.get("tags", []) for cell in code):
-        found.append("was executed with other parameters than its own")
+        faults.append("was executed with other parameters than its own")
     outputs = [output for cell in code for output in cell.outputs]
     data = [output.get("data", {}) for output in outputs]
-    found += ["an error in an output" for output in outputs if output.output_type == "error"]
-    found += ["stderr in an output" for output in outputs if output.get("name") == "stderr"]
-    found += ["a widget in an output" for kinds in data if any("widget" in kind for kind in kinds)]
+    faults += ["an error in an output" for output in outputs if output.output_type == "error"]
+    faults += ["stderr in an output" for output in outputs if output.get("name") == "stderr"]
+    faults += ["a widget in an output" for kinds in data if any("widget" in kind for kind in kinds)]
     figures = sum("image/png" in kinds for kinds in data)
-    found += [f"{figures} figures"] if figures > MOST_FIGURES else []
+    faults += [f"{figures} figures"] if figures > MOST_FIGURES else []
     texts = [text for kinds in data for kind, text in kinds.items() if kind.startswith("text/")]
     for text in [*texts, *(output.text for output in outputs if output.output_type == "stream")]:
-        found += [f"a path of one machine: {match[0]}" for match in ABSOLUTE.finditer(text)]
-        found += [f"a warning: {match[0]}" for match in WARNING.finditer(text)]
-    return found
+        faults += [f"a path of one machine: {match[0]}" for match in ABSOLUTE.finditer(text)]
+        faults += [f"a warning: {match[0]}" for match in WARNING.finditer(text)]
+    return faults
 
 
 def test_some_notebooks_were_found():
@@ -106,7 +107,7 @@ def test_anatomy(path):
 
 
 def test_volatile_metadata_is_stripped():
-    command = [sys.executable, "-m", "nbstripout", "--verify", *study.NBSTRIPOUT, *map(str, NOTEBOOKS)]
+    command = [sys.executable, "-m", "nbstripout", "--verify", *NBSTRIPOUT, *map(str, NOTEBOOKS)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, f"{done.stdout}{done.stderr}; python -m common.study publish strips them"
 
@@ -115,7 +116,7 @@ def good() -> nbformat.NotebookNode:
     """A notebook that keeps every rule."""
     sources = [
         'PROFILE: str = "auto"  # which sizes\nSEED: int = 42  # of everything\nRUN_NAME: str = "x"  # the record',
-        "from common.notebook import start_run",
+        "from common.run import start_run",
         'run = start_run(RUN_NAME, notebook="a/x.ipynb", profile=PROFILE)',
         "run",
     ]
@@ -126,9 +127,9 @@ def good() -> nbformat.NotebookNode:
         nbformat.v4.new_output("stream", name="stdout", text="record: results/cpu/x.json\n"),
     ]
     text = nbformat.v4.new_markdown_cell
-    made = nbformat.v4.new_notebook(cells=[text("# X"), *code, text("What was learned.")])
-    made.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    return made
+    notebook = nbformat.v4.new_notebook(cells=[text("# X"), *code, text("What was learned.")])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return notebook
 
 
 def cell_source(index: int, source: str) -> Callable:
@@ -153,7 +154,7 @@ BROKEN = {
     "forbidden: sys.path": cell_source(4, "sys.path.append('..')"),
     "111 code lines": cell_source(4, "\n".join(["run"] * 106)),
     "0 calls of start_run": cell_source(3, "run = 1"),
-    "start_run is told": cell_source(3, 'run = start_run(RUN_NAME, notebook="a/y.ipynb")'),
+    "start_run has notebook": cell_source(3, 'run = start_run(RUN_NAME, notebook="a/y.ipynb")'),
     "13 parameters": add_line("\n".join(f"N{i}: int = {i}  # one more" for i in range(10))),
     "derived: N": add_line("N: int = SEED + 1  # derived"),
     "parameter line: N: int = 1  # a=b": add_line("N: int = 1  # a=b"),

@@ -1,7 +1,8 @@
 """Committed records: whole, made by this code and these notebooks, and equal to what their predictions say.
 
-Bench records are checked for their shape only: one from an older scorer is stale, which is said in a warning, but a
-changed comment in the scorer is no reason to measure again.
+A record that names the code which trained and answered is red when that code has changed. The first records do not name
+it: they only warn, until the study is executed anew. Bench records are checked for their shape only: one from an older
+scorer is stale, which is said in a warning.
 """
 
 import json
@@ -12,16 +13,23 @@ from types import SimpleNamespace
 import pandas
 import pytest
 
+from bench import tables as benches
 from common import results
 from common.data import ids_hash
 from common.profiles import PROFILES
-from common.results import benches, comparison, ledger
+from common.provenance import notebook_digest
+from common.results import ledger
 from common.results.readme import SCRATCH
+from common.results.record import missing_keys
+from common.results.sections import scorer_digest, staleness
+from common.results.tables import markdown
 from common.statistics import metrics, outcomes, slices
+from tests.unit.records import record as record_of
+from tests.unit.records import trained
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = sorted(path for name in PROFILES if name != SCRATCH for path in ROOT.glob(f"results/{name}/*.json"))
-SHOWN = sorted({path.parent.name for path in RECORDS})
+PUBLISHED = sorted({path.parent.name for path in RECORDS})
 BENCHES = sorted(ROOT.glob(f"results/{benches.FOLDER}/*.json"))
 STATUS = ("complete", "partial", "failed")
 
@@ -45,26 +53,55 @@ def flat(value: object, path: str = "") -> dict[str, object]:
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_record(path):
     record = json.loads(path.read_text(), parse_constant=pytest.fail)
-    assert not ledger.missing_keys(record)
+    assert not missing_keys(record)
     assert (record["profile"], record["method"]) == (path.parent.name, path.stem)
     assert record["status"] in STATUS
     notebook = ROOT / record["notebook"]
     assert notebook.is_file()
-    assert record["code"]["notebook_digest"] == results.notebook_digest(notebook), (
-        f"{notebook.name} was changed; run it"
-    )
-    assert record["code"]["scorer_digest"] == results.scorer_digest(), "python -m common.results rescore"
+    assert record["code"]["notebook_digest"] == notebook_digest(notebook), f"{notebook.name} was changed; run it"
+    assert record["code"]["scorer_digest"] == scorer_digest(), "python -m common.results rescore"
     for name in ("curve", "trials"):
         assert not record.get(name) or (path.parent / record[name]).is_file()
 
-    rows = results.read_predictions(record["profile"], record["method"])
+    rows = results.read_predictions(path.parent, record["method"])
     assert len(rows) == record["data"]["n"]
     assert ids_hash([SimpleNamespace(id=row["id"]) for row in rows]) == record["data"]["ids_hash"]
-    for name, made in (("metrics", metrics), ("slices", slices), ("outcomes", outcomes)):
-        wanted = {
-            key: value if value is None else pytest.approx(value, rel=1e-5) for key, value in flat(made(rows)).items()
-        }
-        assert flat(record[name]) == wanted, name
+    for name, function in (("metrics", metrics), ("slices", slices), ("outcomes", outcomes)):
+        values = flat(function(rows)).items()
+        expected = {key: value if value is None else pytest.approx(value, rel=1e-5) for key, value in values}
+        assert flat(record[name]) == expected, name
+
+
+def check_code(record: dict) -> None:
+    """Red for a record that says what code made it and that code is not today's; a warning for one that does not."""
+    reason, name = staleness(record), record["method"]
+    again = f"run {record['notebook']} again"
+    if reason == "unknown":
+        warnings.warn(f"{name} does not say which code trained and answered; {again}", stacklevel=1)
+    else:
+        assert not reason, f"{name}: the code of its {reason} has changed since; {again}"
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_the_code_that_trained_and_answered_is_todays(path):
+    check_code(json.loads(path.read_text()))
+
+
+@pytest.mark.parametrize("changes", [{"answers_digest": "older"}, trained("common.training.sft", digest="older")])
+def test_a_record_of_older_code_that_says_so_is_red(changes):
+    with pytest.raises(AssertionError, match=r"x: the code of its (answers|training) has changed since; run x/x.ipynb"):
+        check_code(record_of("x", [], code=changes))
+
+
+@pytest.mark.parametrize("changes", [{"code": {"answers_digest": ""}}, {"model": {"trainable_parameters": 7}}])
+def test_a_record_that_does_not_say_its_code_warns(changes):
+    with pytest.warns(UserWarning, match="x does not say which code"):
+        check_code(record_of("x", [], **changes))
+
+
+def test_a_record_of_todays_code_is_green(recwarn):
+    check_code(record_of("x", [], code=trained("common.training.sft"), model={"trainable_parameters": 7}))
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -76,10 +113,10 @@ def test_stages_had_the_rows_and_trials_of_their_profile(path):
     planned = PROFILES[record["profile"]].stages
     assert [stage["stage"] for stage in record["stages"]] == list(range(1, len(planned) + 1))
     trials = pandas.read_csv(path.parent / record["trials"])
-    for found, plan in zip(record["stages"], planned, strict=True):
-        dropped = found.get("dropped_rows", 0)
-        assert (found["train_rows"] + dropped, found["trials"]) == (plan.train_rows, plan.trials)
-        assert found["valid_rows"] == plan.valid_rows
+    for stage, plan in zip(record["stages"], planned, strict=True):
+        dropped = stage.get("dropped_rows", 0)
+        assert (stage["train_rows"] + dropped, stage["trials"]) == (plan.train_rows, plan.trials)
+        assert stage["valid_rows"] == plan.valid_rows
     for stage, plan in zip((1, 2), planned, strict=False):
         lines = trials[trials["stage"] == stage]
         assert (lines["train_rows"] == plan.train_rows).all() and len(lines) == plan.trials
@@ -87,9 +124,11 @@ def test_stages_had_the_rows_and_trials_of_their_profile(path):
         assert lines["promoted"].sum() == (planned[stage].trials)
 
 
-@pytest.mark.parametrize("profile", SHOWN)
+@pytest.mark.parametrize("profile", PUBLISHED)
 def test_saved_comparison_is_the_records(profile):
-    assert (ROOT / "results" / profile / "comparison.md").read_text() == comparison.markdown(profile) + "\n"
+    place = ROOT / "results" / profile
+    text = (place / "comparison.md").read_text()
+    assert text == markdown(place) + "\n", "python -m common.results readme"
     assert (ROOT / "results" / profile / "comparison.png").is_file()
 
 
@@ -104,11 +143,11 @@ def test_bench_record(path):
         assert line["met"] is benches.met(line["value"], line["target"]), line["name"]
         if line["value"] is not None:
             assert line["low"] <= line["value"] <= line["high"] and line["repetitions"] >= 1, line["name"]
-    if record["code"]["scorer_digest"] != results.scorer_digest():
+    if record["code"]["scorer_digest"] != scorer_digest():
         warnings.warn(f"{path.stem}: measured with an older scorer; `make bench` measures again", stacklevel=1)
 
 
 def test_a_profiles_folder_holds_nothing_but_runs():
     """What is no run's record lies in folders of other names, or deeper: those that read records go by the folder."""
     assert ledger.record_paths() and all(path.parent.name in PROFILES for path in ledger.record_paths())
-    assert not ledger.record_paths(benches.FOLDER)
+    assert benches.FOLDER not in PROFILES

@@ -81,14 +81,19 @@ class Job:
         return {step: sorted(rows) for step, rows in steps.items()}
 
     def curve(self) -> pandas.DataFrame:
-        return pandas.read_csv(self.place / "results" / "smoke" / "example-multi-gpu.curve.csv")
+        return pandas.read_csv(self.written(".curve.csv"))
 
     def record(self) -> dict:
-        return json.loads((self.place / "results" / "smoke" / "example-multi-gpu.json").read_text())
+        return json.loads(self.written(".json").read_text())
 
     def answers(self) -> list[dict]:
-        path = self.place / "results" / "smoke" / "example-multi-gpu.predictions.jsonl"
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        text = self.written(".predictions.jsonl").read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines()]
+
+    def written(self, ending: str) -> Path:
+        """A file of the record; its folder is named after the rows, which are not the profile's."""
+        (path,) = self.place.glob(f"outputs/results/smoke@*/example-multi-gpu{ending}")
+        return path
 
     def weights(self) -> Path:
         (folder,) = self.place.glob("outputs/runs/smoke/*/training/weights")

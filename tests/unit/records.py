@@ -1,10 +1,13 @@
 """Records as a run would write them, and a place of their own."""
 
 import hashlib
+from pathlib import Path
 
 import pytest
 
 from common import results
+from common.provenance import code
+from common.results.sections import ANSWERS
 from common.statistics import metrics, outcomes, slices
 
 
@@ -40,14 +43,22 @@ def predictions(right: str) -> list[dict]:
 
 def record(method: str, rows: list[dict], **changes) -> dict:
     ids = "\n".join(row["id"] for row in rows)
-    made = {
+    values = {
         "method": method,
         "profile": "cpu",
         "status": "complete",
         "notebook": f"{method}/{method}.ipynb",
         "seed": 42,
         "parameters": {"learning_rate": 1.23456789e-5},
-        "code": {"commit": "", "dirty": True, "notebook_digest": "", "scorer_digest": "s1"},
+        "code": {
+            "commit": "",
+            "dirty": True,
+            "notebook_digest": "",
+            "scorer_digest": "s1",
+            "training_digest": "",
+            "training_modules": [],
+            "answers_digest": code(ANSWERS),
+        },
         "data": {
             "source": "embedded",
             "revision": "r",
@@ -74,10 +85,17 @@ def record(method: str, rows: list[dict], **changes) -> dict:
         "curve": "",
     }
     for key, value in changes.items():
-        made[key] = {**made[key], **value} if isinstance(value, dict) else value
-    return made
+        values[key] = {**values[key], **value} if isinstance(value, dict) else value
+    return values
 
 
-def write(method: str, right: str, **changes):
+def trained(*modules: str, digest: str = "") -> dict:
+    """The section `code` of what was trained by some modules, by their code of today where no digest is given."""
+    return {"training_digest": digest or code(*modules), "training_modules": list(modules)}
+
+
+def write(method: str, right: str, place: Path | None = None, **changes) -> Path:
+    """A run's record and predictions in a folder, the committed one of its profile where none is given."""
     rows = predictions(right)
-    return results.write_record(record(method, rows, **changes), rows)
+    values = record(method, rows, **changes)
+    return results.write_record(place or results.folder(values["profile"]), values, rows)

@@ -8,9 +8,11 @@ import pandas
 import pytest
 
 from common import results
+from common.provenance import code, notebook_digest
 from common.results import audits
 from common.results.readme import BLOCKS
-from common.settings import UserError
+from common.results.sections import computing_modules, scorer_digest
+from common.settings import UserError, outputs
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = "baseline/data_audit.ipynb"
@@ -24,7 +26,7 @@ def line(**shares: float | None) -> dict:
 
 def tables() -> dict[str, pandas.DataFrame]:
     verdicts = {"published": 0.5, "strict": 0.25, "robust": None}
-    found = {
+    frames = {
         "references": {"reference fails": {"n": 2, "share": 0.2}, "reads the clock": {"n": 0, "share": 0.0}},
         "floor": {
             "SELECT 1": {"published_match": 0.125, "match": 0.1, "robust_match": 0.0},
@@ -35,43 +37,57 @@ def tables() -> dict[str, pandas.DataFrame]:
         "rewrites": {"all": line(published=0.9, strict=1.0, robust=1.0)},
         "duplicates": {"question, schema and sql": {"equal or near": 0.01}},
     }
-    return {name: pandas.DataFrame.from_dict(lines, orient="index") for name, lines in found.items()}
+    return {name: pandas.DataFrame.from_dict(lines, orient="index") for name, lines in frames.items()}
 
 
-def saved(source: str = "spider:/data/of/mine", **changed) -> Path:
+OWN = ""  # the DATA of the notebook's own parameters, which stands for the profile's
+
+
+def saved(data: str = "spider:/data/of/mine", **changes) -> Path:
     arguments = {
         "profile": "cpu",
-        "source": source,
+        "source": data or "embedded",
         "notebook": NOTEBOOK,
         "seed": 42,
-        "parameters": {"data": source, "rows": 0},
+        "parameters": {"data": data, "rows": 0},
         "data": {"revision": "r", "split": "test", "n": 10, "ids_hash": "h", "train_rows": 5},
         "tables": tables(),
     }
-    return audits.save_audit(**{**arguments, **changed})
+    return audits.save_audit(**{**arguments, **changes})
 
 
 @pytest.fixture
 def ledger(monkeypatch, tmp_path):
+    """The committed ledger, and `make notebooks` at work: what has the notebook's own parameters goes there."""
     monkeypatch.setenv("TEXT_TO_SQL_RESULTS", str(tmp_path))
+    monkeypatch.setenv("TEXT_TO_SQL_PUBLISHING", "1")
     return tmp_path
 
 
+def test_an_audit_of_other_data_or_by_make_run_leaves_the_ledger_alone(ledger, monkeypatch):
+    other = saved()
+    assert other.parts[-3].startswith("cpu@") and other.parts[-2:] == ("audit", "spider.json")
+    assert other.is_relative_to(outputs() / "results")
+    monkeypatch.setenv("TEXT_TO_SQL_PUBLISHING", "")
+    assert saved(OWN) == outputs() / "results" / "cpu" / "audit" / "embedded.json"
+    assert not list(ledger.iterdir())
+
+
 def test_a_record_lies_beside_the_runs_and_is_none(ledger, capsys):
-    path = saved()
-    assert path == ledger / "cpu" / "audit" / "spider.json"
+    path = saved(OWN)
+    assert path == ledger / "cpu" / "audit" / "embedded.json"
     assert capsys.readouterr().out.startswith("record: ")
     record = audits.load(path)
     assert set(audits.KEYS) <= record.keys() and record["tables"]["mutants"]["all"]["robust"] is None
     assert record["tables"]["floor"]["(nothing)"]["published_match"] == 0.333333
-    assert "/data/of/mine" not in path.read_text()
-    assert results.read_records("cpu") == [] and audits.audit_paths() == [path]
+    assert "/data/of/mine" not in saved().read_text()
+    assert results.read_records(ledger / "cpu") == [] and audits.audit_paths() == [path]
 
 
 def test_markdown_by_hand(ledger):
-    saved()
+    saved(OWN)
     text = audits.markdown()
-    assert "`spider`, split test, 10 references, of these: reference fails 2. " in text
+    assert "`embedded`, split test, 10 references, of these: reference fails 2. " in text
     assert "among 5 training rows: 1.0%." in text and "reads the clock" not in text
     rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in text.splitlines() if row.startswith("|")]
     by_verdict = {row[0]: row[1:] for row in rows[2:]}
@@ -81,8 +97,8 @@ def test_markdown_by_hand(ledger):
 
 
 def test_without_records_the_block_says_so(ledger):
-    assert BLOCKS["audit"]() == "No data set is audited yet; `make run` does it."
-    saved(profile="smoke")
+    assert BLOCKS["audit"]() == "No data set is audited yet; `make notebooks` does it."
+    saved(OWN, profile="smoke")
     assert "No data set" in audits.markdown()  # scratch is not shown
 
 
@@ -113,12 +129,11 @@ def test_committed_audit(path):
     assert set(audits.KEYS) <= record.keys() and set(audits.TABLES) <= record["tables"].keys()
     assert (record["profile"], record["source"]) == (path.parents[1].name, path.stem)
     notebook = ROOT / record["notebook"]
-    assert record["code"]["notebook_digest"] == results.notebook_digest(notebook), (
-        f"{notebook.name} was changed; run it"
-    )
+    assert record["code"]["notebook_digest"] == notebook_digest(notebook), f"{notebook.name} was changed; run it"
     kept = record["tables"]["rewrites"]["all"]
     assert kept["strict"] == kept["robust"] == 1.0, "a right answer was refused"
     # Like a bench, an audit of an older scorer is stale, but a changed comment is no reason to measure again.
-    digests = {"scorer_digest": results.scorer_digest(), "certify_digest": audits.certify_digest()}
+    measuring = code(*computing_modules(record["notebook"]))
+    digests = {"scorer_digest": scorer_digest(), "certify_digest": measuring}
     if stale := [name for name, digest in digests.items() if record["code"][name] != digest]:
         warnings.warn(f"{path.stem}: {', '.join(stale)} of older code; run {record['notebook']} again", stacklevel=1)

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import measure, published, scoring, workload
+from bench import measure, published, scoring, tables, workload
 from bench.measure import Ratio, Spread, measurement
-from common.results import benches
 from common.scoring import Scorer
 from common.settings import ROOT, UserError
 
@@ -36,7 +35,7 @@ def test_a_measurement_says_whether_its_median_meets_the_target():
     missing = measurement("x", "words", "s", None, {"at_most": 2})
     assert (missing["value"], missing["repetitions"], missing["met"]) == (None, 0, None)
     assert measure.show(missing) == "words: not measured"
-    assert set(line) == set(benches.MEASUREMENT_KEYS)
+    assert set(line) == set(tables.MEASUREMENT_KEYS)
 
 
 def test_the_warm_up_is_not_counted():
@@ -145,7 +144,7 @@ def test_a_record_is_written_unless_it_was_a_quick_look(monkeypatch, tmp_path):
     run_main(monkeypatch, "--quick")
     assert not list(tmp_path.iterdir())
     run_main(monkeypatch, "--largest", "10000")
-    assert benches.load("scoring")["notes"] == ["a", "b"]
+    assert tables.load("scoring")["notes"] == ["a", "b"]
     assert [sizes.volumes for sizes in sizes_of] == [scoring.QUICK.volumes, (1_000, 10_000)]
     with pytest.raises(UserError, match="leaves nothing to compare"):
         run_main(monkeypatch, "--largest", "1000")
@@ -160,7 +159,7 @@ def test_the_scoring_bench_runs_and_its_record_makes_a_table(tmp_path, monkeypat
     process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
     record = json.loads(path.read_text())
-    assert not benches.missing_keys(record)
+    assert not tables.missing_keys(record)
     lines = {line["name"]: line for line in record["measurements"]}
     assert all(line["value"] > 0 for line in lines.values())
     targets = {name: line["target"] for name, line in lines.items() if line["target"]}
@@ -177,12 +176,12 @@ def test_the_scoring_bench_runs_and_its_record_makes_a_table(tmp_path, monkeypat
     assert record["data"]["published_agree"] == record["data"]["published_rows"] == scoring.QUICK.published
     assert lines["strict"]["repetitions"] == lines["published"]["repetitions"] == scoring.QUICK.repetitions
     monkeypatch.setenv("TEXT_TO_SQL_RESULTS", str(tmp_path))
-    assert all(f"| {line['what']} |" in benches.markdown("scoring") for line in record["measurements"])
+    assert all(f"| {line['what']} |" in tables.markdown("scoring") for line in record["measurements"])
 
 
 def test_ratios_stand_in_one_table_named_after_what_they_compare(monkeypatch, tmp_path):
     monkeypatch.setenv("TEXT_TO_SQL_RESULTS", str(tmp_path))
-    assert benches.ratios() == "Not measured yet; `make bench` does it."
+    assert tables.ratios() == "Not measured yet; `make bench` does it."
     lines = [
         measurement("rows-published", "published recipe: rows", "rows/s", Spread((2.0,))),
         measurement("rows", "ours: rows", "rows/s", Spread((6.0,))),
@@ -190,7 +189,7 @@ def test_ratios_stand_in_one_table_named_after_what_they_compare(monkeypatch, tm
         measurement("growth", "– at 100,000 rows against 1,000", "×", Spread((1.1,))),
     ]
     measure.write(measure.record("training", lines, packages=["numpy"], data={}, notes=[]))
-    head, _, line, *notes = benches.ratios().splitlines()
+    head, _, line, *notes = tables.ratios().splitlines()
     assert line == "| training: ours: rows | 3× | 2 – 4 | 2 | ≥ 3× | yes |"
     assert notes[-1].startswith(
         "Against the published recipe, in the same run. scoring: not measured yet; training at `"

@@ -7,13 +7,12 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from bench import generation, published_generation
+from bench import generation, published_generation, tables
 from common.data import load_examples
 from common.generation import Completion, complete, onednn
 from common.models import load_model
 from common.profiles import TINY_MODEL
 from common.prompts import prompt_ids
-from common.results import benches
 from common.settings import UserError
 
 
@@ -114,7 +113,7 @@ def test_a_record_comes_out(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(sys, "argv", ["bench.generation", *arguments, "--out", str(out)])
     generation.main()
     record = json.loads(out.read_text())
-    assert not benches.missing_keys(record)
+    assert not tables.missing_keys(record)
     lines = {line["name"]: line for line in record["measurements"]}
     assert lines["rows"]["repetitions"] == 2 and lines["speedup"]["target"] == {"at_least": 2.5}
     for name, other in (("speedup", "rows-published"), ("layout", "rows-plain")):

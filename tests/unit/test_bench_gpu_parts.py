@@ -8,10 +8,9 @@ import time
 
 import pytest
 
-from bench import gpu, gpu_parts
+from bench import gpu, gpu_parts, tables
+from bench import gpu_lines as lines
 from bench.gpu_model import SMALL, Setting
-from common.results import benches
-from common.results import gpu as lines
 from common.settings import ROOT, UserError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -157,7 +156,7 @@ def test_a_killed_command_leaves_no_part_behind_and_the_next_one_goes_on(tmp_pat
     assert done.returncode == 0, done.stderr
     assert "full: measured" in done.stderr and "ceilings" not in done.stderr
     record = json.loads((tmp_path / "r.json").read_text())
-    assert not benches.missing_keys(record) and record["data"]["parts"] == ["ceilings", "full"]
+    assert not tables.missing_keys(record) and record["data"]["parts"] == ["ceilings", "full"]
     found = {line["name"]: line["value"] for line in record["measurements"]}
     assert found["copy"] == 8 and found["full-rows"] > 0 and "from before" in record["notes"]
 
@@ -203,7 +202,7 @@ def test_every_part_runs_on_a_cpu_and_makes_a_record(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["bench.gpu", "--out", str(tmp_path / "gpu-cpu.json")])
     gpu.main()
     record = json.loads((tmp_path / "gpu-cpu.json").read_text())
-    assert not benches.missing_keys(record) and record["name"] == "gpu-cpu"
+    assert not tables.missing_keys(record) and record["name"] == "gpu-cpu"
     found = {line["name"]: line["value"] for line in record["measurements"]}
     assert list(found) == [line.name for line in lines.LINES]
     here = {name for name in found if not name.startswith(("smollm2", "variants", "generation-seconds"))}

@@ -9,12 +9,11 @@ import time
 import pytest
 import torch
 
-from bench import published_training, training, training_flops, training_run
+from bench import published_training, tables, training, training_flops, training_run
 from bench.training_flops import Products, products
 from common.data import load_examples
 from common.models import load_model, parameter_counts
 from common.profiles import TINY_MODEL
-from common.results import benches
 from common.settings import ROOT, UserError
 from common.training.adapters import adapt
 from common.training.plan import step_plan
@@ -214,7 +213,7 @@ def test_a_record_holds_every_figure_and_makes_a_table(monkeypatch, tmp_path):
     run_main(monkeypatch, "--rows", "48", "--repetitions", "2", "--methods", "full", "lora")
     turns = [("published", "full"), ("ours", "full"), ("published", "lora"), ("ours", "lora")]
     assert calls == turns + [turns[1], turns[0], turns[3], turns[2]]
-    made = benches.load("training")
+    made = tables.load("training")
     found = {line["name"]: line for line in made["measurements"]}
     values = {name: line["value"] for name, line in found.items()}
     assert values == {
@@ -250,7 +249,7 @@ def test_a_record_holds_every_figure_and_makes_a_table(monkeypatch, tmp_path):
         for line in found.values()
         if "padding" not in line["name"]
     )
-    assert all(f"| {line['what']} |" in benches.markdown("training") for line in made["measurements"])
+    assert all(f"| {line['what']} |" in tables.markdown("training") for line in made["measurements"])
     assert made["data"]["timed_rows"] == 32 and "method" not in made["data"]["recipe"]
 
 
@@ -298,7 +297,7 @@ def test_the_training_bench_runs_and_writes_a_valid_record(tmp_path):
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     record = json.loads(path.read_text())
-    assert not benches.missing_keys(record)
+    assert not tables.missing_keys(record)
     found = {line["name"]: line["value"] for line in record["measurements"]}
     assert all(value >= 0 for value in found.values())
     assert found["lora-rows"] > 0 and found["padding-ours"] < found["padding-published"]

@@ -1,16 +1,20 @@
-"""The ledger: what is written is read back or judged again, what is damaged is refused, and what its digests name."""
+"""The ledger: what is written is read back or judged again, and what is damaged, or parted by a kill, is refused."""
 
 import json
+import signal
+import sqlite3
 import subprocess
+import sys
+from importlib.metadata import version
 
-import nbformat
 import pandas
 import pytest
 
 from common import results
-from common.results import __main__ as cli
 from common.results import ledger
-from common.settings import UserError
+from common.results.rescore import rescore
+from common.results.sections import scorer_digest, thin_curve
+from common.settings import ROOT, UserError
 from tests.unit import records
 from tests.unit.records import predictions, record, write
 
@@ -20,17 +24,18 @@ place = records.place
 def test_written_is_read_back(place):
     rows = predictions("ynny?")
     rows[0]["completion"] = "SELECT 'a\u2028b\nc';"
-    made = record("lora", rows, cost={"eval_seconds": 1 / 3})
+    values = record("lora", rows, cost={"eval_seconds": 1 / 3})
     curve, trials = pandas.DataFrame({"step": [1, 2], "loss": [0.5, 0.25]}), pandas.DataFrame({"loss": [float("inf")]})
-    path = results.write_record(made, rows, curve, trials)
-    assert path == place / "cpu" / "lora.json"
-    read = results.read_record("cpu", "lora")
+    folder = place / "cpu"
+    path = results.write_record(folder, values, rows, curve, trials)
+    assert path == folder / "lora.json"
+    read = results.read_record(folder, "lora")
     assert read["parameters"] == {"learning_rate": 1.23456789e-5}  # exactly
     assert read["cost"]["eval_seconds"] == 0.333333
-    assert results.read_predictions("cpu", "lora") == rows
-    assert (place / "cpu" / "lora.curve.csv").read_text() == "step,loss\n1,0.5\n2,0.25\n"
+    assert results.read_predictions(folder, "lora") == rows
+    assert (folder / "lora.curve.csv").read_text() == "step,loss\n1,0.5\n2,0.25\n"
     assert path.read_text() == json.dumps(read, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    assert (place / "cpu" / "lora.trials.csv").read_text() == "loss\ninf\n"
+    assert (folder / "lora.trials.csv").read_text() == "loss\ninf\n"
     names = ["lora.curve.csv", "lora.json", "lora.predictions.jsonl", "lora.trials.csv"]
     assert sorted(p.name for p in path.parent.iterdir()) == names
 
@@ -40,9 +45,9 @@ def test_a_record_that_lacks_a_key_or_holds_nan_is_not_written(place):
     broken = record("x", rows)
     del broken["data"]["ids_hash"], broken["curve"]
     with pytest.raises(KeyError, match=r"curve, data\.ids_hash"):
-        results.write_record(broken, rows)
+        results.write_record(place / "cpu", broken, rows)
     with pytest.raises(ValueError, match="JSON compliant"):
-        results.write_record(record("x", rows, cost={"eval_seconds": float("nan")}), rows)
+        results.write_record(place / "cpu", record("x", rows, cost={"eval_seconds": float("nan")}), rows)
     assert not place.exists() or not list(place.rglob("*.*"))
 
 
@@ -56,8 +61,9 @@ def test_a_key_never_reaches_the_disk(place, monkeypatch):
     monkeypatch.setenv("GROQ_API_KEY", "gsk-very-secret")
     rows = predictions("y")
     rows[0]["completion"] = "SELECT 'gsk-very-secret'"
-    results.write_record(record("x", rows, parameters={"note": "gsk-very-secret"}), rows)
+    results.write_record(place / "cpu", record("x", rows, parameters={"note": "gsk-very-secret"}), rows)
     assert not [p for p in place.rglob("*.*") if "gsk-very-secret" in p.read_text()]
+    assert results.read_predictions(place / "cpu", "x")[0]["completion"] == "SELECT '<key>'"
 
 
 def test_a_failed_write_leaves_the_old_record(place, monkeypatch):
@@ -75,12 +81,12 @@ def test_a_failed_write_leaves_the_old_record(place, monkeypatch):
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"method": "x"}'])
 def test_a_damaged_record_is_one_line(place, text):
-    with pytest.raises(UserError, match="there is no record 'x' for profile cpu"):
-        results.read_record("cpu", "x")
+    with pytest.raises(UserError, match="there is no record 'x' in cpu"):
+        results.read_record(place / "cpu", "x")
     (place / "cpu").mkdir(parents=True)
     (place / "cpu" / "x.json").write_text(text)
     with pytest.raises(UserError, match="is no record"):
-        results.read_record("cpu", "x")
+        results.read_record(place / "cpu", "x")
 
 
 def test_only_folders_named_after_profiles_hold_records(place):
@@ -88,70 +94,83 @@ def test_only_folders_named_after_profiles_hold_records(place):
     for other in ("bench/scoring.json", "cpu/audit/embedded.json", "notes/x.json"):
         (place / other).parent.mkdir(parents=True, exist_ok=True)
         (place / other).write_text("{}")
-    assert ledger.record_paths() == ledger.record_paths("cpu") == [path]
-    assert ledger.record_paths("bench") == ledger.record_paths("t4") == []
-    assert [r["method"] for r in results.read_records()] == ["baseline"]
+    assert ledger.record_paths() == [path]
+    assert [r["method"] for r in results.read_records(place / "cpu")] == ["baseline"]
+    assert results.read_records(place / "t4") == []
 
 
-def notebook(*sources: str, tags: tuple[str, ...] = ()):
-    cells = [nbformat.v4.new_code_cell(source) for source in sources]
-    if tags:
-        cells.insert(1, nbformat.v4.new_code_cell("N = 2", metadata={"tags": list(tags)}))
-    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("text"), *cells])
+# Two files, one run
 
 
-def test_notebook_digest_is_about_code_only(tmp_path):
-    def digest(made):
-        nbformat.write(made, tmp_path / "n.ipynb")
-        return results.notebook_digest(tmp_path / "n.ipynb")
-
-    plain = digest(notebook("N = 1", "print(N)"))
-    executed = notebook("N = 1", "print(N)", tags=("injected-parameters",))
-    executed.cells[0].source = "other words"
-    executed.cells[1].outputs = [nbformat.v4.new_output("stream", text="1")]
-    assert digest(executed) == plain
-    assert digest(notebook("N = 1", "print(N )")) != plain
-    assert digest(notebook("N = 1", "print(N)", tags=("parameters",))) != plain
-
-
-def test_scorer_digest_follows_the_scorer_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(ledger, "ROOT", tmp_path)
-    for name in ("scoring/__init__.py", "scoring/compare.py", "sandbox.py", "prompts.py", "training.py"):
-        path = tmp_path / "common" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("1")
-    first = results.scorer_digest()
-    (tmp_path / "common" / "training.py").write_text("2")
-    assert results.scorer_digest() == first and len(first) == 16
-    for name in ("scoring/compare.py", "sandbox.py", "prompts.py"):
-        before = results.scorer_digest()
-        (tmp_path / "common" / name).write_text("2")
-        assert results.scorer_digest() != before
+def test_a_kill_between_the_two_files_leaves_an_error_line_and_never_a_mixture(place):
+    write("baseline", "nn")
+    write("x", "ny")
+    code = """
+import os, signal
+from common.results import ledger
+from tests.unit.records import write
+whole = ledger.replace_text
+def replace_text(path, text):
+    if path.suffix == ".json":
+        os.kill(os.getpid(), signal.SIGKILL)
+    whole(path, text)
+ledger.replace_text = replace_text
+write("x", "yy")
+"""
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == -signal.SIGKILL
+    assert results.read_record(place / "cpu", "x")["metrics"]["match"]["value"] == 0.5  # the old one
+    for read in (lambda: results.read_predictions(place / "cpu", "x"), lambda: results.compare(place / "cpu")):
+        with pytest.raises(UserError, match="x.predictions.jsonl is damaged or of another run than x.json; run its"):
+            read()
+    write("x", "yy")
+    assert results.compare(place / "cpu").loc["x", "difference"] == 1
 
 
-def test_commit_and_dirty(tmp_path, monkeypatch):
-    monkeypatch.setattr(ledger, "ROOT", tmp_path)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert results.commit() == ("", True)
+def test_predictions_are_those_that_the_record_names(place):
+    path = write("x", "yn").with_name("x.predictions.jsonl")
+    text = path.read_text()
+    path.write_text(text.replace("SELECT 1;", "SELECT 2;"))
+    with pytest.raises(UserError, match="damaged or of another run"):
+        results.read_predictions(place / "cpu", "x")
+    path.write_text(text)
+    assert len(results.read_predictions(place / "cpu", "x")) == 2
 
-    def git(*arguments):
-        identity = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
-        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True)
 
-    git("init")
-    assert results.commit() == ("", True)
-    for name in ("common/a.py", "n.ipynb", "other.md", "requirements.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("1")
-    git("add", ".")
-    git("commit", "-m", "x", "--no-verify")
-    (tmp_path / "other.md").write_text("2")
-    sha, dirty = results.commit("n.ipynb")
-    assert len(sha) == 40 and not dirty
-    (tmp_path / "n.ipynb").write_text("2")
-    assert results.commit("n.ipynb") == (sha, True) and results.commit() == (sha, False)
-    (tmp_path / "common" / "new.py").write_text("1")
-    assert results.commit() == (sha, True)
+def test_a_record_older_than_the_digest_is_read_as_before(place):
+    path = write("x", "yn")
+    old = json.loads(path.read_text())
+    del old["predictions_digest"]
+    path.write_text(json.dumps(old))
+    predictions_path = path.with_name("x.predictions.jsonl")
+    predictions_path.write_text(predictions_path.read_text().replace("SELECT 1;", "SELECT 2;"))
+    assert [row["completion"] for row in results.read_predictions(place / "cpu", "x")] == ["SELECT 0;", "SELECT 2;"]
+
+
+def test_a_run_that_answers_nothing_leaves_no_predictions_of_an_earlier_one(place):
+    write("x", "yn")
+    write("x", "", status="failed")
+    assert results.read_predictions(place / "cpu", "x") == []
+
+
+# A curve in the ledger
+
+
+def test_a_long_curve_keeps_its_ends_and_every_evaluation():
+    evaluations = {1_003, 2_222, 6_000}
+    steps = range(1, 6_001)
+    curve = pandas.DataFrame(
+        {"step": list(steps), "loss": 0.5, "eval_loss": [0.1 if step in evaluations else None for step in steps]}
+    )
+    thin = thin_curve(curve)
+    assert len(thin) == 500
+    assert {1, 6_000} | evaluations <= set(thin["step"]) and thin["step"].is_monotonic_increasing
+    assert thin["step"].diff().max() <= 14  # 5,996 others in 496 places
+    assert thin_curve(curve.head(500)) is not None and len(thin_curve(curve.head(500))) == 500
+    everywhere = curve.assign(eval_loss=0.1)
+    assert len(thin_curve(everywhere)) == 6_000
+
+
+# Judged again
 
 
 def test_rescore_judges_the_recorded_completions_again():
@@ -164,20 +183,28 @@ def test_rescore_judges_the_recorded_completions_again():
         for row, example, answer in zip(predictions("ynn?"), examples, answers, strict=True)
     ]
     changes = {"data": {"ids_hash": ids_hash(examples)}, "scoring": {"databases": 2}, "curve": "x.curve.csv"}
-    path = results.write_record(record("x", rows, **changes), rows)
-    assert cli.rescore(path) == "cpu/x: 4 of 4 verdicts changed"
-    read = results.read_record("cpu", "x")
+    path = results.write_record(results.folder("cpu"), record("x", rows, **changes), rows)
+    assert rescore(path) == "cpu/x: 4 of 4 verdicts changed"
+    read = results.read_record(path.parent, "x")
     assert (read["metrics"]["match"]["value"], read["metrics"]["match"]["n"]) == (0.75, 4)
     assert read["metrics"]["robust_match"]["value"] == read["metrics"]["right"]["value"] == 0.75
-    assert read["code"]["scorer_digest"] == results.scorer_digest()
+    assert read["code"]["scorer_digest"] == scorer_digest()
+    assert read["scoring"]["sqlite"] == sqlite3.sqlite_version and read["scoring"]["sqlglot"] == version("sqlglot")
     assert read["outcomes"] == {"match": 3, "mismatch": 1} and read["curve"] == "x.curve.csv"
-    judged = results.read_predictions("cpu", "x")
+    judged = results.read_predictions(path.parent, "x")
     assert [row["completion"] for row in judged] == answers
     assert [row["robust_match"] for row in judged] == [True, True, True, False]
-    assert cli.rescore(path) == "cpu/x: 0 of 4 verdicts changed"
+    assert rescore(path) == "cpu/x: 0 of 4 verdicts changed"
 
 
 def test_rescore_refuses_rows_that_are_not_those_of_the_record():
     path = write("x", "yn")
     with pytest.raises(UserError, match="not the rows it was run on"):
-        cli.rescore(path)
+        rescore(path)
+
+
+@pytest.mark.parametrize("source", ["spider", "rows"])
+def test_rescore_asks_for_rows_that_a_record_does_not_place(source):
+    path = write("x", "yn", data={"source": source})
+    with pytest.raises(UserError, match=f"a record of '{source}' does not say where its rows are; give them as --data"):
+        rescore(path)

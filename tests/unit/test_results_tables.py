@@ -4,18 +4,19 @@ import pandas
 import pytest
 
 from common import results
-from common.results import comparison
+from common.results.comparison import by_complexity
+from common.results.tables import COMMITTED, STALE, markdown, plain
 from common.settings import UserError
 from tests.unit import records
-from tests.unit.records import predictions, record, write
+from tests.unit.records import predictions, record, trained, write
 
 place = records.place
 
 
-def test_compare_by_hand():
+def test_compare_by_hand(place):
     write("baseline", "nnnny?")
     write("lora", "yynyn?", model={"trainable_parameters": 1234}, cost={"train_seconds": 60.0})
-    table = results.compare("cpu")
+    table = results.compare(place / "cpu")
     assert list(table.index) == ["baseline", "lora"]
     assert table.loc["lora", "match"] == pytest.approx(3 / 5, abs=1e-6) and table.loc["lora", "scorable"] == 5
     # five scorable pairs: three turned right, one turned wrong
@@ -23,7 +24,7 @@ def test_compare_by_hand():
     assert table.loc["lora", "p"] == table.loc["lora", "p_holm"] == pytest.approx(2 * (4 + 1) / 2**4)
     assert pandas.isna(table.loc["baseline", "difference"])
     assert table.loc["lora", "eval_rows_per_second"] == pytest.approx(6 / 2)
-    assert list(results.compare("cpu", ["lora"]).index) == ["lora"]
+    assert list(results.compare(place / "cpu", ["lora"]).index) == ["lora"]
 
 
 @pytest.mark.parametrize(
@@ -32,39 +33,100 @@ def test_compare_by_hand():
         ({"data": {"ids_hash": "other"}}, "data.ids_hash"),
         ({"data": {"prompt_hash": "other"}}, "data.prompt_hash"),
         ({"decoding": {"max_new_tokens": 512}}, "decoding"),
+        ({"scoring": {"databases": 4}}, "scoring.databases"),
+        ({"scoring": {"sqlite": "3.45.0"}}, "scoring.sqlite"),
+        ({"scoring": {"sqlglot": "1.0"}}, "scoring.sqlglot"),
         ({"code": {"scorer_digest": "s2"}}, "code.scorer_digest"),
     ],
 )
-def test_what_is_not_comparable_shares_no_table(changes, key):
-    write("baseline", "ny")
+def test_what_is_not_comparable_shares_no_table(place, changes, key):
+    write("baseline", "ny", scoring={"sqlite": "3.40.1", "sqlglot": "30.30.0"})
+    changes = {"scoring": {"sqlite": "3.40.1", "sqlglot": "30.30.0"}} | changes
     write("lora", "yy", **changes)
-    for table in (results.compare, comparison.by_complexity, comparison.markdown, results.save_comparison):
+    for table in (results.compare, by_complexity, markdown, results.save_comparison):
         with pytest.raises(UserError, match=f"cpu/baseline and cpu/lora differ in {key} "):
-            table("cpu")
-    assert list(results.compare("cpu", ["lora"]).index) == ["lora"]
+            table(place / "cpu")
+    assert list(results.compare(place / "cpu", ["lora"]).index) == ["lora"]
 
 
-def test_a_failed_run_keeps_its_row():
+def test_records_that_do_not_name_the_versions_of_their_scoring_share_a_table_with_those_that_do(place):
+    write("baseline", "ny")
+    write("lora", "yy", scoring={"sqlite": "3.40.1", "sqlglot": "30.30.0"})
+    assert results.compare(place / "cpu").loc["lora", "difference"] == 0.5
+
+
+@pytest.mark.parametrize("changes", [{"id": "m/large"}, {"revision": "other"}])
+def test_no_difference_is_taken_across_base_models(place, changes):
+    write("baseline", "nnnn")
+    write("lora", "yyyn")
+    write("other", "yyyy", model=changes)
+    table = results.compare(place / "cpu")
+    assert table.loc["lora", "difference"] == 0.75
+    assert table.loc["other", ["difference", "difference_low", "p", "p_holm"]].isna().all()
+    line = next(line for line in markdown(place / "cpu").splitlines() if line.startswith("| `other`"))
+    assert line.split(" | ")[2] == "–" and "1.000 [" in line
+
+
+def test_costs_are_shown_of_one_environment_alone(place):
+    cost = {"train_seconds": 60.0, "train_rows_per_second": 1.5}
+    write("baseline", "ny", environment={"packages": {"torch": "2.13"}})
+    write("a", "yy", cost=cost, environment={"packages": {"torch": "2.13", "trl": "1"}})
+    write("b", "yy", cost=cost, environment={"packages": {"torch": "2.12"}})
+    write("c", "yy", cost=cost, environment={"packages": {"torch": "2.13"}, "device": "NVIDIA H100"})
+    costs = {line.split("`")[1]: line.split(" | ")[-4:] for line in markdown(place / "cpu").splitlines()[4:8]}
+    assert costs["a"] == ["1.0", "1.50", "0.0", "1.00 |"]
+    assert costs["b"] == costs["c"] == ["–", "–", "–", "– |"]
+
+
+def test_a_row_of_older_code_is_marked_and_a_line_says_what_the_mark_means(place):
+    write("baseline", "ny")
+    write("lora", "yy", code=trained("common.training.sft"))
+    assert "†" not in markdown(place / "cpu") + plain(place / "cpu")
+    write("lora", "yy", code=trained("common.training.sft", digest="older"))
+    write("older", "yy", code={"answers_digest": ""})
+    for text, quote in ((markdown(place / "cpu"), "`"), (plain(place / "cpu"), "")):
+        rows = [line for line in text.splitlines() if "†" in line]
+        assert [line for line in rows[:2] if f"lora{quote} †" in line or f"older{quote} †" in line] == rows[:2]
+        assert rows[2:] == [STALE]
+
+
+def test_a_folder_without_a_baseline_is_compared_with_the_committed_one_where_that_is_comparable(place, tmp_path):
+    write("baseline", "nnnn")
+    scratch = tmp_path / "outputs" / "cpu"
+    write("lora", "yyyn", scratch)
+    table = results.compare(scratch)
+    assert list(table.index) == ["baseline", "lora"] and list(table["committed"]) == [True, False]
+    assert table.loc["lora", "difference"] == 0.75
+    assert plain(scratch).endswith(COMMITTED) and COMMITTED in markdown(scratch)
+    write("baseline", "ynnn", scratch)
+    assert results.compare(scratch).loc["lora", "difference"] == 0.5 and COMMITTED not in plain(scratch)
+    for changes in ({"model": {"revision": "other"}}, {"data": {"ids_hash": "other"}}):
+        write("alone", "yyyy", tmp_path / "alone", **changes)
+        assert list(results.compare(tmp_path / "alone").index) == ["alone"]
+
+
+def test_a_failed_run_keeps_its_row(place):
     write("baseline", "ny")
     rows = predictions("yy")
     failed = record("grpo", rows, status="failed", code={"scorer_digest": "older"}) | {
         "slices": {"complexity": {}, "task_type": {}}
     }
     failed["metrics"] = {name: {} for name in failed["metrics"]}
-    results.write_record(failed, [])
-    text = comparison.markdown("cpu")
+    results.write_record(place / "cpu", failed, [])
+    text = markdown(place / "cpu")
     assert "| `grpo` (failed) | – | – | – |" in text
 
 
-def test_markdown_says_what_the_records_say():
+def test_markdown_says_what_the_records_say(place):
     write("baseline", "nnnny?")
     write(
         "lora",
         "yynyn?",
         model={"trainable_parameters": 1234},
+        code=trained("common.training.sft"),
         cost={"train_seconds": 90.0, "train_rows_per_second": 1.5},
     )
-    text = comparison.markdown("cpu")
+    text = markdown(place / "cpu")
     sentence, table, _, slices_table = text.split("\n\n")
     assert sentence == (
         "Profile `cpu`: m/small on embedded data, split test, 6 rows, "
@@ -78,22 +140,22 @@ def test_markdown_says_what_the_records_say():
     assert slices_table.splitlines()[3] == "| `lora` | 0.333 | 1.000 |"  # rows 0, 2, 4 are ynn; 1, 3 are yy
 
 
-def test_plain_table_for_a_terminal():
+def test_plain_table_for_a_terminal(place):
     write("baseline", "nnnny?")
     write("lora", "yynyn?")
-    head, baseline, lora = comparison.plain("cpu").splitlines()
+    head, baseline, lora = plain(place / "cpu").splitlines()
     assert " ".join(head.split()) == (
         "robust match [95 %] robust match − baseline [95 %] strict match [95 %] score published score scorable"
     )
     assert baseline.startswith("baseline  0.200 [") and lora.startswith("lora      0.600 [") and " +0.400 [" in lora
 
 
-def test_saved_comparison_is_a_table_and_a_figure_with_equal_bytes():
+def test_saved_comparison_is_a_table_and_a_figure_with_equal_bytes(place):
     write("baseline", "nnnny?")
     write("lora", "yynyn?")
-    text, figure = results.save_comparison("cpu")
+    text, figure = results.save_comparison(place / "cpu")
     first = figure.read_bytes()
-    assert text.read_text() == comparison.markdown("cpu") + "\n"
+    assert text.read_text() == markdown(place / "cpu") + "\n"
     assert first.startswith(b"\x89PNG") and b"matplotlib" not in first.lower()
-    results.save_comparison("cpu")
+    results.save_comparison(place / "cpu")
     assert figure.read_bytes() == first

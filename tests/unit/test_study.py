@@ -10,34 +10,16 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from common import study
 from common.settings import ROOT, UserError
+from common.study import execute as runner
+from common.study.__main__ import pairs
+from common.study.execute import execute, run
+from common.study.notebooks import find, in_order, parameters_for, read
+from common.study.publish import publish
+from tests.unit import studies
+from tests.unit.studies import write
 
-PARAMETERS = """PROFILE: str = "smoke"  # which sizes
-SEED: int = 42  # of everything
-RUN_NAME: str = "THIS"  # the record's name
-RATE: float = 0.5  # a number"""
-
-
-@pytest.fixture(autouse=True)
-def place(tmp_path, monkeypatch):
-    monkeypatch.setattr("common.notebooks.ROOT", tmp_path)
-    monkeypatch.setenv("TEXT_TO_SQL_OUTPUTS", str(tmp_path / "outputs"))
-    monkeypatch.setenv("TEXT_TO_SQL_RESULTS", str(tmp_path / "results"))
-    quiet = ("TOKENIZERS_PARALLELISM", "PYTHONHASHSEED", "TQDM_MININTERVAL", "GOMP_SPINCOUNT")
-    for name in ("JUPYTER_PATH", "PYTHONPATH", *quiet):
-        monkeypatch.setenv(name, os.environ.get(name, ""))  # `execute` sets them; put back afterwards
-    return tmp_path
-
-
-def write(path: Path, name: str, *sources: str) -> study.Notebook:
-    first = nbformat.v4.new_code_cell(PARAMETERS.replace("THIS", name), metadata={"tags": ["parameters"]})
-    cells = [nbformat.v4.new_markdown_cell("# A notebook"), first, *map(nbformat.v4.new_code_cell, sources)]
-    made = nbformat.v4.new_notebook(cells=cells)
-    made.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(made, path)
-    return study.read(path)
+place = studies.place
 
 
 def start(*needs: str) -> str:
@@ -45,15 +27,15 @@ def start(*needs: str) -> str:
 
 
 def test_what_a_notebook_makes_and_needs_is_read_from_its_code(place):
-    made = write(
+    notebook = write(
         place / "a" / "n.ipynb",
         "lora",
         'run = notebook.start_run(RUN_NAME, needs=("baseline", RUN_NAME, f"x{1 + 1}", unknown))',
         'if NF4:\n    name = f"{RUN_NAME}-nf4"\n    run.save(report, method=name)',
         'run.save(report, method="more")\nrun.save(report)\nother(method="no", needs="no")',
     )
-    assert made.makes == ("lora", "lora-nf4", "more")
-    assert (made.needs, made.name) == (("baseline", "lora"), "a/n.ipynb")
+    assert notebook.methods == ("lora", "lora-nf4", "more")
+    assert (notebook.needs, notebook.name) == (("baseline", "lora"), "a/n.ipynb")
 
 
 def test_notebooks_are_found_by_glob_and_come_after_what_they_need(place):
@@ -63,7 +45,7 @@ def test_notebooks_are_found_by_glob_and_come_after_what_they_need(place):
     write(place / "a" / "alone.ipynb", "alone", start("made-nowhere"))
     for hidden in ("outputs/x.ipynb", ".venv/x.ipynb", "a/.ipynb_checkpoints/x.ipynb", "tests/x.ipynb", "root.ipynb"):
         write(place / hidden, "x")
-    names = [notebook.path.name for notebook in study.find()]
+    names = [notebook.path.name for notebook in find()]
     assert sorted(names) == ["alone.ipynb", "base.ipynb", "dpo.ipynb", "sft.ipynb"]
     assert names.index("base.ipynb") < names.index("sft.ipynb") < names.index("dpo.ipynb")
 
@@ -72,50 +54,50 @@ def test_a_circle_and_what_is_no_notebook_are_one_line(place):
     a = write(place / "a" / "a.ipynb", "a", start("b"))
     b = write(place / "a" / "b.ipynb", "b", start("a"))
     with pytest.raises(UserError, match="need each other's results: "):
-        study.in_order([a, b])
+        in_order([a, b])
     with pytest.raises(UserError, match="there is no notebook"):
-        study.read(place / "a" / "c.ipynb")
+        read(place / "a" / "c.ipynb")
     (place / "a" / "c.ipynb").write_text("{}")
     with pytest.raises(UserError, match="is no notebook"):
-        study.read(place / "a" / "c.ipynb")
+        read(place / "a" / "c.ipynb")
     with pytest.raises(UserError, match="no plain Python"):
         write(place / "a" / "d.ipynb", "d", "!pip install x")
 
 
 def test_parameters(place):
     path = write(place / "a" / "n.ipynb", "n").path
-    assert study.parameters_for(path, {"PROFILE": "smoke", "SEED": "42", "RATE": "0.5"}) == {}
-    assert study.parameters_for(path, {"PROFILE": "cpu", "SEED": "7", "RATE": "1", "RUN_NAME": "7"}) == {
+    assert parameters_for(path, {"PROFILE": "smoke", "SEED": "42", "RATE": "0.5"}) == {}
+    assert parameters_for(path, {"PROFILE": "cpu", "SEED": "7", "RATE": "1", "RUN_NAME": "7"}) == {
         "PROFILE": "cpu",
         "SEED": 7,
         "RATE": 1.0,
         "RUN_NAME": "7",
     }
-    assert isinstance(study.parameters_for(path, {"RATE": "1"})["RATE"], float)
+    assert isinstance(parameters_for(path, {"RATE": "1"})["RATE"], float)
     with pytest.raises(UserError, match="no parameter SEDE; choose from PROFILE, SEED, RUN_NAME, RATE"):
-        study.parameters_for(path, {"SEDE": "1"})
+        parameters_for(path, {"SEDE": "1"})
     for text in ("seven", "7.5", "True", "[7]"):
         with pytest.raises(UserError, match="SEED wants a value like 42"):
-            study.parameters_for(path, {"SEED": text})
+            parameters_for(path, {"SEED": text})
 
 
 def test_the_profile_that_auto_stands_for_is_not_injected(place, monkeypatch):
     path = write(place / "a" / "n.ipynb", "n").path
     path.write_text(path.read_text().replace("smoke", "auto"))
     monkeypatch.setattr("common.profiles._from_hardware", lambda: "cpu")
-    assert study.parameters_for(path, {"PROFILE": "cpu"}) == {}
-    assert study.parameters_for(path, {"PROFILE": "auto"}) == {}
-    assert study.parameters_for(path, {"PROFILE": "t4"}) == {"PROFILE": "t4"}
+    assert parameters_for(path, {"PROFILE": "cpu"}) == {}
+    assert parameters_for(path, {"PROFILE": "auto"}) == {}
+    assert parameters_for(path, {"PROFILE": "t4"}) == {"PROFILE": "t4"}
 
 
 @pytest.mark.parametrize("texts, message", [(["SEED"], "write it as -p SEED=VALUE"), (["PROFILE=t4"], "--profile")])
 def test_wrong_pairs(texts, message):
     with pytest.raises(UserError, match=message):
-        study._pairs(texts)
+        pairs(texts)
 
 
 def test_pairs_keep_what_is_behind_the_first_equals_sign():
-    assert study._pairs(["DATA=a=b.csv", "SEED=1"]) == {"DATA": "a=b.csv", "SEED": "1"}
+    assert pairs(["DATA=a=b.csv", "SEED=1"]) == {"DATA": "a=b.csv", "SEED": "1"}
 
 
 def test_execute_and_publish(place, capsys, monkeypatch):
@@ -129,14 +111,17 @@ def test_execute_and_publish(place, capsys, monkeypatch):
     notebook = write(place / "a" / "n.ipynb", "n", source)
 
     with pytest.raises(UserError, match="was not run"):
-        study.publish([notebook], "smoke")
-    target = study.execute(notebook, "smoke")
+        publish([notebook], "smoke")
+    execute(notebook, "smoke")
+    with pytest.raises(UserError, match="was run for outputs/, not for results/; `make notebooks` does both"):
+        publish([notebook], "smoke")
+    target = execute(notebook, "smoke", publish=True)
     assert target == place / "outputs" / "notebooks" / "smoke" / "a" / "n.ipynb"
     assert "bar" in capsys.readouterr().err
     (output,) = nbformat.read(target, as_version=4).cells[2].outputs
     assert (output.name, output.text) == ("stdout", f"{sys.prefix} {ROOT / 'common'} a 42\n")
 
-    study.publish([notebook], "smoke")
+    publish([notebook], "smoke")
     published = nbformat.read(notebook.path, as_version=4)
     assert [cell.execution_count for cell in published.cells[1:]] == [1, 2]
     assert published.cells[2].outputs == [output]
@@ -144,34 +129,34 @@ def test_execute_and_publish(place, capsys, monkeypatch):
 
     published.cells[0].source = "# Other words"
     nbformat.write(published, notebook.path)
-    study.publish([notebook], "smoke")
+    publish([notebook], "smoke")
     published.cells[2].source += "\n"
     published.cells[2].source += "print(1)"
     nbformat.write(published, notebook.path)
     with pytest.raises(UserError, match="was changed after it was run"):
-        study.publish([notebook], "smoke")
+        publish([notebook], "smoke")
 
-    study.execute(notebook, "smoke", {"SEED": "7"})
+    execute(notebook, "smoke", {"SEED": "7"})
     with pytest.raises(UserError, match="with other parameters"):
-        study.publish([notebook], "smoke")
+        publish([notebook], "smoke")
 
 
 def test_a_users_mistake_in_a_cell_is_one_line_and_a_bug_is_not(place):
     raising = "from common.settings import UserError\nraise UserError('do this instead')"
     notebook = write(place / "a" / "n.ipynb", "n", raising, "print(1)")
     with pytest.raises(UserError, match="^a/n.ipynb: do this instead$"):
-        study.execute(notebook, "smoke")
+        execute(notebook, "smoke")
     with pytest.raises(UserError, match="not run to its end"):
-        study.publish([notebook], "smoke")
+        publish([notebook], "smoke")
     notebook = write(place / "a" / "bug.ipynb", "n", "1 / 0")
     with pytest.raises(RuntimeError, match=r"(?s)a/bug\.ipynb.*ZeroDivisionError.*bug\.ipynb"):
-        study.execute(notebook, "smoke")
+        execute(notebook, "smoke")
 
 
 def test_a_dead_kernel_is_one_line(place):
     notebook = write(place / "a" / "n.ipynb", "n", "import os\nos._exit(9)")
     with pytest.raises(UserError, match="the kernel died"):
-        study.execute(notebook, "smoke")
+        execute(notebook, "smoke")
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
@@ -180,7 +165,7 @@ def test_an_interrupt_ends_the_kernel_too(place, sent):
     notebook = write(place / "a" / "n.ipynb", "n", waiting)
     command = [sys.executable, "-m", "common.study", "run", "--profile", "smoke", str(notebook.path)]
     # Started in a background shell, a child would ignore SIGINT; here it is put back.
-    study_process = subprocess.Popen(
+    process = subprocess.Popen(
         command,
         cwd=ROOT,
         stderr=subprocess.PIPE,
@@ -188,9 +173,9 @@ def test_an_interrupt_ends_the_kernel_too(place, sent):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     pid = _number(place / "a" / "pid")
-    study_process.send_signal(sent)
-    _, said = study_process.communicate(timeout=30)
-    assert study_process.returncode == 130 and said.strip().startswith("interrupted;") and "Traceback" not in said
+    process.send_signal(sent)
+    _, output = process.communicate(timeout=30)
+    assert process.returncode == 130 and output.strip().startswith("interrupted;") and "Traceback" not in output
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
@@ -205,20 +190,24 @@ def _number(path: Path) -> int:
 
 def test_parameters_go_where_they_are_known_and_bad_ones_stop_before_anything_runs(place, monkeypatch):
     ran = []
-    monkeypatch.setattr(study, "execute", lambda notebook, profile, given: ran.append((notebook.path.name, given)))
+    monkeypatch.setattr(
+        runner, "execute", lambda notebook, profile, texts, *, publish: ran.append((notebook.path.name, texts))
+    )
     notebooks = [write(place / "a" / "a.ipynb", "a"), write(place / "a" / "b.ipynb", "b")]
     notebooks[0].path.write_text(notebooks[0].path.read_text().replace("RATE: float", "OTHER: float"))
     for given in ({"NO": "1"}, {"RATE": "fast"}):
         with pytest.raises(UserError, match="NO|RATE"):
-            study.run(notebooks, "smoke", given)
+            run(notebooks, "smoke", given)
     assert not ran
-    study.run(notebooks, "smoke", {"SEED": "7", "RATE": "2"})
+    run(notebooks, "smoke", {"SEED": "7", "RATE": "2"})
     assert ran == [("a.ipynb", {"SEED": "7"}), ("b.ipynb", {"SEED": "7", "RATE": "2"})]
 
 
 def test_run_tells_where_it_is_and_where_the_results_are(place, capsys, monkeypatch):
-    monkeypatch.setattr(study, "execute", lambda *arguments: None)
-    study.run([write(place / "a" / "a.ipynb", "a")], "smoke", {})
+    monkeypatch.setattr(runner, "execute", lambda *arguments, **options: None)
+    run([write(place / "a" / "a.ipynb", "a")], "smoke", {})
     out = capsys.readouterr().out
     assert "[1/1] a/a.ipynb\n" in out and "[1/1] a/a.ipynb done in 0.0 min" in out
-    assert out.splitlines()[-1].startswith("done in 0.0 min · records: results/smoke · executed notebooks: outputs/")
+    assert out.splitlines()[-1].startswith(
+        "done in 0.0 min · records: outputs/results/smoke · executed notebooks: outputs/"
+    )

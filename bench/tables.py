@@ -1,14 +1,14 @@
-"""Bench records, `results/bench/<name>.json`, as Markdown; `bench/` writes them.
+"""Bench records, `results/bench/<name>.json`: their shape, and their tables as Markdown.
 
-Covers the record's shape and its table. What was measured and how is `bench/`'s; a record may be of an older scorer
-than today's, so its table names the commit it was measured at.
+What was measured and how is the benches' own; a record may be of an older scorer than today's, so its table names the
+commit it was measured at.
 """
 
 import json
 from collections.abc import Sequence
 from itertools import pairwise
 
-from common.results.comparison import pipes
+from common.results.tables import pipes
 from common.settings import UserError, results
 
 FOLDER = "bench"

@@ -1,4 +1,4 @@
-"""The GPU bench's lines and their targets, and the README's table of them; `bench/gpu.py` measures.
+"""The GPU bench's lines and their targets, and the table of them in bench/README.md; `bench/gpu.py` measures.
 
 Where no GPU was measured, the lines with a target stand there as not measured. Knows no torch.
 """
@@ -6,7 +6,7 @@ Where no GPU was measured, the lines with a target stand there as not measured. 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from common.results import benches
+from bench import tables
 from common.settings import results
 
 METHODS = {"full": "FullFT", "lora": "LoRA", "qlora": "QLoRA", "prompt": "prompt tuning"}
@@ -98,17 +98,17 @@ LINES = tuple(_lines())
 
 def markdown() -> str:
     """A table for each CUDA device that was measured; without any, what is to be measured and its target."""
-    names = sorted(path.stem for path in (results() / benches.FOLDER).glob("gpu-*.json") if path.stem != "gpu-cpu")
+    names = sorted(path.stem for path in (results() / tables.FOLDER).glob("gpu-*.json") if path.stem != "gpu-cpu")
     if names:
-        return "\n\n".join(map(benches.markdown, names))
+        return "\n\n".join(map(tables.markdown, names))
     empty = dict.fromkeys(("value", "low", "high", "met"))
     lines = [
         {"what": line.what, "unit": line.unit, "repetitions": 0, "target": line.target, **empty}
         for line in LINES
         if line.target
     ]
-    told = (
+    text = (
         f"Not measured: no CUDA device was at hand. `python -m bench.gpu` does it on any; these are its lines that "
         f"have a target, for one {TARGET_DEVICE}."
     )
-    return "\n\n".join([told, benches.table(lines)])
+    return "\n\n".join([text, tables.table(lines)])

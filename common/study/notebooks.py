@@ -13,35 +13,33 @@ from pathlib import Path
 import nbformat
 
 from common.profiles import resolve
-from common.settings import ROOT, UserError
-
-_NOT_OURS = ("outputs", "tests")
+from common.results import places
+from common.settings import UserError, relative
 
 
 @dataclass(frozen=True)
 class Notebook:
-    """A notebook as its code describes it: the records it makes (its RUN_NAME first) and those it needs."""
+    """A notebook as its code describes it: the methods whose records it makes (its RUN_NAME first) and those it
+    needs."""
 
     path: Path
-    makes: tuple[str, ...]
+    methods: tuple[str, ...]
     needs: tuple[str, ...]
 
     @property
     def name(self) -> str:
-        return shown(self.path)
+        return relative(self.path)
 
 
 def find() -> list[Notebook]:
     """Every notebook of the repository, each after those that make what it needs."""
-    paths = [path.relative_to(ROOT) for path in sorted(ROOT.glob("*/**/*.ipynb"))]
-    ours = [p for p in paths if p.parts[0] not in _NOT_OURS and not any(part.startswith(".") for part in p.parts)]
-    return in_order([read(ROOT / path) for path in ours])
+    return in_order([read(places.ROOT / path) for path in places.notebook_paths()])
 
 
 def read(path: Path) -> Notebook:
     """What a notebook makes and needs. Raises UserError where the file or its code cannot be read."""
     names = {name: value for name, value in defaults(path).items() if isinstance(value, str)}
-    makes, needs = [names["RUN_NAME"]] if names.get("RUN_NAME") else [], []
+    methods, needs = [names["RUN_NAME"]] if names.get("RUN_NAME") else [], []
     for cell in load(path).cells:
         if cell.cell_type != "code":
             continue
@@ -53,13 +51,13 @@ def read(path: Path) -> Notebook:
             if isinstance(node, ast.Assign) and len(texts := _texts(node.value, names)) == 1:
                 names |= {target.id: texts[0] for target in node.targets if isinstance(target, ast.Name)}
         for call in (node for node in nodes if isinstance(node, ast.Call)):
-            called = getattr(call.func, "id", getattr(call.func, "attr", ""))
+            function = getattr(call.func, "id", getattr(call.func, "attr", ""))
             for keyword in call.keywords:
-                if (called, keyword.arg) == ("start_run", "needs"):
+                if (function, keyword.arg) == ("start_run", "needs"):
                     needs += _texts(keyword.value, names)
-                elif (called, keyword.arg) == ("save", "method"):
-                    makes += _texts(keyword.value, names)
-    return Notebook(path.resolve(), tuple(dict.fromkeys(makes)), tuple(dict.fromkeys(needs)))
+                elif (function, keyword.arg) == ("save", "method"):
+                    methods += _texts(keyword.value, names)
+    return Notebook(path.resolve(), tuple(dict.fromkeys(methods)), tuple(dict.fromkeys(needs)))
 
 
 def _texts(node: ast.expr, names: Mapping[str, str]) -> list[str]:
@@ -71,7 +69,7 @@ def _texts(node: ast.expr, names: Mapping[str, str]) -> list[str]:
             return [names[name]] if name in names else []
         case ast.JoinedStr(values=parts):
             texts = [_texts(part.value if isinstance(part, ast.FormattedValue) else part, names) for part in parts]
-            return ["".join(text for (text,) in texts)] if all(len(found) == 1 for found in texts) else []
+            return ["".join(text for (text,) in texts)] if all(len(text) == 1 for text in texts) else []
         case ast.Tuple(elts=items) | ast.List(elts=items):
             return [text for item in items for text in _texts(item, names)]
     return []
@@ -79,7 +77,7 @@ def _texts(node: ast.expr, names: Mapping[str, str]) -> list[str]:
 
 def in_order(notebooks: Sequence[Notebook]) -> list[Notebook]:
     """The notebooks, each after those among them that make what it needs. Raises UserError for a circle."""
-    maker = {name: notebook for notebook in notebooks for name in notebook.makes}
+    maker = {method: notebook for notebook in notebooks for method in notebook.methods}
     graph = {n.path: [maker[need].path for need in n.needs if need in maker] for n in notebooks}
     try:
         order = list(graphlib.TopologicalSorter(graph).static_order())
@@ -90,15 +88,13 @@ def in_order(notebooks: Sequence[Notebook]) -> list[Notebook]:
 
 
 def defaults(path: Path) -> dict[str, object]:
-    """A notebook's parameters with their default values, as papermill sees them."""
-    import papermill
-
+    """A notebook's parameters with their default values, as they stand in its file."""
     load(path)
-    found = papermill.inspect_notebook(str(path))
-    return {name: ast.literal_eval(facts["default"]) for name, facts in found.items()}
+    return places.parameters(path)
 
 
 def load(path: Path) -> nbformat.NotebookNode:
+    """The notebook in a file. Raises UserError where there is none."""
     try:
         return nbformat.read(path, as_version=4)
     except FileNotFoundError:
@@ -107,24 +103,24 @@ def load(path: Path) -> nbformat.NotebookNode:
         raise UserError(f"{path} is no notebook ({type(error).__name__})") from None
 
 
-def parameters_for(path: Path, given: Mapping[str, str]) -> dict[str, object]:
-    """What has to be injected: the given texts in their parameters' types, without those that equal the default.
+def parameters_for(path: Path, texts: Mapping[str, str]) -> dict[str, object]:
+    """What has to be injected: the texts in their parameters' types, without those that equal the default.
 
     A PROFILE that stands for the same profile as the default does is left out too, so that the executed notebook can
     be committed as it is. Raises UserError for an unknown name or a value of another type.
     """
     known = defaults(path)
-    check_known(given, [path])
-    values = {name: _typed(name, text, known[name]) for name, text in given.items()}
+    check_known(texts, [path])
+    values = {name: _typed(name, text, known[name]) for name, text in texts.items()}
     if "PROFILE" in values and resolve(str(values["PROFILE"])) == resolve(str(known["PROFILE"])):
         del values["PROFILE"]
     return {name: value for name, value in values.items() if value != known[name]}
 
 
-def check_known(given: Iterable[str], paths: Iterable[Path]) -> None:
+def check_known(names: Iterable[str], paths: Iterable[Path]) -> None:
     """Raises UserError for a name that is a parameter of none of the notebooks; papermill itself would only warn."""
     known = list(dict.fromkeys(name for path in paths for name in defaults(path)))
-    if unknown := [name for name in given if name not in known]:
+    if unknown := [name for name in names if name not in known]:
         raise UserError(f"there is no parameter {', '.join(unknown)}; choose from {', '.join(known)}")
 
 
@@ -140,9 +136,3 @@ def _typed(name: str, text: str, default: object) -> object:
     if default is not None and type(value) is not type(default):
         raise UserError(f"{name} wants a value like {default!r}, not '{text}'")
     return value
-
-
-def shown(path: Path) -> str:
-    """A path as a person reads it: from the repository's root where it lies below it."""
-    path = path.resolve()
-    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)

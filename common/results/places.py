@@ -1,0 +1,106 @@
+"""Where a run's records go: to `results/` by `make notebooks` alone, else to `outputs/results/`; and what decides it.
+
+A run whose rows, seed, data or model are not its notebook's gets a folder named after those four, so that runs of the
+same four meet there and no others. A notebook's own parameters are the literals in its cell tagged `parameters`, as
+committed; a script has no such cell, so for it they are the defaults of `start_run`.
+"""
+
+import ast
+import dataclasses
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from common.profiles import PROFILES, Profile
+from common.provenance import digest
+from common.results.ledger import folder
+from common.settings import ROOT, UserError, outputs, publishing
+
+SEED = 42
+_OVERRIDES = ("model_id", "data", "test_rows")  # parameters that stand for the profile's, where they are not empty
+_NOT_OURS = ("outputs", "tests")
+
+
+def with_overrides(profile: Profile, parameters: Mapping[str, object]) -> Profile:
+    """The profile with the model, the data and the number of test rows of `parameters`, where they name any."""
+    return dataclasses.replace(profile, **{key: parameters[key] for key in _OVERRIDES if parameters.get(key)})
+
+
+def place(notebook: str, profile: str, seed: int, parameters: Mapping[str, object]) -> Path:
+    """The folder of a run's records. notebook: its path from the repository's root; parameters: by their names in small
+    letters, `seed` and `profile` apart."""
+    defaults = {name.lower(): value for name, value in committed_parameters(notebook).items()}
+    values = {**parameters, "seed": seed}
+    changes = [key for key in values.keys() & defaults.keys() - {"profile"} if values[key] != defaults[key]]
+    if publishing() and notebook.endswith(".ipynb") and not changes:
+        return folder(profile)
+    facts, usual = (_facts(profile, named) for named in (values, {"seed": SEED, **defaults}))
+    return outputs() / "results" / (profile if facts == usual else f"{profile}@{digest(facts)[:8]}")
+
+
+def _facts(profile: str, parameters: Mapping[str, object]) -> list:
+    sizes = with_overrides(PROFILES[profile], parameters)
+    return [sizes.model_id, sizes.data, sizes.test_rows, parameters["seed"]]
+
+
+def command(method: str, profile: Profile, seed: int) -> str:
+    """The command that writes a method's record where a run of this profile and seed looks for it."""
+    usual = PROFILES[profile.name]
+    pairs = {name: getattr(profile, name) for name in _OVERRIDES if getattr(profile, name) != getattr(usual, name)}
+    pairs |= {"seed": seed} if seed != SEED else {}
+    words = ["make run", f"PROFILE={profile.name}"]
+    words += [f"NOTEBOOKS={notebook}"] if (notebook := notebook_of(method)) else []
+    words += [f'ARGS="{" ".join(f"-p {name.upper()}={value}" for name, value in pairs.items())}"'] if pairs else []
+    return f"`{' '.join(words)}`"
+
+
+def notebook_paths() -> list[Path]:
+    """Every notebook of the repository: those in its folders, but for outputs/, tests/ and hidden ones."""
+    paths = [path.relative_to(ROOT) for path in sorted(ROOT.glob("*/**/*.ipynb"))]
+    return [p for p in paths if p.parts[0] not in _NOT_OURS and not any(part.startswith(".") for part in p.parts)]
+
+
+def notebook_of(method: str) -> str:
+    """The notebook that makes a method's record, from the repository's root: its RUN_NAME is the method's name or
+    begins it; "" where there is none."""
+    names = {str(parameters(ROOT / path).get("RUN_NAME")): path.as_posix() for path in notebook_paths()}
+    fitting = [name for name in names if method == name or method.startswith(f"{name}-")]
+    return names[max(fitting, key=len)] if fitting else ""
+
+
+def parameters(path: Path) -> dict[str, object]:
+    """A notebook's parameters with their values, by name; {} for a script. Raises UserError for what is no notebook."""
+    try:
+        return {} if path.suffix == ".py" else _literals(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"there is no notebook {path}; `python -m common.study list` names them all") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is no notebook ({type(error).__name__})") from None
+
+
+def committed_parameters(notebook: str) -> dict[str, object]:
+    """A notebook's parameters as committed; where it is not, or there is no git, as they stand in its file."""
+    try:
+        show = ["git", "show", f"HEAD:{notebook}"]
+        text = subprocess.run(show, cwd=ROOT, check=True, capture_output=True, encoding="utf-8").stdout
+        return {} if notebook.endswith(".py") else _literals(text)
+    except (OSError, subprocess.CalledProcessError, ValueError, KeyError, TypeError):
+        return parameters(ROOT / notebook)
+
+
+def _literals(text: str) -> dict[str, object]:
+    """The assignments of the cell tagged `parameters`. Raises ValueError, KeyError or TypeError for no notebook."""
+    for cell in json.loads(text)["cells"]:
+        if "parameters" in cell["metadata"].get("tags", []):
+            return dict(filter(None, map(_pair, ast.parse("".join(cell["source"])).body)))
+    return {}
+
+
+def _pair(statement: ast.stmt) -> tuple[str, object] | None:
+    match statement:
+        case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+            return name, ast.literal_eval(value)
+        case ast.Assign(targets=[ast.Name(id=name)], value=value):
+            return name, ast.literal_eval(value)
+    return None

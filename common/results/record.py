@@ -1,0 +1,158 @@
+"""The shape of a run's record, in this one place: its sections, their keys, and which of them every record has.
+
+On disk a record is the JSON of `Record`; in memory it is that JSON's dict. Fields without a default are the contract's
+keys, which every record has; a field with a default came later, so an older record may lack it. More keys are welcome.
+Where the values come from is `sections`', reading and writing files is `ledger`'s.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+METRICS = ("match", "right", "score", "published_score", "published_match", "robust_match", "rouge_l", "scorable")
+SLICES = ("complexity", "task_type")
+
+
+@dataclass(frozen=True)
+class Code:
+    """What made the record. training_modules: roots of the closure that `training_digest` is of; both are empty where
+    nothing was trained, and "" where the code did not say yet."""
+
+    commit: str
+    dirty: bool
+    notebook_digest: str
+    scorer_digest: str
+    training_digest: str = ""
+    training_modules: Sequence[str] = ()
+    answers_digest: str = ""
+
+
+@dataclass(frozen=True)
+class Data:
+    """The rows that were answered; `source` names them without any folder."""
+
+    source: str
+    revision: str
+    split: str
+    n: int
+    ids_hash: str
+    prompt_hash: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """The base model, `id` without any folder, and what was trained of it. merged: an adapter was added to the base
+    weights before it answered."""
+
+    id: str
+    revision: str
+    adapter: str
+    trainable_parameters: int
+    total_parameters: int
+    precision: str = ""
+    quantisation: str = ""
+    weights_digest: str = ""
+    merged: bool = False
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Which databases a robust match was judged on: they depend on the versions of SQLite and sqlglot too."""
+
+    databases: int
+    generator: str
+    seed: int
+    sqlite: str = ""
+    sqlglot: str = ""
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How answers were decoded."""
+
+    max_new_tokens: int
+    do_sample: bool
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What the costs depend on; nothing names the machine or its user."""
+
+    python: str
+    packages: Mapping[str, str]
+    device: str
+    processes: int = 1
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds, rates and bytes; 0 for what the run did not do. Training is without its evaluations."""
+
+    train_seconds: float
+    eval_seconds: float
+    train_rows_per_second: float
+    train_tokens_per_second: float
+    peak_memory_bytes: int
+    eval_rows_per_second: float = 0.0
+    eval_tokens_per_second: float = 0.0
+    validation_seconds: float = 0.0
+    search_seconds: float = 0.0
+    search_tokens: int = 0
+    activations_recomputed: bool = False
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run. status: complete, partial or failed. metrics and slices: of `common.statistics`. curve, trials: names of
+    files beside the record, "" where there is none. predictions_digest: of the predictions file, "" where there is none
+    or the record is older than that key."""
+
+    method: str
+    profile: str
+    status: str
+    notebook: str
+    seed: int
+    parameters: Mapping[str, object]
+    code: Code
+    data: Data
+    model: Model
+    scoring: Scoring
+    decoding: Decoding
+    environment: Environment
+    stages: Sequence[dict]
+    metrics: Mapping[str, dict]
+    slices: Mapping[str, dict]
+    cost: Cost
+    curve: str
+    trials: str = ""
+    outcomes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    search: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    predictions_digest: str = ""
+
+    def as_dict(self) -> dict:
+        """What is written; a tuple becomes JSON's list."""
+        return dataclasses.asdict(self)
+
+
+SECTIONS = {
+    "code": Code,
+    "data": Data,
+    "model": Model,
+    "scoring": Scoring,
+    "decoding": Decoding,
+    "environment": Environment,
+    "cost": Cost,
+}
+
+
+def missing_keys(record: dict) -> list[str]:
+    """The contract's keys that a record lacks, as `data.n`."""
+    nested = {name: _required(section) for name, section in SECTIONS.items()} | {"metrics": METRICS, "slices": SLICES}
+    missing = [key for key in _required(Record) if key not in record]
+    pairs = ((section, key) for section, keys in nested.items() if section in record for key in keys)
+    return missing + [f"{section}.{key}" for section, key in pairs if key not in record[section]]
+
+
+def _required(section: type) -> list[str]:
+    absent = dataclasses.MISSING
+    return [f.name for f in dataclasses.fields(section) if f.default is absent and f.default_factory is absent]

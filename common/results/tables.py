@@ -1,0 +1,119 @@
+"""A folder's comparison as text: Markdown for a README, a plain table for a terminal. All of it from the records."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common.results.comparison import Entry, by_complexity, compare, select
+
+if TYPE_CHECKING:
+    import pandas
+
+STALE = (
+    "† trained or answered by code older than today's, or made before records said by which: run again, its figures "
+    "may differ."
+)
+COMMITTED = "The baseline is the committed one, from `results/`."
+
+
+def markdown(place: Path, methods: Sequence[str] | None = None) -> str:
+    """The folder's sentence and its two tables."""
+    entries = select(place, methods)
+    table, slices = compare(place, methods), by_complexity(place, methods)
+    lines = [
+        [
+            _name(method, row, "`"),
+            _interval(row, "right"),
+            _interval(row, "difference", sign="+"),
+            _interval(row, "match"),
+            _number(row["score"]),
+            _number(row["published_score"]),
+            f"{row['scorable']:,}",
+            f"{row['trainable_parameters']:,}",
+            _minutes(row["train_seconds"]),
+            _rate(row["train_rows_per_second"]),
+            _minutes(row["eval_seconds"]),
+            _rate(row["eval_rows_per_second"]),
+        ]
+        for method, row in table.iterrows()
+    ]
+    heads = ["method", "robust match [95 %]", "robust match − baseline [95 %]", "strict match [95 %]"]
+    heads += ["score", "published score", "scorable"]
+    heads += ["trained parameters", "training, min", "rows/s", "answering, min", "rows/s"]
+    parts = [_sentence(entries), pipes(heads, lines), *_remarks(table)]
+    if len(slices.columns):
+        cells = [
+            [f"`{method}`", *map(_number, row)] for method, row in zip(slices.index, slices.to_numpy(), strict=True)
+        ]
+        parts += ["Robust match by complexity (scorable rows):", pipes(["method", *slices.columns], cells)]
+    return "\n\n".join(parts)
+
+
+def plain(place: Path, methods: Sequence[str] | None = None) -> str:
+    """The comparison in short, for a terminal."""
+    import pandas
+
+    table = compare(place, methods)
+    lines = {
+        _name(method, row): {
+            "robust match [95 %]": _interval(row, "right"),
+            "robust match − baseline [95 %]": _interval(row, "difference", sign="+"),
+            "strict match [95 %]": _interval(row, "match"),
+            "score": _number(row["score"]),
+            "published score": _number(row["published_score"]),
+            "scorable": f"{row['scorable']:,}",
+        }
+        for method, row in table.iterrows()
+    }
+    return "\n".join([pandas.DataFrame.from_dict(lines, orient="index").to_string(), *_remarks(table)])
+
+
+def _name(method: str, row: "pandas.Series", quote: str = "") -> str:
+    status = "" if row["status"] == "complete" else f" ({row['status']})"
+    return f"{quote}{method}{quote}{status}{' †' if row['stale'] else ''}"
+
+
+def _remarks(table: "pandas.DataFrame") -> list[str]:
+    return [*([STALE] if table["stale"].any() else []), *([COMMITTED] if table["committed"].any() else [])]
+
+
+def _sentence(entries: Sequence[Entry]) -> str:
+    def values(section: str, key: str) -> str:
+        texts = [str(entry.record[section][key]) for entry in entries if entry.record[section][key]]
+        return " and ".join(dict.fromkeys(texts))
+
+    first = next((entry.record for entry in entries if entry.rows), entries[0].record)
+    data, tokens = first["data"], first["decoding"]["max_new_tokens"]
+    return (
+        f"Profile `{first['profile']}`: {values('model', 'id')} on {data['source']} data, split {data['split']}, "
+        f"{data['n']:,} rows, greedy decoding of at most {tokens} tokens; {values('environment', 'device')}."
+    )
+
+
+def pipes(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, its first column of words, the others of figures."""
+    rule = ["---", *["---:"] * (len(heads) - 1)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (heads, rule, *lines))
+
+
+def _absent(value: float | None) -> bool:
+    return value is None or value != value  # a table has nan for what a record has not
+
+
+def _number(value: float | None, sign: str = "") -> str:
+    return "–" if _absent(value) else f"{value:{sign}.3f}"
+
+
+def _interval(row: "pandas.Series", name: str, sign: str = "") -> str:
+    if _absent(row[name]):
+        return "–"
+    low, high = (_number(row[f"{name}_{end}"], sign) for end in ("low", "high"))
+    return f"{_number(row[name], sign)} [{low}, {high}]"
+
+
+def _minutes(seconds: float | None) -> str:
+    return f"{seconds / 60:,.1f}" if seconds and not _absent(seconds) else "–"
+
+
+def _rate(rate: float | None) -> str:
+    return f"{rate:,.2f}" if rate and not _absent(rate) else "–"

@@ -1,0 +1,231 @@
+"""What a notebook needs around its method: one start at the top, one record at the end.
+
+`start_run` checks, seeds and says what the run stands on; `Run.save` writes the ledger's record. Neither computes a
+figure: those come from the modules below. Where records go is decided in `common.results.places`.
+"""
+
+import dataclasses
+import importlib.metadata
+import logging
+import platform
+import random
+import sqlite3
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas
+
+from common import distributed, locks, provenance, results
+from common.data import Example, load_examples
+from common.profiles import Profile, resolve
+from common.results import sections
+from common.results.comparable import find_comparable
+from common.results.ledger import check_name
+from common.results.places import command, place, with_overrides
+from common.results.record import Decoding, Record
+from common.settings import UserError, outputs, relative, writable
+from common.statistics import metrics, outcomes, slices
+
+if TYPE_CHECKING:
+    from common.evaluation import Report
+    from common.models import LoadedModel
+    from common.sweeps import SearchResult
+    from common.training.sft import Trained
+
+# What `cost_table` shows of a record's cost: its name and unit there, and the divisor.
+_COSTS = {
+    "search_seconds": ("search, min", 60),
+    "search_tokens": ("search, tokens", 1),
+    "train_seconds": ("training, min", 60),
+    "train_rows_per_second": ("training, rows/s", 1),
+    "train_tokens_per_second": ("training, tokens/s", 1),
+    "validation_seconds": ("validation, min", 60),
+    "peak_memory_bytes": ("peak memory, GB", 1e9),
+    "eval_seconds": ("answering, min", 60),
+    "eval_rows_per_second": ("answering, rows/s", 1),
+    "eval_tokens_per_second": ("answering, tokens/s", 1),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution of a notebook: its profile after overrides and its seed; `folder` holds what it keeps to go on
+    with, `place` its records."""
+
+    name: str
+    notebook: str
+    profile: Profile
+    seed: int
+    parameters: dict
+    folder: Path
+    place: Path
+
+    def needed(self, method: str) -> tuple[dict, list[dict]]:
+        """Record and predictions rows of a run that this one is compared with: of its own folder of records, or
+        committed ones of the same rows, prompt, decoding, scoring and base model.
+
+        Raises UserError, with the command that makes such a record, where there is none.
+        """
+        folders = dict.fromkeys([self.place, results.folder(self.profile.name)])
+        place = find_comparable(method, self.terms, [*folders], command(method, self.profile, self.seed))
+        return results.read_record(place, method), results.read_predictions(place, method)
+
+    @cached_property
+    def terms(self) -> dict:
+        """What a record has to agree with to be compared with this run's, in the shape of a record's sections."""
+        sizes = self.profile
+        test = load_examples(sizes.data, "test", limit=sizes.test_rows, seed=self.seed)
+        return {
+            "profile": sizes.name,
+            "code": {"scorer_digest": sections.scorer_digest()},
+            "data": asdict(sections.data(sizes.data, "test", test)),
+            "model": {"id": sections.model_name(sizes.model_id)},
+            "scoring": asdict(sections.scoring(sizes.databases)),
+            "decoding": asdict(self._decoding),
+        }
+
+    @property
+    def _decoding(self) -> Decoding:
+        return Decoding(max_new_tokens=self.profile.max_new_tokens, do_sample=False)
+
+    def save(
+        self,
+        report: "Report",
+        examples: Sequence[Example],
+        loaded: "LoadedModel",
+        *,
+        method: str = "",
+        trained: "Trained | None" = None,
+        found: "SearchResult | None" = None,
+        adapter: str = "",
+        recipe: object = None,
+        split: str = "test",
+    ) -> Path:
+        """Write the ledger's record (with predictions and a curve of at most 500 points) and print its path.
+
+        found: the search that the recipe comes from.
+        """
+        method, search = method or self.name, found
+        record = Record(
+            method=method,
+            profile=self.profile.name,
+            status="complete",
+            notebook=self.notebook,
+            seed=self.seed,
+            parameters=sections.public(self.parameters) | ({"recipe": asdict(recipe)} if recipe else {}),
+            code=sections.code(self.notebook, report, trained),
+            data=sections.data(self.profile.data, split, examples),
+            model=sections.model(loaded, self.profile.precision, adapter, trained),
+            scoring=sections.scoring(self.profile.databases),
+            decoding=self._decoding,
+            environment=sections.environment(sections.computing_modules(self.notebook)),
+            stages=sections.stages(search, trained),
+            metrics=metrics(report.rows),
+            slices=slices(report.rows),
+            outcomes=outcomes(report.rows),
+            cost=sections.cost(report, trained, search),
+            curve=f"{method}.curve.csv" if trained else "",
+            trials=f"{method}.trials.csv" if search else "",
+            search=search.to_record() if search else {},
+        ).as_dict()
+        curve = sections.thin_curve(trained.curve) if trained else None
+        path = results.write_record(self.place, record, report.rows, curve, search.trials if search else None)
+        if trained:
+            _track(record, trained, group=search.id if search else method)
+        print(f"record: {relative(path)}")
+        return path
+
+
+def _track(record: dict, trained: "Trained", *, group: str) -> None:
+    """The training as a run in Weights & Biases, beside the trials of its search."""
+    from common.tracking import log_run
+
+    method = record["method"]
+    log_run(
+        f"{method}-{record['profile']}-{record['model']['weights_digest']}",
+        name=method,
+        group=group,
+        config=record["parameters"],
+        curve=trained.curve.to_dict("records"),
+        summary={name: metric["value"] for name, metric in record["metrics"].items()},
+    )
+
+
+def start_run(
+    name: str,
+    *,
+    notebook: str,
+    profile: str = "auto",
+    seed: int = 42,
+    model_id: str = "",
+    data: str = "",
+    test_rows: int = 0,
+    needs: Sequence[str] = (),
+    **parameters: object,
+) -> Run:
+    """Check what the run needs, set the seeds, take its folder, print one line, and return the run.
+
+    `model_id`, `data` and `test_rows` override the profile where given; `parameters` are the notebook's own and are
+    recorded. `needs` names methods whose records must exist and be comparable with what this run will answer. Raises
+    UserError with what to do, also where another process works in the run's folder.
+    """
+    import transformers
+
+    check_name(name)
+    sizes = resolve(profile)
+    if test_rows < 0:
+        raise UserError(f"TEST_ROWS is {test_rows}; give 0 for the profile's {sizes.test_rows}, or a number of rows")
+    parameters = {"profile": profile, "model_id": model_id, "data": data, "test_rows": test_rows, **parameters}
+    sizes = with_overrides(sizes, parameters)
+    _quiet()
+    basis = provenance.basis(*sections.computing_modules(notebook))
+    digest = provenance.digest(name, dataclasses.asdict(sizes), seed, parameters, basis)
+    run = Run(
+        name=name,
+        notebook=notebook,
+        profile=sizes,
+        seed=seed,
+        parameters=parameters,
+        folder=outputs() / "runs" / sizes.name / f"{name}-{digest[:10]}",
+        place=place(notebook, sizes.name, seed, {**parameters, "run_name": name}),
+    )
+    for method in needs:
+        run.needed(method)  # raises with what to run first
+    writable(run.place)
+    distributed.from_main(lambda: locks.hold(run.folder))
+    random.seed(seed)
+    transformers.set_seed(seed)
+    print(
+        f"{name} · profile {sizes.name} · seed {seed} · {provenance.device_name()} · Python "
+        f"{platform.python_version()} · "
+        + " · ".join(f"{package} {importlib.metadata.version(package)}" for package in ("torch", "transformers"))
+        + f" · SQLite {sqlite3.sqlite_version}"
+    )
+    return run
+
+
+def cost_table(
+    report: "Report", trained: "Trained | None" = None, search: "SearchResult | None" = None
+) -> pandas.DataFrame:
+    """What the run cost on this machine; compare only within one machine."""
+    cost = asdict(sections.cost(report, trained, search))
+    lines = {label: f"{cost[key] / unit:,.1f}" for key, (label, unit) in _COSTS.items() if cost[key]}
+    return pandas.DataFrame({"value": lines})
+
+
+def _quiet() -> None:
+    """Libraries' advice is not the study's output; their errors still are."""
+    import datasets
+    import transformers
+
+    warnings.filterwarnings("ignore")
+    for name in ("torch.distributed", "bitsandbytes"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    pandas.set_option("display.max_colwidth", None)

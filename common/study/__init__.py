@@ -1,0 +1,5 @@
+"""The notebooks as one study: `python -m common.study list | run | publish`.
+
+`notebooks` reads what each of them makes and needs, `execute` runs them by papermill in dependency order, `publish`
+puts their outputs into the repository's notebooks. What a run computes, keeps and resumes is the notebook's own affair.
+"""

@@ -1,0 +1,229 @@
+"""A run's start and its record: what it refuses before any training, its folder, its lock, and what it writes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas
+import pytest
+
+from common import provenance, results
+from common.data import load_examples
+from common.evaluation import Report
+from common.run import Run, cost_table, start_run
+from common.settings import ROOT, UserError, outputs
+from tests.unit import records
+from tests.unit.records import predictions, record
+
+place = records.place
+NOTEBOOK = "examples/train_lora.ipynb"
+
+
+@pytest.fixture(autouse=True)
+def own_outputs(tmp_path, monkeypatch):
+    monkeypatch.setenv("TEXT_TO_SQL_OUTPUTS", str(tmp_path / "outputs"))
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.delenv("TEXT_TO_SQL_PUBLISHING", raising=False)
+
+
+def start(name: str = "example-lora", **options) -> Run:
+    return start_run(name, notebook=NOTEBOOK, profile="smoke", **options)
+
+
+def baseline(folder: Path, right: str = "ny", **changes) -> None:
+    """A baseline that a run with the notebook's own parameters can be compared with, but for the changes."""
+    terms, rows = start("probe").terms, predictions(right)
+    sections = {key: value for key, value in terms.items() if key != "profile"}
+    sections |= {key: sections[key] | value for key, value in changes.items()}
+    results.write_record(folder, record("baseline", rows, profile="smoke", **sections), rows)
+
+
+# What it needs
+
+
+def test_a_record_that_is_needed_and_absent_ends_in_the_command_that_writes_it():
+    writes = "`make run PROFILE=smoke NOTEBOOKS=baseline/baseline.ipynb`"
+    with pytest.raises(UserError, match=f"no record 'baseline' for profile smoke; {writes} writes it"):
+        start(needs=("baseline",))
+    with pytest.raises(UserError, match=r'NOTEBOOKS=baseline/baseline.ipynb ARGS="-p TEST_ROWS=8 -p SEED=7"` writes'):
+        start(needs=("baseline",), test_rows=8, seed=7)
+
+
+@pytest.mark.parametrize(
+    "changes, what",
+    [
+        ({"data": {"ids_hash": "other"}}, "data.ids_hash"),
+        ({"data": {"prompt_hash": "other"}}, "data.prompt_hash"),
+        ({"decoding": {"max_new_tokens": 512}}, "decoding"),
+        ({"scoring": {"databases": 0}}, "scoring.databases"),
+        ({"scoring": {"sqlite": "3.1.0"}}, "scoring.sqlite"),
+        ({"code": {"scorer_digest": "older"}}, "code.scorer_digest"),
+        ({"model": {"id": "m/large"}}, "model.id"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_any_training(place, changes, what):
+    baseline(place / "smoke")
+    assert start(needs=("baseline",)).needed("baseline")[0]["method"] == "baseline"
+    baseline(place / "smoke", **changes)
+    with pytest.raises(UserError, match=f"is of another {what} than this run, so they cannot be compared; `make run"):
+        start(needs=("baseline",))
+
+
+def test_other_rows_are_not_compared_with_the_committed_ones(place):
+    baseline(place / "smoke")
+    with pytest.raises(UserError, match="is of another data.ids_hash than this run"):
+        start(needs=("baseline",), test_rows=8)
+
+
+def test_a_run_compares_with_its_own_folder_first_then_with_what_is_committed(place):
+    baseline(place / "smoke", "ny")
+    run = start(needs=("baseline",))
+    assert run.place == outputs() / "results" / "smoke" and len(run.needed("baseline")[1]) == 2
+    baseline(run.place, "nyy")
+    assert len(run.needed("baseline")[1]) == 3
+    baseline(run.place, "nyy", code={"scorer_digest": "older"})
+    assert len(run.needed("baseline")[1]) == 2
+
+
+def test_predictions_that_are_not_their_records_are_refused_at_the_start(place):
+    baseline(place / "smoke")
+    path = place / "smoke" / "baseline.predictions.jsonl"
+    path.write_text(path.read_text().replace("SELECT 1;", "SELECT 2;"))
+    with pytest.raises(UserError, match="damaged or of another run"):
+        start(needs=("baseline",))
+
+
+# Its folder
+
+
+def test_the_folder_is_of_the_facts_and_of_what_computes(monkeypatch):
+    folder = start().folder
+    assert start().folder == folder and folder.parent == outputs() / "runs" / "smoke"
+    others = [start("other"), start(seed=7), start(test_rows=8), start(rate=0.1), start(data="spider:x")]
+    modules = []
+    whole = provenance.basis
+    monkeypatch.setattr(provenance, "basis", lambda *names: modules.extend(names) or whole(*names))
+    assert start().folder == folder
+    closure = provenance.closure(*modules)
+    assert {"common.training.sft", "common.generation", "common.evaluation", "common.scoring.scorer"} <= closure.keys()
+    assert not {"common.display", "common.run", "common.results.ledger"} & closure.keys()
+    monkeypatch.setattr(provenance, "basis", lambda *names: "other code, other packages or another device")
+    assert len({folder, start().folder, *(run.folder for run in others)}) == 7
+
+
+def test_another_version_of_a_package_or_another_device_has_another_folder(monkeypatch):
+    folders = {start().folder}
+    whole = provenance._version
+    monkeypatch.setattr(provenance, "_version", lambda name: "9.9" if name == "torch" else whole(name))
+    folders.add(start().folder)
+    monkeypatch.setattr(provenance, "device_name", lambda threads=True: "another")
+    folders.add(start().folder)
+    assert len(folders) == 3
+
+
+HOLDER = f"""
+from common.run import start_run
+start_run("example-lora", notebook={NOTEBOOK!r}, profile="smoke")
+print("held", flush=True)
+input()
+"""
+
+
+def test_a_second_kernel_on_the_same_folder_ends_in_one_line():
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        lines = [process.stdout.readline() for _ in range(2)]
+        assert lines[1] == "held\n"
+        with pytest.raises(UserError, match="^another process works in .*/runs/smoke/example-lora-.*; wait until it"):
+            start()
+        start("another")  # a folder of its own
+    finally:
+        process.communicate("\n", timeout=60)
+    start()
+    start()  # the same kernel as often as it likes
+
+
+# Its record
+
+
+def report(count: int, **fields) -> Report:
+    """Answers of `count` rows in 4 seconds."""
+    rows = predictions("y" * count)
+    return SimpleNamespace(rows=rows, seconds=4.0, new_tokens=8, **fields)
+
+
+def trained(folder: Path, **fields) -> SimpleNamespace:
+    """A training of 600 steps, as `train_sft` returns it."""
+    steps = range(1, 601)
+    curve = pandas.DataFrame({"step": steps, "loss": 0.5, "eval_loss": [0.25 if i == 333 else None for i in steps]})
+    costs = {
+        "seconds": 120.0,
+        "evaluation_seconds": 6.0,
+        "rows": 60,
+        "tokens": 6_000,
+        "peak_memory_bytes": 2_500_000_000,
+    }
+    sizes = {"trainable_parameters": 7, "total_parameters": 9, "train_rows": 32, "valid_rows": 16, "dropped_rows": 0}
+    best = {"eval_loss": 0.25, "eval_score": None, "step": 333, "recomputed": False}
+    return SimpleNamespace(curve=curve, weights=folder, **costs, **sizes, **best, **fields)
+
+
+def test_a_record_says_what_trained_and_what_answered(tiny, tmp_path, capsys):
+    run, loaded = start(data="embedded", rate=0.1), tiny()
+    test = load_examples("embedded", "test", limit=16)
+    answers = report(16, code_digest="answering")
+    training = trained(tmp_path, code_digest="training", code_modules=("common.training.sft",), merged=True)
+    path = run.save(answers, test, loaded, trained=training, adapter="lora")
+    assert path == outputs() / "results" / "smoke" / "example-lora.json"
+    assert capsys.readouterr().out.splitlines()[-1] == f"record: {path}"
+    values = json.loads(path.read_text())
+    code = values["code"]
+    assert (code["training_digest"], code["training_modules"]) == ("training", ["common.training.sft"])
+    assert code["answers_digest"] == "answering" and code["notebook_digest"]
+    assert values["model"]["merged"] is True and values["model"]["adapter"] == "lora"
+    assert values["parameters"] == {"profile": "smoke", "model_id": "", "data": "embedded", "test_rows": 0, "rate": 0.1}
+    assert {"torch", "trl", "sqlite"} <= values["environment"]["packages"].keys()
+    assert values["scoring"] == run.terms["scoring"] and values["data"] == run.terms["data"]
+    assert values["stages"][-1]["best"] == {"loss": 0.25, "score": None, "step": 333}
+    curve = pandas.read_csv(path.with_name(values["curve"]))
+    assert len(curve) == 500 and {1, 333, 600} <= set(curve["step"])
+    assert results.read_predictions(run.place, "example-lora") == answers.rows
+
+
+def test_a_record_of_a_model_as_it_comes_has_no_training(tiny):
+    run, loaded = start(), tiny()
+    test = load_examples("embedded", "test", limit=16)
+    values = json.loads(run.save(report(16), test, loaded).read_text())
+    assert (values["code"]["training_digest"], values["code"]["training_modules"]) == ("", [])
+    assert (values["model"]["merged"], values["model"]["weights_digest"], values["stages"]) == (False, "", [])
+    assert values["cost"]["train_seconds"] == values["cost"]["search_seconds"] == 0 < values["cost"]["eval_seconds"]
+
+
+def test_costs_are_in_minutes_and_gigabytes(tmp_path):
+    table = cost_table(report(16), trained(tmp_path))["value"].to_dict()
+    assert table == {
+        "training, min": "2.0",
+        "training, rows/s": "0.5",
+        "training, tokens/s": "50.0",
+        "validation, min": "0.1",
+        "peak memory, GB": "2.5",
+        "answering, min": "0.1",
+        "answering, rows/s": "4.0",
+        "answering, tokens/s": "2.0",
+    }
+
+
+@pytest.mark.parametrize("name", ["../x", "A b"])
+def test_a_name_that_is_no_file_name(name):
+    with pytest.raises(UserError, match="names a file"):
+        start(name)

@@ -1,0 +1,101 @@
+"""Where a run's records go: only a notebook's own parameters, by `make notebooks`, reach results/."""
+
+import subprocess
+
+import nbformat
+import pytest
+
+from common.profiles import PROFILES
+from common.results import places
+from common.results.places import command, committed_parameters, notebook_of, parameters, place, with_overrides
+from common.settings import UserError
+
+CELL = """PROFILE: str = "auto"  # which sizes
+SEED: int = 42  # of everything
+RUN_NAME: str = "baseline"  # the record's name
+TEST_ROWS: int = 0  # 0 takes the profile's
+RATE: float = 0.5  # a number"""
+USUAL = {"model_id": "", "data": "", "test_rows": 0, "run_name": "baseline"}
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path, monkeypatch):
+    """A repository that holds one notebook, not committed."""
+    monkeypatch.setattr(places, "ROOT", tmp_path)
+    monkeypatch.setenv("TEXT_TO_SQL_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("TEXT_TO_SQL_OUTPUTS", str(tmp_path / "outputs"))
+    monkeypatch.delenv("TEXT_TO_SQL_PUBLISHING", raising=False)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    write(tmp_path, CELL)
+    return tmp_path
+
+
+def write(root, source: str, name: str = "a/base.ipynb") -> None:
+    cell = nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]})
+    (root / name).parent.mkdir(exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A"), cell]), root / name)
+
+
+def where(root, seed: int = 42, **changes) -> str:
+    return place("a/base.ipynb", "smoke", seed, USUAL | changes).relative_to(root).as_posix()
+
+
+def test_rows_seed_data_and_model_of_ones_own_have_a_folder_of_their_own(root):
+    usual = "outputs/results/smoke"
+    assert where(root) == where(root, rate=0.1) == where(root, run_name="other") == usual
+    assert where(root, test_rows=PROFILES["smoke"].test_rows) == where(root, data="embedded") == usual
+    others = [where(root, test_rows=8), where(root, seed=7), where(root, data="x.csv"), where(root, model_id="m/x")]
+    assert len({*others, where(root, seed=7, test_rows=8)}) == 5
+    assert all(other.startswith(f"{usual}@") for other in others)
+    # The same four meet, whichever notebook has them and whatever else it has.
+    write(root, CELL.replace('"baseline"', '"lora"'), "a/lora.ipynb")
+    lora = place("a/lora.ipynb", "smoke", 7, USUAL | {"test_rows": 8, "run_name": "lora", "epochs": 3})
+    assert lora.relative_to(root).as_posix() == where(root, seed=7, test_rows=8)
+
+
+def test_only_make_notebooks_with_own_parameters_writes_to_results(root, monkeypatch):
+    monkeypatch.setenv("TEXT_TO_SQL_PUBLISHING", "1")
+    assert where(root) == where(root, rate=0.5) == "results/smoke"
+    for changes in ({"rate": 0.1}, {"run_name": "other"}, {"test_rows": 8}):
+        assert where(root, **changes).startswith("outputs/results/smoke")
+    assert where(root, seed=7).startswith("outputs/results/smoke@")
+    script = place("examples/train.py", "smoke", 42, USUAL)
+    assert script == root / "outputs" / "results" / "smoke"
+
+
+def test_a_notebooks_own_parameters_are_those_of_the_commit(root):
+    assert committed_parameters("a/base.ipynb")["SEED"] == 42
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
+    for words in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-q", "-m", "x", "--no-verify"]):
+        subprocess.run(["git", *words], cwd=root, check=True, capture_output=True)
+    write(root, CELL.replace("42", "7"))  # typed into the notebook and saved
+    assert parameters(root / "a" / "base.ipynb")["SEED"] == 7
+    assert committed_parameters("a/base.ipynb")["SEED"] == 42
+    assert where(root, seed=7).startswith("outputs/results/smoke@") and where(root) == "outputs/results/smoke"
+
+
+def test_parameters_are_the_literals_of_the_tagged_cell(root):
+    assert parameters(root / "a" / "base.ipynb") == {
+        "PROFILE": "auto",
+        "SEED": 42,
+        "RUN_NAME": "baseline",
+        "TEST_ROWS": 0,
+        "RATE": 0.5,
+    }
+    assert parameters(root / "a" / "train.py") == {}
+    with pytest.raises(UserError, match="there is no notebook"):
+        parameters(root / "a" / "gone.ipynb")
+    for text in ("{}", "[]", "x"):
+        (root / "a" / "broken.ipynb").write_text(text)
+        with pytest.raises(UserError, match="is no notebook"):
+            parameters(root / "a" / "broken.ipynb")
+
+
+def test_the_command_names_the_notebook_the_profile_and_what_differs(root):
+    write(root, CELL.replace('"baseline"', '"baseline-3shot"'), "a/shots.ipynb")
+    smoke = PROFILES["smoke"]
+    assert notebook_of("baseline") == notebook_of("baseline-nf4") == "a/base.ipynb"
+    assert notebook_of("baseline-3shot") == "a/shots.ipynb" and notebook_of("dpo") == ""
+    assert command("baseline", smoke, 42) == "`make run PROFILE=smoke NOTEBOOKS=a/base.ipynb`"
+    other = with_overrides(smoke, {"test_rows": 8, "data": "x.csv", "model_id": ""})
+    assert command("dpo", other, 7) == '`make run PROFILE=smoke ARGS="-p DATA=x.csv -p TEST_ROWS=8 -p SEED=7"`'

@@ -1,0 +1,91 @@
+"""What of a run reaches results/ and the README, and what only outputs/, on a small notebook that writes a record."""
+
+from pathlib import Path
+
+import pytest
+
+from common.settings import UserError
+from common.study import execute as runner
+from common.study.execute import run
+from common.study.notebooks import Notebook
+from common.study.publish import publish
+from tests.unit import studies
+from tests.unit.studies import commit, write
+
+place = studies.place
+RECORD = """from common.results import places, write_record
+from common.settings import ROOT
+from tests.unit.records import predictions, record
+place = places.place("a/n.ipynb", "smoke", SEED, {"run_name": RUN_NAME, "rate": RATE, "test_rows": 0})
+write_record(place, record(RUN_NAME, predictions("yn"), profile="smoke", notebook="a/n.ipynb"), predictions("yn"))"""
+PATCHED = """import common.results.places, common.settings, os
+common.results.places.ROOT = common.settings.Path(os.environ["TEXT_TO_SQL_OUTPUTS"]).parent
+"""
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def recording(place) -> Notebook:
+    """A committed notebook that writes a record of two rows, beside a README that shows none."""
+    (place / "README.md").write_text("<!-- results:begin -->\nold\n<!-- results:end -->\n")
+    (place / "requirements.txt").write_text("")
+    (place / ".gitignore").write_text("outputs/\n")
+    notebook = write(place / "a" / "n.ipynb", "n", PATCHED + RECORD)
+    commit(place)
+    return notebook
+
+
+def test_a_run_writes_to_outputs_whatever_its_parameters(place, recording, capsys):
+    for texts in ({}, {"RATE": "2"}, {"SEED": "7"}):
+        run([recording], "smoke", texts)
+    assert not (place / "results").exists()
+    assert "old" in (place / "README.md").read_text()
+    folders = {name.split("/")[0] for name in files(place / "outputs" / "results")}
+    assert len(folders) == 2 and "smoke" in folders  # another seed's rows are others, another rate's are not
+    other = next(name for name in folders if name.startswith("smoke@"))
+    for folder in folders:
+        names = ["comparison.md", "comparison.png", "n.json", "n.predictions.jsonl"]
+        assert files(place / "outputs" / "results" / folder) == names
+    out = capsys.readouterr().out
+    assert out.count("n  0.500 [") == 3 and f"records: outputs/results/{other} ·" in out.splitlines()[-1]
+
+
+def test_results_are_written_from_a_commit_with_own_parameters_alone(place, recording, monkeypatch):
+    ran = []
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "execute", lambda *arguments, **options: ran.append(arguments))
+        with pytest.raises(UserError, match="own parameters, but a/n.ipynb would be run with RATE=2.0; `make run`"):
+            run([recording], "smoke", {"RATE": "2"}, publish=True)
+        with pytest.raises(UserError, match="own parameters, but a/n.ipynb would be run with PROFILE=cpu"):
+            run([recording], "cpu", {}, publish=True)
+        text = recording.path.read_text()
+        recording.path.write_text(text.replace("0.5", "0.25"))
+        with pytest.raises(UserError, match="committed, and a/n.ipynb is not; commit first, or take `make run`"):
+            run([recording], "smoke", {}, publish=True)
+        recording.path.write_text(text)
+        (place / "common").mkdir()
+        (place / "common" / "new.py").write_text("")
+        with pytest.raises(UserError, match="common/ or requirements.txt is not; commit first"):
+            run([recording], "smoke", {}, publish=True)
+        (place / "common" / "new.py").unlink()
+        assert not ran
+    assert not (place / "results").exists()
+    run([recording], "smoke", {}, publish=True)
+    assert files(place / "results" / "smoke") == ["comparison.md", "comparison.png", "n.json", "n.predictions.jsonl"]
+    assert not (place / "outputs" / "results").exists()
+    publish([recording], "smoke")
+
+
+def test_the_readme_follows_what_is_written_to_results(place, recording, monkeypatch):
+    monkeypatch.delenv("TEXT_TO_SQL_RESULTS")
+    monkeypatch.setattr("common.results.readme.SCRATCH", "cpu")
+    run([recording], "smoke", {})
+    assert "old" in (place / "README.md").read_text() and not (place / "results").exists()
+    monkeypatch.setattr(runner, "execute", lambda *arguments, **options: None)
+    (place / "results").mkdir()
+    (place / "outputs" / "results" / "smoke").rename(place / "results" / "smoke")
+    run([recording], "smoke", {}, publish=True)
+    assert "| `n`" in (place / "README.md").read_text()
