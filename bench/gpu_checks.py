@@ -42,7 +42,7 @@ def ceilings(setting: Setting) -> dict:
     """What the card can do: matrix products in the training's arithmetic, and copying memory."""
     dtype = arithmetic_of(setting.precision) or torch.float32
     shapes = products(setting.load().model).layers
-    found = rates(shapes, rows=4096, dtype=dtype, device=device())
+    ceilings = rates(shapes, rows=4096, dtype=dtype, device=device())
     source = torch.empty(COPIED[device().type], dtype=torch.uint8, device=device())
     into, taken = torch.empty_like(source), []
     for _ in range(5):
@@ -52,7 +52,11 @@ def ceilings(setting: Setting) -> dict:
         wait(device())
         taken.append(2 * source.numel() / (time.perf_counter() - start) / 1e9)
     return {
-        "found": {"products": [found["large"] / 1e12], "products-model": [found["model"] / 1e12], "copy": taken[1:]},
+        "values": {
+            "products": [ceilings["large"] / 1e12],
+            "products-model": [ceilings["model"] / 1e12],
+            "copy": taken[1:],
+        },
         "notes": [f"The card's rate of matrix products is measured in {str(dtype).removeprefix('torch.')}."],
     }
 
@@ -60,16 +64,16 @@ def ceilings(setting: Setting) -> dict:
 def loss(setting: Setting) -> dict:
     """The same steps from the same weights: ours, and a plain loop of two rows a batch with mask and full logits."""
     size = setting.sizes
-    told = recipe("full", size.loss_rows)
+    method_recipe = recipe("full", size.loss_rows)
     rows, arithmetic = setting.rows(size.loss_steps * size.loss_rows), arithmetic_of(setting.precision)
     curves = []
     for kind, micro in (("ours", size.loss_rows // 2), ("plain", MICRO)):
         loaded = setting.load()
         steps = our_steps(rows, plan_of(rows, size.loss_rows, micro), loaded.tokenizer.pad_token_id)
         if kind == "ours":
-            training = ours(loaded, told, arithmetic)
+            training = ours(loaded, method_recipe, arithmetic)
         else:
-            training = Training(adapt(loaded, told), told, plain_completion_loss, arithmetic)
+            training = Training(adapt(loaded, method_recipe), method_recipe, plain_completion_loss, arithmetic)
         curve = [training.step(*step) for step in zip(steps.batches, steps.weights, strict=True)]
         curves.append(torch.stack(curve).tolist())
         del training, loaded
@@ -79,7 +83,7 @@ def loss(setting: Setting) -> dict:
         f"loss: {len(differences)} steps of {size.loss_rows} rows, FullFT, from {curves[1][0]:.3f} to "
         f"{curves[1][-1]:.3f} nats a token by the plain path."
     )
-    return {"found": {"loss": [100 * max(differences)]}, "notes": [note]}
+    return {"values": {"loss": [100 * max(differences)]}, "notes": [note]}
 
 
 def t4(setting: Setting) -> dict:
@@ -89,15 +93,15 @@ def t4(setting: Setting) -> dict:
         total = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, T4_BYTES / total))
     micro = min(profile.per_device_train_batch_size, size.effective)
-    rows, found, failed = setting.rows(2 * size.effective, longest_first=True), {}, []
+    rows, values, failed = setting.rows(2 * size.effective, longest_first=True), {}, []
     for method in ("full", "lora", "qlora"):
-        told = recipe(method, size.effective).with_values({"gradient_checkpointing": True})
+        method_recipe = recipe(method, size.effective).with_values({"gradient_checkpointing": True})
         free()
         reset_peak()
 
-        def train(told=told) -> None:
-            loaded = setting.load(told.quantisation, profile.precision)
-            training = ours(loaded, told, getattr(torch, profile.precision))
+        def train(method_recipe=method_recipe) -> None:
+            loaded = setting.load(method_recipe.quantisation, profile.precision)
+            training = ours(loaded, method_recipe, getattr(torch, profile.precision))
             steps = our_steps(rows, plan_of(rows, size.effective, micro), loaded.tokenizer.pad_token_id)
             seconds_of(training, steps)
             if not training.optimizer.state:
@@ -106,15 +110,15 @@ def t4(setting: Setting) -> dict:
         if method == "qlora" and find_spec("bitsandbytes") is None:
             failed.append(f"{METHODS[method]} takes bitsandbytes, not installed")
         elif fits(train):
-            found[f"t4-{method}-memory"] = [peak_bytes() / 1e9]
+            values[f"t4-{method}-memory"] = [peak_bytes() / 1e9]
         else:
             failed.append(f"{METHODS[method]} did not fit")
     note = (
         f"t4: {2 * size.effective} rows in device batches of about {micro} by length, one of {LONGEST} tokens; "
         "FullFT with float32 weights and optimiser states, every layer computed again in the backward pass (gradient "
-        "checkpointing), logits at taught tokens alone, loss scaling. The cap is on what torch reserves."
+        "checkpointing), logits at labelled tokens alone, loss scaling. The cap is on what torch reserves."
     )
-    return {"found": found, "notes": [note, *(f"t4: {text}." for text in failed)]}
+    return {"values": values, "notes": [note, *(f"t4: {text}." for text in failed)]}
 
 
 def trainer(setting: Setting) -> dict:
@@ -124,13 +128,13 @@ def trainer(setting: Setting) -> dict:
 
     size = setting.sizes
     micro = min(resolve("auto").per_device_train_batch_size, size.effective)
-    told = recipe("full", size.effective).with_values({"per_device_train_batch_size": micro})
+    method_recipe = recipe("full", size.effective).with_values({"per_device_train_batch_size": micro})
     examples = load_examples("embedded", "train", limit=size.effective * (size.steps + 1))
     loaded = setting.load()
-    rows = tokenise(examples, loaded, max_length=told.max_length)
+    rows = tokenise(examples, loaded, max_length=method_recipe.max_length)
     plan = plan_of(rows, size.effective, micro)
     steps = our_steps(rows, plan, loaded.tokenizer.pad_token_id)
-    training = ours(loaded, told, arithmetic_of(setting.precision))
+    training = ours(loaded, method_recipe, arithmetic_of(setting.precision))
     timed = sum(len(batch) for step in plan[1:] for batch in step)
     seconds_of(training, steps)
     taken, _ = passes(training, steps.after_first(), size.passes, setting.seconds / 3)
@@ -140,30 +144,30 @@ def trainer(setting: Setting) -> dict:
     folder = writable(outputs() / "bench")
     with tempfile.TemporaryDirectory(dir=folder) as place, Watch(loaded.model) as watch:
         valid = load_examples("embedded", "validation", limit=size.effective)
-        train_sft(loaded, examples, valid, told, folder=Path(place))
+        train_sft(loaded, examples, valid, method_recipe, folder=Path(place))
     seconds = watch.marks[-1].seconds - watch.marks[0].seconds
     note = f"trainer: {timed} embedded rows of {sum(len(row['input_ids']) for row in rows) / len(rows):.0f} tokens."
-    found = {"trainer-rows": [timed / seconds], "trainer-loop-rows": [timed / second for second in taken]}
-    return {"found": found, "notes": [note]}
+    values = {"trainer-rows": [timed / seconds], "trainer-loop-rows": [timed / second for second in taken]}
+    return {"values": values, "notes": [note]}
 
 
 def variants(setting: Setting) -> dict:
     """FullFT, ours, with each decoder layer compiled, and with liger-kernel's parts where that is installed."""
     size, arithmetic = setting.sizes, arithmetic_of(setting.precision)
-    told, rows = recipe("full", size.effective), setting.rows(size.effective * size.steps)
-    found, notes = {}, []
+    method_recipe, rows = recipe("full", size.effective), setting.rows(size.effective * size.steps)
+    values, notes = {}, []
     for key in ("liger", "compile"):
         loaded = setting.load()
         try:
             if key == "liger":
                 from liger_kernel.transformers import apply_liger_kernel_to_qwen3
 
-                # The loss stays ours: it reads logits at taught tokens alone.
+                # The loss stays ours: it reads logits at labelled tokens alone.
                 apply_liger_kernel_to_qwen3(cross_entropy=False, fused_linear_cross_entropy=False, model=loaded.model)
             else:
                 for layer in loaded.model.model.layers:
                     layer.compile(dynamic=True)
-            training = ours(loaded, told, arithmetic)
+            training = ours(loaded, method_recipe, arithmetic)
             pad = loaded.tokenizer.pad_token_id
             micro, tried = fastest_micro(training, rows, size.effective, pad, setting.seconds / 2)
             steps = our_steps(rows, plan_of(rows, size.effective, micro), pad)
@@ -175,7 +179,7 @@ def variants(setting: Setting) -> dict:
         finally:
             training = loaded = None
             free()
-        found[f"variants-{key}-rows"] = [len(rows) / second for second in taken]
-        found[f"variants-{key}-memory"] = [peak / 1e9]
+        values[f"variants-{key}-rows"] = [len(rows) / second for second in taken]
+        values[f"variants-{key}-memory"] = [peak / 1e9]
         notes.append(f"variants: {key} in micro-batches of about {micro} rows, the fastest of {tried}.")
-    return {"found": found, "notes": notes}
+    return {"values": values, "notes": notes}

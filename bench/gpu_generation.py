@@ -132,7 +132,7 @@ def measure(
         right = sum(a == b for a, b in zip(run.new_tokens, lengths or run.new_tokens, strict=False))
         if right < 0.99 * len(run.new_tokens):
             raise RuntimeError(f"only {right} of {len(run.new_tokens)} answers ended where they should")
-    return {"found": values, "notes": [note]}
+    return {"values": values, "notes": [note]}
 
 
 def on_random_weights(setting: Setting) -> dict:

@@ -104,9 +104,9 @@ def make_rows(count: int, vocabulary: int, *, seed: int, longest_first: bool = F
     if longest_first:
         lengths[0] = LONGEST
     rows = []
-    for length, taught in zip(lengths, answer_lengths(count, seed), strict=True):
+    for length, labelled in zip(lengths, answer_lengths(count, seed), strict=True):
         ids = [FIRST_TOKEN - 1 + int(math.exp(rng.random() * span)) for _ in range(length)]
-        prompt = max(length - taught, 10)  # some prompt is always there
+        prompt = max(length - labelled, 10)  # some prompt is always there
         rows.append({"input_ids": ids, "labels": [IGNORED] * prompt + ids[prompt:]})
     return rows
 
@@ -187,5 +187,5 @@ class Setting:
         folder = str(model_folder(self.sizes.architecture))
         return load_model(folder, precision=precision or self.precision, quantisation=quantisation)
 
-    def rows(self, count: int, **told) -> list[dict[str, list[int]]]:
-        return make_rows(count, self.sizes.architecture["vocab_size"], seed=11, **told)
+    def rows(self, count: int, **options) -> list[dict[str, list[int]]]:
+        return make_rows(count, self.sizes.architecture["vocab_size"], seed=11, **options)

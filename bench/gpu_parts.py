@@ -1,6 +1,6 @@
 """The parts of the GPU bench, by name, and the process that measures one of them.
 
-A part is a function of a `Setting` that returns what it found: {"found": {line's name: values, one a repetition},
+A part is a function of a `Setting` that returns what it measured: {"values": {line's name: values, one a repetition},
 "notes": [...]}, the names being those of `bench.gpu_lines.LINES`. A new part is a function here with its place in
 PARTS, and its lines there. Each runs in a process of its own, so that nothing of one stands in another's peak of
 memory, and one that fails ends no other.
@@ -73,17 +73,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--smollm2", default="")
     parser.add_argument("--parent", type=int, default=os.getppid(), help="the process to end with")
-    given = parser.parse_args()
-    end_with(given.parent)
+    arguments = parser.parse_args()
+    end_with(arguments.parent)
     import torch
 
     from bench.gpu_model import Setting, sizes
 
     try:
-        found = PARTS[given.part].measure(Setting(sizes(), given.seconds, given.smollm2))
+        part = PARTS[arguments.part].measure(Setting(sizes(), arguments.seconds, arguments.smollm2))
     except torch.OutOfMemoryError:
         raise UserError("it did not fit in the device's memory") from None
-    print(json.dumps(found))
+    print(json.dumps(part))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 The published recipe: two rows a device batch in random order, padded to the longer, gradient checkpointing, logits at
 every position, the model's own loss over prompt and completion. Ours: micro-batches grouped by length, no padding mask,
-logits where a token is taught, checkpointing only where asked for. Both: fused AdamW, clipping, the same precision.
+logits where a token is labelled, checkpointing only where asked for. Both: fused AdamW, clipping, the same precision.
 """
 
 import time
@@ -66,14 +66,14 @@ class Training:
     dtype that autocast computes in, None for the weights' own; float16 has its loss scaled.
     """
 
-    def __init__(self, model: torch.nn.Module, told: Recipe, loss: Callable, arithmetic: torch.dtype | None):
+    def __init__(self, model: torch.nn.Module, recipe: Recipe, loss: Callable, arithmetic: torch.dtype | None):
         self.model, self._loss, self._arithmetic = model.train(), loss, arithmetic
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         for parameter in self.trained:
             parameter.data = parameter.data.float()  # as the product's trainer does
-        kind, options = optimizer_class(told)
-        self.optimizer = kind(self.trained, **options, weight_decay=told.weight_decay)
-        self._max_norm, self._device = told.max_grad_norm, device()
+        kind, options = optimizer_class(recipe)
+        self.optimizer = kind(self.trained, **options, weight_decay=recipe.weight_decay)
+        self._max_norm, self._device = recipe.max_grad_norm, device()
         self.forget()
 
     def _autocast(self) -> AbstractContextManager:
@@ -123,23 +123,23 @@ class Steps:
 
 
 def our_steps(rows: Sequence[Row], plan: Plan, pad: int) -> Steps:
-    """Each step's loss is a mean over its taught tokens."""
-    taught = [sum(taught_tokens(rows[i]) for batch in step for i in batch) for step in plan]
-    return Steps([[padded([rows[i] for i in batch], pad) for batch in step] for step in plan], taught)
+    """Each step's loss is a mean over its labelled tokens."""
+    labelled = [sum(labelled_tokens(rows[i]) for batch in step for i in batch) for step in plan]
+    return Steps([[padded([rows[i] for i in batch], pad) for batch in step] for step in plan], labelled)
 
 
 def published_steps(rows: Sequence[Row], plan: Plan, pad: int) -> Steps:
-    """The rows of the same steps, two by two in random order, all of a row taught; a mean over the device batches."""
-    order, made = random_order(plan, SEED), []
+    """The rows of the same steps, two by two in random order, all of a row labelled; a mean over the device batches."""
+    order, batches = random_order(plan, SEED), []
     whole = [{"input_ids": rows[i]["input_ids"], "labels": rows[i]["input_ids"]} for i in order]
     for step in plan:
         count = sum(map(len, step))
         here, whole = whole[:count], whole[count:]
-        made.append([padded(here[at : at + MICRO], pad) for at in range(0, count, MICRO)])
-    return Steps(made, [len(batches) for batches in made])
+        batches.append([padded(here[at : at + MICRO], pad) for at in range(0, count, MICRO)])
+    return Steps(batches, [len(step) for step in batches])
 
 
-def taught_tokens(row: Row) -> int:
+def labelled_tokens(row: Row) -> int:
     return sum(label != IGNORED for label in row["labels"])
 
 
@@ -157,22 +157,22 @@ def arithmetic_of(precision: str) -> torch.dtype | None:
     return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(next((k for k in chosen if chosen[k] is True), ""))
 
 
-def ours(loaded: LoadedModel, told: Recipe, arithmetic: torch.dtype | None) -> Training:
+def ours(loaded: LoadedModel, recipe: Recipe, arithmetic: torch.dtype | None) -> Training:
     """Our training of a model that was just loaded."""
-    model = adapt(loaded, told)
-    if told.gradient_checkpointing:
+    model = adapt(loaded, recipe)
+    if recipe.gradient_checkpointing:
         _checkpoint(model)
-    ahead = told.virtual_tokens if told.method.startswith("prompt") else 0
-    return Training(model, told, lambda model, inputs: completion_loss(model, inputs, ahead).total, arithmetic)
+    ahead = recipe.virtual_tokens if recipe.method.startswith("prompt") else 0
+    return Training(model, recipe, lambda model, inputs: completion_loss(model, inputs, ahead).total, arithmetic)
 
 
-def published(loaded: LoadedModel, told: Recipe, arithmetic: torch.dtype | None) -> Training:
+def published(loaded: LoadedModel, recipe: Recipe, arithmetic: torch.dtype | None) -> Training:
     """The published training of a model that was just loaded."""
-    if told.quantisation:
+    if recipe.quantisation:
         peft.prepare_model_for_kbit_training(loaded.model, use_gradient_checkpointing=False)
-    model = adapt(loaded, told)
+    model = adapt(loaded, recipe)
     _checkpoint(model)
-    return Training(model, told, loss_over_everything, arithmetic)
+    return Training(model, recipe, loss_over_everything, arithmetic)
 
 
 def _checkpoint(model: torch.nn.Module) -> None:
@@ -193,10 +193,10 @@ def seconds_of(training: Training, steps: Steps) -> float:
 def passes(training: Training, steps: Steps, count: int, seconds: float) -> tuple[list[float], int]:
     """(seconds of each of `count` passes, peak of memory in bytes); fewer where `seconds` are over, at least one."""
     reset_peak()
-    begin, found = time.perf_counter(), []
-    while not found or (len(found) < count and time.perf_counter() - begin + found[-1] < seconds):
-        found.append(seconds_of(training, steps))
-    return found, peak_bytes()
+    begin, seconds_each = time.perf_counter(), []
+    while not seconds_each or (len(seconds_each) < count and time.perf_counter() - begin + seconds_each[-1] < seconds):
+        seconds_each.append(seconds_of(training, steps))
+    return seconds_each, peak_bytes()
 
 
 def fastest_micro(training: Training, rows: Sequence[Row], effective: int, pad: int, seconds: float) -> tuple[int, str]:
@@ -205,16 +205,16 @@ def fastest_micro(training: Training, rows: Sequence[Row], effective: int, pad: 
     Tried: the whole step, its half, quarter and so on, until three fit or `seconds` are over; the step is the one with
     the largest micro-batch. Raises torch.OutOfMemoryError where not even single rows fit.
     """
-    begin, found, tried = time.perf_counter(), {}, []
+    begin, fastest, tried = time.perf_counter(), {}, []
     for micro in (effective >> halved for halved in range(effective.bit_length())):
-        if effective % micro or len(found) == 3 or (found and time.perf_counter() - begin > seconds):
+        if effective % micro or len(fastest) == 3 or (fastest and time.perf_counter() - begin > seconds):
             break
         steps = our_steps(rows, plan_of(rows, effective, micro), pad).largest()
         if fits(lambda steps=steps: seconds_of(training, steps)):
-            found[micro] = seconds_of(training, steps)
+            fastest[micro] = seconds_of(training, steps)
         else:
             training.forget()
-        tried.append(f"{micro}{'' if micro in found else ' (too large)'}")
-    if not found:
+        tried.append(f"{micro}{'' if micro in fastest else ' (too large)'}")
+    if not fastest:
         raise torch.OutOfMemoryError("a step does not fit in memory, not even row by row")
-    return min(found, key=found.get), ", ".join(tried)
+    return min(fastest, key=fastest.get), ", ".join(tried)

@@ -86,13 +86,13 @@ def repeat(action: Callable[[], object], repetitions: int) -> Spread:
 
 
 def measurement(
-    name: str, what: str, unit: str, found: Spread | Ratio | None, target: dict[str, float] | None = None
+    name: str, what: str, unit: str, result: Spread | Ratio | None, target: dict[str, float] | None = None
 ) -> dict:
-    """One line of a record, see `bench.tables`. found: None where it could not be measured.
+    """One line of a record, see `bench.tables`. result: None where it could not be measured.
 
     target: {"at_least": x} or {"at_most": x}. Whether it is met is decided on the median.
     """
-    value, low, high = (found.median, found.low, found.high) if found else (None, None, None)
+    value, low, high = (result.median, result.low, result.high) if result else (None, None, None)
     return {
         "name": name,
         "what": what,
@@ -100,7 +100,7 @@ def measurement(
         "value": _six_digits(value),
         "low": _six_digits(low),
         "high": _six_digits(high),
-        "repetitions": found.repetitions if found else 0,
+        "repetitions": result.repetitions if result else 0,
         "target": target,
         "met": met(_six_digits(value), target),
     }
@@ -119,14 +119,14 @@ def peak_bytes(process: int | str = "self") -> int | None:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:
         return None
-    found = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
-    return int(found[0]) * 1024 if found else None
+    peaks = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    return int(peaks[0]) * 1024 if peaks else None
 
 
 def children() -> list[int]:
     """Process ids of this process's children, over all its threads; [] where there is no /proc."""
-    found = Path("/proc/self/task").glob("*/children")
-    return sorted({int(word) for path in found for word in path.read_text().split()})
+    paths = Path("/proc/self/task").glob("*/children")
+    return sorted({int(word) for path in paths for word in path.read_text().split()})
 
 
 def environment(packages: Iterable[str]) -> dict:

@@ -33,7 +33,7 @@ class Rouge(evaluate.Metric):
         aggregator = scoring.BootstrapAggregator()
         for reference, prediction in zip(references, predictions, strict=True):
             aggregator.add_scores(scorer.score(reference, prediction))
-        return {name: found.mid.fmeasure for name, found in aggregator.aggregate().items()}
+        return {name: score.mid.fmeasure for name, score in aggregator.aggregate().items()}
 
 
 @cache

@@ -40,19 +40,19 @@ def train(kind: str, method: str, *, model: str, rows: int) -> dict:
 
 def trainings(methods: Sequence[str], *, model: str, rows: int, repetitions: int) -> Runs:
     """All trainings, both recipes in turn; who goes first changes, since the second finds a warmer machine."""
-    found: Runs = defaultdict(list)
+    runs: Runs = defaultdict(list)
     for number in range(repetitions):
         for method in methods:
             for kind in KINDS if number % 2 == 0 else KINDS[::-1]:
                 run = train(kind, method, model=model, rows=rows)
-                found[kind, method].append(run)
+                runs[kind, method].append(run)
                 print(
                     f"{number + 1}/{repetitions} {NAMES[method]}, {kind}: {run['rows'] / run['seconds']:.3g} rows/s, "
                     f"{run['peak'] / 1e6:,.0f} MB",
                     file=sys.stderr,
                     flush=True,
                 )
-    return found
+    return runs
 
 
 def _spread(runs: list[dict], value) -> Spread:
@@ -69,10 +69,10 @@ def of_method(method: str, theirs: list[dict], ours: list[dict]) -> list[dict]:
     rates = [_rate(runs, "rows") for runs in (theirs, ours)]
     peaks = [_spread(runs, lambda run: run["peak"] / 1e6) for runs in (theirs, ours)]
 
-    def both(key: str, what: str, unit: str, found: Sequence[Spread], target: dict | None = None) -> list[dict]:
+    def both(key: str, what: str, unit: str, spreads: Sequence[Spread], target: dict | None = None) -> list[dict]:
         return [
-            measurement(f"{method}-{key}-published", f"{name}, published recipe: {what}", unit, found[0]),
-            measurement(f"{method}-{key}", f"{name}, ours: {what}", unit, found[1], target),
+            measurement(f"{method}-{key}-published", f"{name}, published recipe: {what}", unit, spreads[0]),
+            measurement(f"{method}-{key}", f"{name}, ours: {what}", unit, spreads[1], target),
         ]
 
     against = "– against the published recipe"
@@ -106,14 +106,14 @@ def of_method(method: str, theirs: list[dict], ours: list[dict]) -> list[dict]:
 
 def of_machine(runs: Runs) -> list[dict]:
     """Padding, which is the same for every method, and the rate that utilisation is a share of."""
-    every = [run for found in runs.values() for run in found]
+    every = [run for group in runs.values() for run in group]
     lines = [
         measurement(
             f"padding-{kind}",
             f"padding among the positions, {'published recipe' if kind == 'published' else kind}",
             "%",
             _spread(
-                [run for (of, _), found in runs.items() if of == kind for run in found],
+                [run for (of, _), group in runs.items() if of == kind for run in group],
                 lambda run: 100 * (1 - run["tokens"] / run["positions"]),
             ),
         )
@@ -130,11 +130,11 @@ def of_machine(runs: Runs) -> list[dict]:
 
 def notes(run: dict) -> list[str]:
     """What a reader must know beside the table. run: any of the trainings."""
-    told = run["recipe"]
+    recipe = run["recipe"]
     return [
         f"Model {run['model']}, {run['precision']}, the same {run['rows']} rows in the same optimiser steps of "
-        f"{told['effective_batch_size']} for both recipes, after one step of warm-up that is in no rate. LoRA and "
-        f"QLoRA: rank {told['lora_rank']}, alpha {told['lora_alpha']}, all linear layers. Memory is the whole "
+        f"{recipe['effective_batch_size']} for both recipes, after one step of warm-up that is in no rate. LoRA and "
+        f"QLoRA: rank {recipe['lora_rank']}, alpha {recipe['lora_alpha']}, all linear layers. Memory is the whole "
         "process's (on a GPU, what the training holds there) from the first step to the end of the training, ours "
         "with its evaluation. Each training ran in a process of its own.",
         "The published recipe: two rows a device batch in random order, padded to the longer, gradient checkpointing, "
@@ -142,7 +142,7 @@ def notes(run: dict) -> list[str]:
         "with transformers' Trainer and the model's own loss, since TRL's trainer as installed here fuses the output "
         "head, which the study's version did not. Quantised weights are prepared by peft's own function for it.",
         f"Useful operations are what the loss over the completion needs: 6 a weight and token for full fine-tuning, 4 "
-        f"a frozen and 6 an adapter's weight, the output head only where a token is predicted ({run['taught']:,} of "
+        f"a frozen and 6 an adapter's weight, the output head only where a token is predicted ({run['labelled']:,} of "
         f"{run['tokens']:,} tokens); the same for both recipes. Layers computed again, padding, the prompt's logits, "
         "attention's own products, norms and the optimiser do not count. The machine's rate is that of a large square "
         "product, the fastest of a few, measured after each training in its process.",
@@ -164,26 +164,26 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=48, help=f"a multiple of {EFFECTIVE}; the first step is not timed")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--out", type=Path, help="where the record goes, instead of results/bench")
-    given = parser.parse_args()
-    check(given.rows, given.repetitions)
-    runs = trainings(given.methods, model=given.model, rows=given.rows, repetitions=given.repetitions)
-    lines = [line for m in given.methods for line in of_method(m, runs["published", m], runs["ours", m])]
+    arguments = parser.parse_args()
+    check(arguments.rows, arguments.repetitions)
+    runs = trainings(arguments.methods, model=arguments.model, rows=arguments.rows, repetitions=arguments.repetitions)
+    lines = [line for m in arguments.methods for line in of_method(m, runs["published", m], runs["ours", m])]
     lines += of_machine(runs)
     print("\n".join(map(show, lines)))
-    one = runs["ours", given.methods[0]][0]
+    one = runs["ours", arguments.methods[0]][0]
     data = {
         "source": "embedded",
         "model": one["model"],
         "precision": one["precision"],
-        "rows": given.rows,
-        **{key: one[key] for key in ("tokens", "taught")},
+        "rows": arguments.rows,
+        **{key: one[key] for key in ("tokens", "labelled")},
         "timed_rows": one["rows"],
         "recipe": {name: value for name, value in one["recipe"].items() if name != "method"},
     }
-    made = record("training", lines, packages=PACKAGES, data=data, notes=notes(one))
+    whole = record("training", lines, packages=PACKAGES, data=data, notes=notes(one))
     if one["accelerator"]:
-        made["environment"]["device"] = f"{one['accelerator']}; {made['environment']['device']}"
-    print(f"record: {os.path.relpath(write(made, given.out))}")
+        whole["environment"]["device"] = f"{one['accelerator']}; {whole['environment']['device']}"
+    print(f"record: {os.path.relpath(write(whole, arguments.out))}")
 
 
 if __name__ == "__main__":

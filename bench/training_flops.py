@@ -29,8 +29,8 @@ class Products:
     rank: int = 0
     frozen: bool = False
 
-    def useful_flops(self, *, tokens: int, taught: int) -> int:
-        """Of one pass forward and back over `tokens` tokens (no padding), of which `taught` are predicted.
+    def useful_flops(self, *, tokens: int, labelled: int) -> int:
+        """Of one pass forward and back over `tokens` tokens (no padding), of which `labelled` are predicted.
 
         Only a predicted token needs the output head.
         """
@@ -38,7 +38,7 @@ class Products:
         adapter = self.rank * sum(a + b for a, b in self.layers)
         head = self.head[0] * self.head[1]
         each = 4 if self.rank or self.frozen else 6  # a frozen weight has no gradient of its own
-        return (each * weights + 6 * adapter) * tokens + each * head * taught
+        return (each * weights + 6 * adapter) * tokens + each * head * labelled
 
 
 def products(model: torch.nn.Module, *, rank: int = 0, frozen: bool = False) -> Products:

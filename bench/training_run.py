@@ -92,16 +92,16 @@ def measure(kind: str, method: str, *, model_id: str, rows: int) -> dict:
     rows: a multiple of the effective batch, at least two of them. Raises UserError for a model that is not there or
     that cannot read one of the rows whole.
     """
-    told = recipe(method)
+    method_recipe = recipe(method)
     precision = resolve("auto").precision if torch.cuda.is_available() else "float32"
-    loaded = load_model(model_id, precision=precision, quantisation=told.quantisation)
+    loaded = load_model(model_id, precision=precision, quantisation=method_recipe.quantisation)
     train = load_examples("embedded", "train", limit=rows)
     # As many as the last stage of the search has for its training rows, so that the cost of a look is true to scale.
     stage = resolve("cpu").stages[-1]
     valid = load_examples("embedded", "validation", limit=max(1, rows * stage.valid_rows // stage.train_rows))
-    tokens = tokenise(train, loaded, max_length=told.max_length)
+    tokens = tokenise(train, loaded, max_length=method_recipe.max_length)
     if len(tokens) < rows:
-        raise UserError(f"{model_id} makes more than {told.max_length} tokens of some rows; take another model")
+        raise UserError(f"{model_id} makes more than {method_recipe.max_length} tokens of a row; take another model")
     plan = step_plan(
         [len(row["input_ids"]) for row in tokens],
         epochs=1,
@@ -109,19 +109,19 @@ def measure(kind: str, method: str, *, model_id: str, rows: int) -> dict:
         per_device_train_batch_size=MICRO,
         seed=SEED,
     )
-    counted = products(loaded.model, rank=0 if method == "full" else told.lora_rank)
+    counted = products(loaded.model, rank=0 if method == "full" else method_recipe.lora_rank)
     evaluation = None
     with tempfile.TemporaryDirectory(prefix="text-to-sql-bench-") as folder, Watch(loaded.model) as watch:
         if kind == "published":
             texts = [tokens[i]["input_ids"] for i in published_training.random_order(plan, SEED)]
-            peak = published_training.train(loaded, texts, told, Path(folder))
+            peak = published_training.train(loaded, texts, method_recipe, Path(folder))
         else:
-            trained = train_sft(loaded, train, valid, told, folder=Path(folder))
+            trained = train_sft(loaded, train, valid, method_recipe, folder=Path(folder))
             peak, evaluation = trained.peak_memory_bytes, trained.evaluation_seconds / trained.seconds
     if len(watch.marks) != len(plan):
         raise RuntimeError(f"{len(watch.marks)} optimiser steps were seen instead of {len(plan)}")
     timed = [tokens[i] for step in plan[1:] for batch in step for i in batch]
-    read, taught = sum(len(row["input_ids"]) for row in timed), sum(_taught(row) for row in timed)
+    read, labelled = sum(len(row["input_ids"]) for row in timed), sum(_labelled(row) for row in timed)
     first, last = watch.marks[0], watch.marks[-1]
     positions = last.positions - first.positions
     width = positions // (last.batches - first.batches)
@@ -129,21 +129,21 @@ def measure(kind: str, method: str, *, model_id: str, rows: int) -> dict:
         "seconds": last.seconds - first.seconds,
         "rows": len(timed),
         "tokens": read,
-        "taught": taught,
+        "labelled": labelled,
         "positions": positions,
         "batches": last.batches - first.batches,
-        "flops": counted.useful_flops(tokens=read, taught=taught),
+        "flops": counted.useful_flops(tokens=read, labelled=labelled),
         "peak": peak,
         "evaluation": evaluation,  # its seconds over the training's; None for the published recipe, which is not asked
         "ceiling": rates(counted.layers, rows=width, dtype=_arithmetic(precision), device=device()),
         "model": f"{loaded.id} {loaded.revision}".strip(),
         "precision": precision,
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
-        "recipe": asdict(told),
+        "recipe": asdict(method_recipe),
     }
 
 
-def _taught(row: dict[str, list[int]]) -> int:
+def _labelled(row: dict[str, list[int]]) -> int:
     return sum(label != IGNORED for label in row["labels"])
 
 
@@ -158,8 +158,8 @@ def main() -> None:
     parser.add_argument("method", choices=NAMES)
     parser.add_argument("--model", required=True)
     parser.add_argument("--rows", type=int, required=True)
-    given = parser.parse_args()
-    print(json.dumps(measure(given.kind, given.method, model_id=given.model, rows=given.rows)))
+    arguments = parser.parse_args()
+    print(json.dumps(measure(arguments.kind, arguments.method, model_id=arguments.model, rows=arguments.rows)))
 
 
 if __name__ == "__main__":

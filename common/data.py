@@ -21,7 +21,6 @@ from common.synthetic import SPLITS, generate
 
 COLUMNS = ("sql_prompt", "sql_context", "sql")
 GRETEL = "gretelai/synthetic_text_to_sql"
-digest_of = files_digest  # for modules that still import it from here
 EMBEDDED_SIZES = {"train": 20_000, "validation": 2_500, "test": 2_500, "test_unseen": 2_500}
 
 

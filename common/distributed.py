@@ -88,17 +88,17 @@ def gathered(value: Value) -> list[Value]:
 
 def from_main(make: Callable[[], Value]) -> Value:
     """What `make` gives in the main process, which alone runs it, in every process; a UserError is raised in all."""
-    made: list[Any] = [None, None]
+    values: list[Any] = [None, None]  # what it gives, or the error
     if is_main():
         try:
-            made[0] = make()
+            values[0] = make()
         except UserError as error:
-            made[1] = error
+            values[1] = error
     if world() > 1:
-        groups.broadcast_object_list(made)
-    if made[1] is not None:
-        raise made[1]
-    return made[0]
+        groups.broadcast_object_list(values)
+    if values[1] is not None:
+        raise values[1]
+    return values[0]
 
 
 @contextlib.contextmanager
@@ -161,14 +161,14 @@ def _heed_sigterm() -> None:
 
 def _end(line: str, code: int) -> None:
     """Leave the job, with the line where no process of this machine has said one. No partner is waited for any more."""
-    said = False
+    reported = False
     with contextlib.suppress(KeyError, OSError):  # a launcher that is not torch's: each process says it
         report = Path(os.environ["TORCHELASTIC_ERROR_FILE"])
         report.write_text(json.dumps({"message": line, "timestamp": int(time.time())}))  # the launcher's last words
         try:
             (report.parents[1] / "said").touch(exist_ok=False)  # a folder for this job on this machine
         except FileExistsError:
-            said = True
-    if not said:
+            reported = True
+    if not reported:
         print(f"\n{line}", file=sys.stderr, flush=True)  # below the bar
     os._exit(code)

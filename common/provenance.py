@@ -146,8 +146,8 @@ def _file(name: str, root: Path) -> Path | None:
     if name != PACKAGE and not name.startswith(f"{PACKAGE}."):
         return None
     path = root.joinpath(*name.split("."))
-    places = (path.with_suffix(".py"), path / "__init__.py")
-    return next((place for place in places if place.is_file()), None)
+    files = (path.with_suffix(".py"), path / "__init__.py")
+    return next((file for file in files if file.is_file()), None)
 
 
 def _parents(name: str) -> list[str]:
@@ -216,8 +216,8 @@ def _plain(node: Any) -> Any:
     """A tree as lists, the same for every version of Python: `ast.dump` names fields that only newer ones have."""
     if isinstance(node, ast.AST):
         fields = ((name, value) for name, value in ast.iter_fields(node) if name not in ("ctx", "kind"))
-        kept = [[name, _plain(value)] for name, value in fields if value is not None and value != []]
-        return [type(node).__name__, *kept]
+        parts = [[name, _plain(value)] for name, value in fields if value is not None and value != []]
+        return [type(node).__name__, *parts]
     if isinstance(node, list):
         return [_plain(item) for item in node]
     return node if isinstance(node, str | int | bool | None) else repr(node)

@@ -38,13 +38,13 @@ def test_the_architecture_is_qwen3_06bs():
     counted = products(model, frozen=True)
     weights = 28 * (layer - 2 * 1024 - 2 * 128)
     assert sum(a * b for a, b in counted.layers) == weights == 440_401_920
-    assert counted.useful_flops(tokens=195, taught=45) == 4 * weights * 195 + 4 * 151_936 * 1024 * 45
+    assert counted.useful_flops(tokens=195, labelled=45) == 4 * weights * 195 + 4 * 151_936 * 1024 * 45
 
 
 def test_useful_operations_of_prompt_tuning_train_no_weight():
     one = ((4, 8),)
-    assert Products(one, (4, 100), frozen=True).useful_flops(tokens=10, taught=2) == 4 * 32 * 10 + 4 * 400 * 2
-    assert Products(one, (4, 100)).useful_flops(tokens=10, taught=2) == 6 * 32 * 10 + 6 * 400 * 2
+    assert Products(one, (4, 100), frozen=True).useful_flops(tokens=10, labelled=2) == 4 * 32 * 10 + 4 * 400 * 2
+    assert Products(one, (4, 100)).useful_flops(tokens=10, labelled=2) == 6 * 32 * 10 + 6 * 400 * 2
 
 
 def test_rows_have_the_published_mean_length():
@@ -121,13 +121,13 @@ def test_a_step_is_the_published_recipes_and_the_other_ours():
 
 def test_ours_and_a_plain_loop_have_one_loss_curve():
     found = gpu_checks.loss(replace(NARROW, sizes=replace(SMALL, loss_steps=100)))
-    assert 0 < found["found"]["loss"][0] < 0.01  # per cent, in float32; the target is 1
+    assert 0 < found["values"]["loss"][0] < 0.01  # per cent, in float32; the target is 1
     assert "100 steps" in found["notes"][0]
 
 
 def test_the_loss_curves_part_where_the_paths_do(monkeypatch):
     monkeypatch.setattr(gpu_training, "completion_loss", lambda *a: replace(loss := REAL(*a), total=1.05 * loss.total))
-    assert gpu_checks.loss(NARROW)["found"]["loss"][0] > 4
+    assert gpu_checks.loss(NARROW)["values"]["loss"][0] > 4
 
 
 REAL = gpu_training.completion_loss
@@ -165,7 +165,7 @@ def test_rates_are_rows_tokens_and_operations_over_seconds(monkeypatch):
     monkeypatch.setattr(gpu_methods, "rates", lambda *a, **k: {"large": 1e9})
     monkeypatch.setattr(gpu_methods, "fastest_micro", lambda *a: (2, "4, 2"))
     monkeypatch.setattr(gpu_methods, "seconds_of", lambda *a: 0.01)
-    found = gpu_methods.on_random_weights(Setting(SMALL, 60.0), "prompt")["found"]
+    found = gpu_methods.on_random_weights(Setting(SMALL, 60.0), "prompt")["values"]
     rows = NARROW.rows(8)
     tokens = sum(len(row["input_ids"]) for row in rows)
     taught = sum(label != IGNORED for row in rows for label in row["labels"])
@@ -204,7 +204,7 @@ def test_answers_that_end_elsewhere_are_refused(monkeypatch):
 def test_variants_that_fail_are_told_and_end_nothing(monkeypatch):
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **told: None)
     found = gpu_checks.variants(NARROW)
-    assert set(found["found"]) == {"variants-compile-rows", "variants-compile-memory"}
+    assert set(found["values"]) == {"variants-compile-rows", "variants-compile-memory"}
     assert "liger could not be measured (ModuleNotFoundError" in found["notes"][0]
 
 
@@ -213,5 +213,5 @@ def test_a_t4s_memory_without_bitsandbytes_and_with_a_method_that_does_not_fit(m
     monkeypatch.setattr(gpu_checks, "fits", lambda train: train.__defaults__[0].method != "lora")
     monkeypatch.setattr(gpu_checks, "peak_bytes", lambda: 11_500_000_000)
     found = gpu_checks.t4(NARROW)
-    assert found["found"] == {"t4-full-memory": [11.5]}
+    assert found["values"] == {"t4-full-memory": [11.5]}
     assert found["notes"][1:] == ["t4: LoRA did not fit.", "t4: QLoRA takes bitsandbytes, not installed."]

@@ -28,7 +28,7 @@ def parts(monkeypatch, tmp_path):
         begun.append((name, round(seconds), round(limit)))
         if name == "lora":
             raise RuntimeError("failed: it did not fit in the device's memory")
-        return {"found": {f"{name}-rows": [1.0]}, "notes": [f"{name} was run"]}
+        return {"values": {f"{name}-rows": [1.0]}, "notes": [f"{name} was run"]}
 
     monkeypatch.setattr(gpu, "run_part", run_part)
 
@@ -94,11 +94,11 @@ def test_targets_are_an_h200s_but_for_memory_and_loss():
     assert targets("Tesla T4") == everywhere and targets("") == set()
     assert targets("NVIDIA H200") == everywhere | {"full-rows", "lora-rows", "qlora-rows", "generation-seconds"}
     with pytest.raises(ValueError, match="full-rowz"):
-        gpu.measurements({"full": {"found": {"full-rowz": [1.0]}, "notes": []}}, "")
+        gpu.measurements({"full": {"values": {"full-rowz": [1.0]}, "notes": []}}, "")
 
 
 def test_lines_that_were_measured_have_values_and_ratios():
-    found = {"full": {"found": {"full-rows-published": [80, 90, 100], "full-rows": [450, 480, 500]}, "notes": []}}
+    found = {"full": {"values": {"full-rows-published": [80, 90, 100], "full-rows": [450, 480, 500]}, "notes": []}}
     made = {line["name"]: line for line in gpu.measurements(found, "NVIDIA H200")}
     assert (made["full-rows"]["value"], made["full-rows"]["met"]) == (480, True)
     ratio = made["full-rows-ratio"]
@@ -111,7 +111,7 @@ def test_the_readme_shows_targets_until_a_gpu_was_measured(monkeypatch, tmp_path
     text = lines.markdown()
     assert "| FullFT, ours: rows | – | – | 0 | ≥ 400 rows/s | not measured |" in text
     assert "| answering 5,851 rows, ours | – | – | 0 | ≤ 60 s | not measured |" in text
-    made = gpu.measurements({"full": {"found": {"full-rows": [500.0]}, "notes": []}}, "NVIDIA H200")
+    made = gpu.measurements({"full": {"values": {"full-rows": [500.0]}, "notes": []}}, "NVIDIA H200")
     for name in ("gpu-cpu", "gpu-nvidia-h200"):
         gpu.write(gpu.record(name, made, packages=(), data={}, notes=["a note"]))
         text = lines.markdown()
@@ -140,8 +140,8 @@ def test_the_command_needs_no_trainer_and_no_tables(tmp_path):
 def test_a_killed_command_leaves_no_part_behind_and_the_next_one_goes_on(tmp_path):
     folder = gpu.state_folder("", gpu.source_of_smollm2(""))
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "ceilings.json").write_text(json.dumps({"found": {"copy": [7.0, 9.0]}, "notes": ["from before"]}))
-    (folder / "loss.json").write_text('{"found": {"lo')  # cut short: as good as absent
+    (folder / "ceilings.json").write_text(json.dumps({"values": {"copy": [7.0, 9.0]}, "notes": ["from before"]}))
+    (folder / "loss.json").write_text('{"values": {"lo')  # cut short: as good as absent
     command = [sys.executable, "-m", "bench.gpu", "--parts", "ceilings", "full", "--out", str(tmp_path / "r.json")]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     started = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

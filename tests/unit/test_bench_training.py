@@ -49,8 +49,8 @@ def test_useful_operations_by_hand():
     layers = tuple(LAYER.values()) * 2
     full, lora = Products(layers, (64, 1024)), Products(layers, (64, 1024), rank=16)
     assert BODY == 73_728 and ADAPTER == 32_768
-    assert full.useful_flops(tokens=100, taught=10) == 6 * 73_728 * 100 + 6 * 65_536 * 10
-    assert lora.useful_flops(tokens=100, taught=10) == (4 * 73_728 + 6 * 32_768) * 100 + 4 * 65_536 * 10
+    assert full.useful_flops(tokens=100, labelled=10) == 6 * 73_728 * 100 + 6 * 65_536 * 10
+    assert lora.useful_flops(tokens=100, labelled=10) == (4 * 73_728 + 6 * 32_768) * 100 + 4 * 65_536 * 10
 
 
 def test_the_counted_adapter_is_the_trained_one():
@@ -170,7 +170,7 @@ def test_both_recipes_are_timed_on_the_same_rows_after_the_first_step(method):
     assert sorted(order) == sorted(second)
     taught = sum(label != -100 for i in second for label in tokens[i]["labels"])
     for run in found.values():
-        assert (run["rows"], run["tokens"], run["taught"]) == (16, sum(lengths[i] for i in second), taught)
+        assert (run["rows"], run["tokens"], run["labelled"]) == (16, sum(lengths[i] for i in second), taught)
         assert run["batches"] == 8 and run["seconds"] > 0 and run["peak"] > 100e6
         each = 6 * BODY if method == "full" else 4 * BODY + 6 * ADAPTER
         assert run["flops"] == each * run["tokens"] + (6 if method == "full" else 4) * HEAD * taught
@@ -187,7 +187,7 @@ def invented(kind: str, method: str, *, model: str, rows: int) -> dict:
         "seconds": seconds,
         "rows": rows - 16,
         "tokens": 2400,
-        "taught": 300,
+        "labelled": 300,
         "positions": {"published": 3000, "ours": 2500}[kind],
         "batches": 8,
         "flops": 12e9,
