@@ -113,7 +113,7 @@ def compare(
         values[f"{prefix}-utilisation{suffix}"] = [100 * flops / second / large for second in taken]
         values[f"{prefix}-memory{suffix}"] = [peak / 1e9]
     note = (
-        f"{prefix}: {timed} steps of {effective} rows ({tokens:,} tokens, {labelled:,} labelled), ours in micro-batches "
-        f"of about {micro} rows, the fastest of {tried}; {1 - tokens / width:.1%} of ours is padding."
+        f"{prefix}: {timed} steps of {effective} rows ({tokens:,} tokens, {labelled:,} labelled), ours in "
+        f"micro-batches of about {micro} rows, the fastest of {tried}; {1 - tokens / width:.1%} of ours is padding."
     )
     return {"values": values, "notes": [note]}

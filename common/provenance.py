@@ -73,10 +73,12 @@ def closure(*modules: str, root: Path = ROOT) -> dict[str, Path]:
 
 def packages(*modules: str, root: Path = ROOT) -> dict[str, str]:
     """Versions of what the closure of `modules` imports from elsewhere, by distribution; SQLite's and Python's minor
-    version with them. One that is not installed has the version "". IMMATERIAL ones are left out."""
+    version with them. One that is not installed has the version "". IMMATERIAL ones are left out, and what this module
+    imports to tell the device."""
     names: set[str] = set()
-    for path in closure(*modules, root=root).values():
-        names |= _imported_packages(path.read_text(encoding="utf-8"))
+    for name, path in closure(*modules, root=root).items():
+        if name != __name__:
+            names |= _imported_packages(path.read_text(encoding="utf-8"))
     versions = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
     if "sqlite3" in names:
         versions["sqlite"] = sqlite3.sqlite_version

@@ -53,7 +53,7 @@ def code(notebook: str, report: "Report", trained: "Trained | None" = None) -> C
         scorer_digest=scorer_digest(),
         training_digest=trained.code_digest if trained else "",
         training_modules=trained.code_modules if trained else (),
-        answers_digest=getattr(report, "code_digest", ""),
+        answers_digest=report.code_digest,
     )
 
 
@@ -159,6 +159,7 @@ def stages(search: "SearchResult | None", trained: "Trained | None") -> list[dic
         "train_rows": trained.train_rows,
         "valid_rows": trained.valid_rows,
         "dropped_rows": trained.dropped_rows,
+        "leaked_rows": trained.leaked_rows,
         "trials": 1,
         "tokens": trained.tokens,
         "best": {"loss": trained.eval_loss, "score": trained.eval_score, "step": trained.step},

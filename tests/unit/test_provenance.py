@@ -118,7 +118,7 @@ def test_a_training_stands_on_the_libraries_that_train():
     names = {"torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "sqlite", "sqlglot"}
     assert names <= packages("common.training.sft").keys()
     assert {"sqlite", "sqlglot", "rapidfuzz"} <= packages("common.scoring.scorer").keys()
-    assert not {"torch", "transformers"} & packages("common.scoring.scorer").keys()
+    assert not {"torch", "transformers", "datasets"} & packages("common.scoring.scorer").keys()
 
 
 def test_the_basis_of_what_is_kept_changes_with_code_packages_and_device(monkeypatch, tree):
