@@ -151,7 +151,7 @@ def test_identifiers_are_seen_wherever_they_are_given():
 @pytest.mark.parametrize("path", [*MODULES, *sorted(ROOT.glob("bench/*.py"))], ids=lambda path: path.name)
 def test_names_are_nouns(path):
     name = path.relative_to(ROOT).as_posix()
-    words = {part for name in identifiers(path.read_text()) for part in [name.lower().strip("_")]}
+    words = {identifier.lower().strip("_") for identifier in identifiers(path.read_text())}
     assert not (words | {path.stem}) & NO_NAMES - OF_NOTEBOOKS.get(name, set())
 
 
