@@ -3,6 +3,7 @@
 import hashlib
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 _ACTIVE: set[str] = set()  # tokens of the searches that run in this process
@@ -47,4 +48,11 @@ def _start(pid: int) -> str:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
-    return "" if state in "ZX" else fields[18]
+    # A first thread may be gone while others still end, and hold what the process held.
+    return "" if state == "X" or (state == "Z" and _threads(pid) < 2) else fields[18]
+
+
+def _threads(pid: int) -> int:
+    with suppress(OSError):
+        return len(list(Path(f"/proc/{pid}/task").iterdir()))
+    return 0

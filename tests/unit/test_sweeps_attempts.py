@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import optuna
 import pytest
@@ -176,6 +177,28 @@ def test_a_dead_process_is_known_at_once_and_a_foreign_one_is_not():
     child.communicate()
     assert liveness.lives(other) is False
     assert liveness.lives("0123456789ab-1-1-0") is None and liveness.lives("-1--0") is None
+
+
+THREADS = """
+import ctypes, threading
+threading.Thread(target=input).start()
+print("begun", flush=True)
+ctypes.CDLL(None).pthread_exit(None)  # the first thread alone
+"""
+
+
+def test_a_process_is_dead_once_all_its_threads_are():
+    child = subprocess.Popen([sys.executable, "-c", THREADS], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    child.stdout.readline()
+    stat = Path(f"/proc/{child.pid}/stat")
+    while (state := stat.read_text().rpartition(")")[2].split()[0]) != "Z":
+        assert state in "RSD", "the first thread is about to end"
+        time.sleep(0.01)
+    token = f"{liveness._machine()}-{child.pid}-{liveness._start(child.pid)}-0"
+    assert liveness.lives(token) is True, "what it has locked is locked"
+    child.kill()
+    child.communicate()
+    assert liveness.lives(token) is False
 
 
 def test_silence_is_longer_than_a_hiccup():
