@@ -1,5 +1,6 @@
-"""Supervised fine-tuning on TRL: all weights, LoRA, QLoRA and prompt tuning.
+"""One training core under every objective, on TRL: all weights, LoRA, QLoRA and prompt tuning.
 
-`recipe` says what is trained how, `rows` makes the batches, `adapt` prepares the model, `sft` trains and resumes.
-Preference training, reward models and GRPO are not here yet.
+`recipe` says how weights are adapted and trained, an `Objective` what is learned, `session` begins or goes on, trains,
+finishes and loads. `plan` says which rows meet when, `losses` gives log-probabilities, `adapters` prepares the model.
+Supervised fine-tuning (`sft`) is the one objective so far: preference training, reward models and GRPO are to come.
 """

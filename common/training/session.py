@@ -11,8 +11,9 @@ import copy
 import gc
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import datasets
@@ -22,7 +23,6 @@ import transformers
 from transformers import PrinterCallback
 
 from common import distributed
-from common.data import Example
 from common.evaluation import mean_score
 from common.locks import locked
 from common.models import LoadedModel, parameter_counts
@@ -30,8 +30,9 @@ from common.settings import writable, writing
 from common.training import checkpoints, rows
 from common.training.adapters import adapt, check_quantisation, for_evaluation, load_weights
 from common.training.arguments import optimizer_class, precision_arguments, trainer_arguments
-from common.training.losses import Inputs, Loss, labelled_tokens
+from common.training.losses import Inputs
 from common.training.memory import fitted, keep_freed, peak_bytes, reset_peak
+from common.training.objective import Objective, Trained
 from common.training.plan import (
     Plan,
     check_processes,
@@ -42,67 +43,7 @@ from common.training.plan import (
     with_dummies,
 )
 from common.training.recipe import Recipe
-from common.training.rows import Item
 from common.training.trainer import LOG_NAMES, Clock, Diverged, SessionMixin, Stops, Unmoved, best_step
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What one way of training adds to a session.
-
-    trainer, config: a TRL trainer behind `SessionMixin`, and its arguments' class with `options`. items and
-    valid_items: what is trained on and validated on, each a list of token rows. loss(model, inputs, virtual tokens): of
-    one micro-batch, with the sums that it reports. units: of a micro-batch. answered: validation examples that are
-    answered and scored at each evaluation. dropped: training examples that are in no item, `leaked` of them because
-    they are validation rows too.
-    """
-
-    trainer: type
-    config: type
-    items: Sequence[Item]
-    valid_items: Sequence[Item]
-    loss: Callable[[torch.nn.Module, Inputs, int], Loss]
-    units: Callable[[Inputs], torch.Tensor] = labelled_tokens
-    options: dict = field(default_factory=dict)
-    answered: Sequence[Example] = ()
-    dropped: int = 0
-    leaked: int = 0
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A finished training: the model ready for evaluation, its curve and what it cost.
-
-    weights: the folder of what was trained (an adapter, or all weights). curve: step, loss, eval_loss, eval_score,
-    learning_rate, and what the objective reports. eval_loss, eval_score and step are those of the weights that were
-    kept. seconds: the trainer's own over all sittings, without `evaluation_seconds`; `rows` and `tokens` (padding
-    excluded) count every epoch. Of several processes, seconds and memory are the main one's. code_digest: of the
-    closure of `code_modules`, which trained. merged: whether an adapter was merged into the model that is evaluated.
-    """
-
-    loaded: LoadedModel
-    weights: Path
-    curve: pandas.DataFrame
-    step: int
-    eval_loss: float
-    eval_score: float | None
-    seconds: float
-    evaluation_seconds: float
-    rows: int
-    tokens: int
-    peak_memory_bytes: int
-    recomputed: bool  # activations, in the backward pass: as the recipe or the GPU's memory asked for
-    trainable_parameters: int
-    total_parameters: int
-    train_rows: int
-    valid_rows: int
-    dropped_rows: int  # too long, or
-    leaked_rows: int  # among the validation rows too
-    skipped_steps: int  # by float16's overflow
-    merged: bool
-    code_digest: str
-    code_modules: tuple[str, ...]
-
 
 _FACTS = ("step", "eval_loss", "eval_score", "seconds", "evaluation_seconds", "peak_memory_bytes", "skipped_steps")
 
@@ -115,162 +56,185 @@ def check(loaded: LoadedModel, recipe: Recipe) -> None:
     precision_arguments(loaded.model.dtype)
 
 
-def run(
-    loaded: LoadedModel,
-    objective: Objective,
-    recipe: Recipe,
-    *,
-    folder: Path,
-    decoding: dict,
-    start: Path | None = None,
-) -> Trained:
-    """Train `loaded` in place for the objective; call `check` before the items are made.
+@dataclass
+class Session:
+    """One training of `loaded`, in place, for an objective; call `check` before the items are made.
 
     decoding: `mean_score`'s arguments for the answers on the way. start: trained weights to go on from, see `adapt`.
-    Raises UserError for a folder of another training or another process, a model that was trained already, and a full
-    disk; Diverged for a loss that is no number.
+    should_stop: asked after each step.
     """
-    lock = locked(folder) if distributed.is_main() else contextlib.nullcontext()
-    with lock:
-        return _run(loaded, objective, recipe, folder, decoding, start)
 
+    loaded: LoadedModel
+    objective: Objective
+    recipe: Recipe
+    folder: Path
+    decoding: dict
+    start: Path | None = None
+    should_stop: Callable[[], bool] | None = None
 
-def _run(
-    loaded: LoadedModel, objective: Objective, recipe: Recipe, folder: Path, decoding: dict, start: Path | None
-) -> Trained:
-    transformers.set_seed(recipe.seed)
-    lengths = [rows.length(item) for item in objective.items]
-    plan = step_plan(
-        lengths,
-        epochs=recipe.epochs,
-        effective_batch_size=recipe.effective_batch_size,
-        per_device_train_batch_size=recipe.per_device_train_batch_size,
-        seed=recipe.seed,
-    )
-    items = {"train": objective.items, "validation": objective.valid_items}
-    note = checkpoints.facts(loaded, recipe, items, start=start, decoding=decoding)
-    with distributed.main_first():
-        checkpoints.claim(writable(folder), note)
-    if not torch.cuda.is_available():
-        keep_freed()
-    result, weights = folder / checkpoints.RESULT, folder / "weights"
-    if not result.exists():
-        widths = [[len(row["input_ids"]) for row in item] for item in objective.items]
-        labelled = [rows.labelled(item) for item in objective.items]
-        recipe = fitted(loaded, recipe, largest(widths, labelled, plan, pack=recipe.packed))
-    dtype, device = loaded.model.dtype, loaded.model.device
-    model = adapt(loaded, recipe, start)
-    # What is sharded stays so: a copy takes the trained weights, for answers on the way and for what comes after.
-    whole = copy.deepcopy(model).cpu() if distributed.sharded() else model
-    trainable, total = parameter_counts(model)
-    if not result.exists():
-        with writing(folder), _forwards_restored(model):
-            try:
-                facts = _train(model, whole, loaded, objective, plan, recipe, folder, decoding, dtype)
-            except Diverged:
-                distributed.from_main(lambda: checkpoints.forget(folder))
-                raise
-            distributed.from_main(lambda: checkpoints.finish(whole, facts, folder))
-        _collect()
-    distributed.from_main(lambda: checkpoints.remove_checkpoints(folder))
-    # What was saved is what is scored, in the sitting that trained as in any later one.
-    facts = json.loads(result.read_text())
-    if whole is not model:
-        whole.to(device)
-    load_weights(whole, weights)
-    model, merged = for_evaluation(whole, recipe, dtype)
-    passed = [i for step in plan[: facts["last_step"]] for batch in step for i in batch]
-    return Trained(
-        loaded=replace(loaded, model=model),
-        weights=weights,
-        curve=pandas.DataFrame(facts["curve"]),
-        rows=len(passed),
-        tokens=sum(lengths[i] for i in passed),
-        trainable_parameters=trainable,
-        total_parameters=total,
-        train_rows=len(objective.items),
-        valid_rows=len(objective.valid_items),
-        dropped_rows=objective.dropped,
-        leaked_rows=objective.leaked,
-        recomputed=facts["recomputed"],
-        merged=merged,
-        code_digest=note["code"],
-        code_modules=(recipe.module,),
-        **{name: facts[name] for name in _FACTS},
-    )
+    def run(self) -> Trained:
+        """Begin or go on, train, finish and load.
 
+        Raises UserError for a folder of another training or another process, a model that was trained already, and a
+        full disk; Diverged for a loss that is no number; Abandoned where it is told to stop.
+        """
+        with locked(self.folder) if distributed.is_main() else contextlib.nullcontext():
+            note = self._begin()
+            dtype, device = self.loaded.model.dtype, self.loaded.model.device
+            model = adapt(self.loaded, self.recipe, self.start)
+            # What is sharded stays so: a copy takes the trained weights, for answers on the way and what comes after.
+            whole = copy.deepcopy(model).cpu() if distributed.sharded() else model
+            counts = parameter_counts(model)
+            if not self._result.exists():
+                self._train(model, whole, dtype)
+            distributed.from_main(lambda: checkpoints.remove_checkpoints(self.folder))
+            if whole is not model:
+                whole.to(device)
+            return self._load(whole, dtype, note["code"], counts)
 
-def _train(
-    model: torch.nn.Module,
-    whole: torch.nn.Module,
-    loaded: LoadedModel,
-    objective: Objective,
-    plan: Plan,
-    recipe: Recipe,
-    folder: Path,
-    decoding: dict,
-    dtype: torch.dtype,
-) -> dict:
-    """Run the trainer to its end, from the last checkpoint where there is one; what to keep of it as JSON."""
-    steps, world = len(plan), distributed.world()
-    virtual_tokens = recipe.virtual_tokens if recipe.method.startswith("prompt") else 0
-    accumulation = micro_batches(recipe) // world
-    arguments = trainer_arguments(recipe, dtype, folder, steps=steps, accumulation=accumulation) | objective.options
-    args = objective.config(**arguments)
-    args._n_gpu = min(args.n_gpu, 1)  # with several in sight of one process the trainer would put items together
-    parts, dummy = (objective.items, objective.valid_items), rows.dummy(objective.items)
-    valid_lengths = [rows.length(item) for item in objective.valid_items]
-    valid_batches = with_dummies(evaluation_batches(valid_lengths, recipe), world)
+    @property
+    def _result(self) -> Path:
+        return self.folder / checkpoints.RESULT
 
-    def collate(batches: list[dict]) -> Inputs:
-        (batch,) = batches  # one, or an error
-        items = [parts[batch["part"]][i] for i in batch["items"]] or [dummy]
-        return rows.collated(items, pad=loaded.tokenizer.pad_token_id, pack=recipe.packed)
+    @cached_property
+    def _lengths(self) -> list[int]:
+        return [rows.length(item) for item in self.objective.items]
 
-    def score(trained: torch.nn.Module) -> float:
-        return mean_score(replace(loaded, model=trained), objective.answered, **decoding)
-
-    clock, stops = Clock(folder, steps), Stops(recipe, steps, folder)
-    trainer: SessionMixin = objective.trainer(
-        loss=lambda trained, inputs: objective.loss(trained, inputs, virtual_tokens),
-        units=objective.units,
-        score=score if objective.answered else None,
-        whole_model=whole,
-        model=model,
-        args=args,
-        processing_class=loaded.tokenizer,
-        train_dataset=_dataset(0, [batch for step in plan for batch in with_dummies(step, world)]),
-        eval_dataset=_dataset(1, valid_batches),
-        data_collator=collate,
-        optimizer=optimizer_class(recipe),
-        callbacks=[stops, clock],
-    )
-    clock.trainer = stops.trainer = trainer
-    trainer.remove_callback(PrinterCallback)
-    before = _weights_digest(whole) if whole is model else ""
-    reset_peak()
-    trainer.train(resume_from_checkpoint=distributed.from_main(lambda: checkpoints.last_checkpoint(folder)))
-    trained = trainer.whole()
-    if before and _weights_digest(trained) == before:
-        raise Unmoved(
-            f"no trained weight has moved in {trainer.state.global_step} steps (float16 skipped {clock.skipped_steps} "
-            f"of them); raise the learning rate of {recipe.learning_rate:g}, or train more steps"
+    @cached_property
+    def _plan(self) -> Plan:
+        return step_plan(
+            self._lengths,
+            epochs=self.recipe.epochs,
+            effective_batch_size=self.recipe.effective_batch_size,
+            per_device_train_batch_size=self.recipe.per_device_train_batch_size,
+            seed=self.recipe.seed,
         )
-    history = trainer.state.log_history
-    step = best_step(history, LOG_NAMES[recipe.select_by])
-    best = next(entry for entry in history if "eval_loss" in entry and entry["step"] == step)
-    return {
-        "curve": _curve(history),
-        "step": step,
-        "last_step": trainer.state.global_step,
-        "eval_loss": best["eval_loss"],
-        "eval_score": best.get("eval_score"),
-        "seconds": clock.training,
-        "evaluation_seconds": clock.evaluation,
-        "peak_memory_bytes": max(clock.peak, peak_bytes()),
-        "skipped_steps": clock.skipped_steps,
-        "recomputed": recipe.gradient_checkpointing,
-    }
+
+    def _begin(self) -> dict:
+        """Claim the folder, and fit the recipe to the memory there is; what names the training."""
+        transformers.set_seed(self.recipe.seed)
+        objective = self.objective
+        items = {"train": objective.items, "validation": objective.valid_items}
+        note = checkpoints.facts(self.loaded, self.recipe, items, start=self.start, decoding=self.decoding)
+        with distributed.main_first():
+            checkpoints.claim(writable(self.folder), note)
+        if not torch.cuda.is_available():
+            keep_freed()
+        if not self._result.exists():
+            widths = [[len(row["input_ids"]) for row in item] for item in objective.items]
+            labelled = [rows.labelled(item) for item in objective.items]
+            batch = largest(widths, labelled, self._plan, pack=self.recipe.packed)
+            self.recipe = fitted(self.loaded, self.recipe, batch)
+        return note
+
+    def _train(self, model: torch.nn.Module, whole: torch.nn.Module, dtype: torch.dtype) -> None:
+        """Train from the last checkpoint, or from the start, to the end, and put weights and result in their places."""
+        with writing(self.folder), _forwards_restored(model):
+            try:
+                facts = self._run_trainer(model, whole, dtype)
+            except Diverged:
+                distributed.from_main(lambda: checkpoints.forget(self.folder))
+                raise
+            distributed.from_main(lambda: checkpoints.finish(whole, facts, self.folder))
+        # Trainer and callbacks know each other: optimiser states would stay until Python looks for such circles.
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _run_trainer(self, model: torch.nn.Module, whole: torch.nn.Module, dtype: torch.dtype) -> dict:
+        """Run the trainer; what to keep of it as JSON."""
+        trainer, clock = self._trainer(model, whole, dtype)
+        before = _weights_digest(whole) if whole is model else ""
+        reset_peak()
+        trainer.train(resume_from_checkpoint=distributed.from_main(lambda: checkpoints.last_checkpoint(self.folder)))
+        steps = trainer.state.global_step
+        if before and _weights_digest(trainer.whole()) == before:
+            raise Unmoved(
+                f"no trained weight has moved in {steps} steps (float16 skipped {clock.skipped_steps} of them); raise "
+                f"the learning rate of {self.recipe.learning_rate:g}, or train more steps"
+            )
+        trainer.whole()
+        history = trainer.state.log_history
+        step = best_step(history, LOG_NAMES[self.recipe.select_by])
+        best = next(entry for entry in history if "eval_loss" in entry and entry["step"] == step)
+        return {
+            "curve": _curve(history),
+            "step": step,
+            "last_step": steps,
+            "eval_loss": best["eval_loss"],
+            "eval_score": best.get("eval_score"),
+            "seconds": clock.training,
+            "evaluation_seconds": clock.evaluation,
+            "peak_memory_bytes": max(clock.peak, peak_bytes()),
+            "skipped_steps": clock.skipped_steps,
+            "recomputed": self.recipe.gradient_checkpointing,
+        }
+
+    def _trainer(
+        self, model: torch.nn.Module, whole: torch.nn.Module, dtype: torch.dtype
+    ) -> tuple[SessionMixin, Clock]:
+        """The objective's trainer over the plan's micro-batches, and its clock."""
+        objective, recipe, world, steps = self.objective, self.recipe, distributed.world(), len(self._plan)
+        arguments = trainer_arguments(
+            recipe, dtype, self.folder, steps=steps, accumulation=micro_batches(recipe) // world
+        )
+        args = objective.config(**arguments | objective.options)
+        args._n_gpu = min(args.n_gpu, 1)  # with several in sight of one process the trainer would put items together
+        virtual_tokens = recipe.virtual_tokens if recipe.method.startswith("prompt") else 0
+        valid_batches = evaluation_batches([rows.length(item) for item in objective.valid_items], recipe)
+        clock = Clock(self.folder, steps)
+        stops = Stops(recipe, steps, self.folder, self.should_stop)
+        trainer: SessionMixin = objective.trainer(
+            loss=lambda trained, inputs: objective.loss(trained, inputs, virtual_tokens),
+            units=objective.units,
+            score=self._score if objective.answered else None,
+            whole_model=whole,
+            model=model,
+            args=args,
+            processing_class=self.loaded.tokenizer,
+            train_dataset=_dataset(0, [batch for step in self._plan for batch in with_dummies(step, world)]),
+            eval_dataset=_dataset(1, with_dummies(valid_batches, world)),
+            data_collator=self._collate,
+            optimizer=optimizer_class(recipe),
+            callbacks=[stops, clock],
+        )
+        clock.trainer = stops.trainer = trainer
+        trainer.remove_callback(PrinterCallback)
+        return trainer, clock
+
+    def _collate(self, batches: list[dict]) -> Inputs:
+        (batch,) = batches  # one, or an error
+        part = (self.objective.items, self.objective.valid_items)[batch["part"]]
+        items = [part[i] for i in batch["items"]] or [rows.dummy(self.objective.items)]
+        return rows.collated(items, pad=self.loaded.tokenizer.pad_token_id, pack=self.recipe.packed)
+
+    def _score(self, model: torch.nn.Module) -> float:
+        return mean_score(replace(self.loaded, model=model), self.objective.answered, **self.decoding)
+
+    def _load(self, model: torch.nn.Module, dtype: torch.dtype, code_digest: str, counts: tuple[int, int]) -> Trained:
+        """What was saved is what is scored, in the sitting that trained as in any later one."""
+        facts, objective, weights = json.loads(self._result.read_text()), self.objective, self.folder / "weights"
+        load_weights(model, weights)
+        model, merged = for_evaluation(model, self.recipe, dtype)
+        passed = [i for step in self._plan[: facts["last_step"]] for batch in step for i in batch]
+        return Trained(
+            loaded=replace(self.loaded, model=model),
+            weights=weights,
+            curve=pandas.DataFrame(facts["curve"]),
+            rows=len(passed),
+            tokens=sum(self._lengths[i] for i in passed),
+            trainable_parameters=counts[0],
+            total_parameters=counts[1],
+            train_rows=len(objective.items),
+            valid_rows=len(objective.valid_items),
+            dropped_rows=objective.dropped,
+            leaked_rows=objective.leaked,
+            recomputed=facts["recomputed"],
+            merged=merged,
+            code_digest=code_digest,
+            code_modules=(self.recipe.module,),
+            **{name: facts[name] for name in _FACTS},
+        )
 
 
 def _curve(history: Sequence[dict]) -> list[dict]:
@@ -297,7 +261,7 @@ def _weights_digest(model: torch.nn.Module) -> str:
 
 
 @contextlib.contextmanager
-def _forwards_restored(model: torch.nn.Module):
+def _forwards_restored(model: torch.nn.Module) -> Iterator[None]:
     """Takes off what trainers put around a model's forward (autocast, a fused head): what is evaluated after a training
     computes as the same weights loaded anew."""
     names = ("forward", "_original_forward")
@@ -309,10 +273,3 @@ def _forwards_restored(model: torch.nn.Module):
             for name in names:
                 vars(module).pop(name, None)
             vars(module).update(before.get(module, {}))
-
-
-def _collect() -> None:
-    """Trainer and callbacks know each other, so optimiser states would stay until Python looks for such circles."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

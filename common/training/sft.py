@@ -1,6 +1,6 @@
 """Supervised fine-tuning on TRL, by any method of `recipe`. The loss covers the completion only, never the prompt."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from trl import SFTConfig, SFTTrainer
@@ -8,11 +8,11 @@ from trl import SFTConfig, SFTTrainer
 from common.data import Example, load_examples, without_leaks
 from common.models import LoadedModel
 from common.settings import UserError
-from common.training import session
 from common.training.losses import completion_loss
+from common.training.objective import Objective, Trained
 from common.training.recipe import Recipe
 from common.training.rows import Item, tokenise
-from common.training.session import Objective, Trained
+from common.training.session import Session, check
 from common.training.trainer import SessionMixin
 
 __all__ = ["Trained", "load_rows", "train", "train_sft"]
@@ -42,20 +42,21 @@ def train_sft(
     batch_size: int = 32,
     databases: int = 0,
     start: Path | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Trained:
     """Fine-tune `loaded` in place; checkpoints go to `folder`, and a call with the same folder and a model loaded anew
     goes on from there.
 
     The first `recipe.score_rows` of `valid` are answered and scored at each evaluation, with `max_new_tokens`, in
     batches of `batch_size`, on `databases` generated ones. start: a folder of trained weights to go on from, by the
-    same method. Training rows that are also validation rows are left out and counted. Raises UserError where that is
-    all of them, for rows that are all too long, a folder of another training, a model
-    that was trained already, and a full disk; Diverged for a loss that is no number.
+    same method. should_stop: asked after each step, see `Session`. Training rows that are also validation rows are left
+    out and counted. Raises UserError where that is all of them, for rows that are all too long, a folder of another
+    training, a model that was trained already, and a full disk; Diverged for a loss that is no number.
     """
     clean, leaks = without_leaks(train, valid)
     if leaks:
         print(f"{leaks} of {len(train)} training rows are validation rows too and are left out")
-    session.check(loaded, recipe)
+    check(loaded, recipe)
     items, valid_items = (_items(examples, loaded, recipe) for examples in (clean, valid))
     objective = Objective(
         CompletionTrainer,
@@ -69,7 +70,7 @@ def train_sft(
         leaked=leaks,
     )
     decoding = {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "databases": databases}
-    return session.run(loaded, objective, recipe, folder=folder, decoding=decoding, start=start)
+    return Session(loaded, objective, recipe, folder, decoding, start, should_stop).run()
 
 
 def _items(examples: Sequence[Example], loaded: LoadedModel, recipe: Recipe) -> list[Item]:

@@ -33,6 +33,10 @@ class Diverged(UserError):
     """A training whose loss is not a number."""
 
 
+class Abandoned(UserError):
+    """A training that was told to stop before its end; its folder may be another's by now."""
+
+
 class Unmoved(Diverged):
     """A training in which no weight has moved: it has come to nothing as one that diverged has."""
 
@@ -151,11 +155,11 @@ class Stops(TrainerCallback):
     and ends the training when `patience` evaluations brought none better.
 
     The weights of the last step are not kept there: they are in the model. When a checkpoint is due by the clock is
-    decided by the main process.
+    decided by the main process, and so is, by `should_stop`, whether the training goes on at all. Raises Abandoned.
     """
 
-    def __init__(self, recipe: Recipe, steps: int, folder: Path):
-        self._recipe, self._folder, self._last = recipe, folder, steps
+    def __init__(self, recipe: Recipe, steps: int, folder: Path, should_stop: Callable[[], bool] | None = None):
+        self._recipe, self._folder, self._last, self._should_stop = recipe, folder, steps, should_stop
         self.trainer: SessionMixin | None = None
         self._evaluate = {-(-steps * i // recipe.evaluations) for i in range(1, recipe.evaluations + 1)}
         every = recipe.save_every
@@ -164,6 +168,8 @@ class Stops(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         step = state.global_step
+        if self._should_stop and distributed.from_main(self._should_stop):
+            raise Abandoned(f"the training in {self._folder} was told to stop after step {step}")
         control.should_evaluate = step in self._evaluate
         control.should_save = step in self._save or (step != self._last and self._overdue())
 

@@ -33,7 +33,7 @@ PARTS = {
     "synthetic": ["check", "budget", "content", "scene", "conditions", "aggregates", "analytic", "basic", "sorting"]
     + ["writes", "groups", "joins", "nested", "chains", "mix"],
     "training": ["recipe", "plan", "architecture", "estimate", "memory", "adapters", "adapt", "rows", "losses"]
-    + ["checkpoints", "arguments", "trainer", "session", "sft"],
+    + ["objective", "checkpoints", "arguments", "trainer", "session", "sft"],
 }
 MODULES = sorted(ROOT.glob("common/**/*.py"))
 MOST_LINES = 320

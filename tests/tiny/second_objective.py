@@ -16,12 +16,12 @@ from trl import DPOConfig, DPOTrainer
 from common.data import Example
 from common.models import LoadedModel
 from common.settings import UserError
-from common.training import session
 from common.training.adapters import adapt
 from common.training.losses import Inputs, Loss, row_log_probabilities
+from common.training.objective import Objective, Trained
 from common.training.recipe import Recipe
 from common.training.rows import IGNORED, Item, collated, tokenise
-from common.training.session import Objective, Trained
+from common.training.session import Session, check
 from common.training.trainer import SessionMixin
 
 Pair = tuple[Example, str]  # a question with its right answer, and a wrong one
@@ -71,7 +71,7 @@ def train_pairs(
     config: type = DPOConfig,
 ) -> Trained:
     """Train on pairs; the reference is the model that the training starts from, asked once before the first step."""
-    session.check(loaded, recipe)
+    check(loaded, recipe)
     parts = [_items(part, loaded, recipe) for part in (train, valid)]
     _add_references(parts, loaded, recipe, start)
     objective = Objective(
@@ -83,7 +83,7 @@ def train_pairs(
         options={"max_length": None},
         dropped=len(train) - len(parts[0]),
     )
-    return session.run(loaded, objective, recipe, folder=folder, decoding={}, start=start)
+    return Session(loaded, objective, recipe, folder, {}, start).run()
 
 
 def _items(part: Sequence[Pair], loaded: LoadedModel, recipe: Recipe) -> list[Item]:

@@ -243,7 +243,7 @@ def test_the_seed_decides_the_training(rows, tiny, short, trained, saved, tmp_pa
 
 
 def test_a_finished_training_is_not_repeated(tiny, rows, short, trained, monkeypatch):
-    monkeypatch.setattr(session, "_train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(session.Session, "_train", lambda *_: pytest.fail("trained again"))
     for method in METHODS:
         run = trained(method)
         recipe = short.with_values({"method": method})

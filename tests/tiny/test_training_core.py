@@ -18,9 +18,10 @@ from common.training import session, trainer
 from common.training.arguments import optimizer_class
 from common.training.checkpoints import best_folder, remove_worse
 from common.training.losses import Loss
+from common.training.objective import Objective
 from common.training.recipe import Recipe, affordable_evaluations
 from common.training.sft import CompletionTrainer, train_sft
-from common.training.trainer import Clock, Stops, Unmoved
+from common.training.trainer import Abandoned, Clock, Stops, Unmoved
 
 FOUR = {"evaluations": 4}  # after steps 2, 4, 6 and 8
 
@@ -41,7 +42,7 @@ def test_the_best_weights_are_those_of_the_logs_step_though_an_evaluation_is_not
     """Stopped between "the best so far is saved" and its checkpoint; the second sitting evaluates otherwise, as CUDA
     may: steps 2 and 4 have the losses 2.0 and 1.0 in the first sitting, step 4 another one in the second."""
     step, weights = {"now": 0}, {}
-    real, end = session.Objective, Clock.on_step_end
+    real, end = Objective, Clock.on_step_end
     losses = {2: 2.0, 4: 1.0, 6: 3.0, 8: 4.0}
 
     def on_step_end(self, args, state, control, model=None, **kwargs):
@@ -168,6 +169,15 @@ def test_time_alone_makes_no_checkpoint_of_a_short_training(rows, tiny, short, t
     monkeypatch.setattr(CompletionTrainer, "_save_checkpoint", lambda self, *_: saved.append(self.state.global_step))
     train_sft(tiny(), *rows, short.with_values({"evaluations": 1}), folder=tmp_path)
     assert saved == []
+
+
+def test_a_training_that_is_told_to_stop_does_so_at_once_and_goes_on_later(rows, tiny, short, tmp_path):
+    recipe, steps = short.with_values({"save_every": 1}), iter(range(100))
+    with pytest.raises(Abandoned, match=f"^the training in {tmp_path} was told to stop after step 3$"):
+        train_sft(tiny(), *rows, recipe, folder=tmp_path, should_stop=lambda: next(steps) == 2)
+    assert (tmp_path / "checkpoint-2").exists() and not (tmp_path / "trained.json").exists()
+    run = train_sft(tiny(), *rows, recipe, folder=tmp_path, should_stop=lambda: False)
+    assert run.step == 8
 
 
 # float16, and weights that do not move
