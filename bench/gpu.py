@@ -1,12 +1,11 @@
 """Speed and memory on a GPU: the published recipe against ours in one run, in at most nine minutes, without the hub.
 
 Qwen3-0.6B's architecture with random weights; see `bench.gpu_parts` for what is measured. Each part has a process of
-its own, and what it found is kept under outputs/: a call that was stopped goes on with what is missing. What is kept
+its own, and its result is kept under outputs/: a call that was stopped goes on with what is missing. What is kept
 belongs to the device, this code, the packages and the sizes. Without CUDA a narrow model runs, to see that it works.
 """
 
 import argparse
-import hashlib
 import json
 import os
 import re
@@ -22,6 +21,7 @@ from bench.gpu_lines import LINES
 from bench.gpu_parts import PARTS, Part
 from bench.measure import Ratio, Spread, measurement, record, show, write
 from common.profiles import EMBEDDED_MODEL
+from common.provenance import digest, files_digest
 from common.settings import ROOT, UserError, outputs, replace_text, run_cli, writable, writing
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "trl", "datasets", "bitsandbytes", "liger-kernel")
@@ -56,15 +56,13 @@ def installed() -> dict[str, str]:
 
 
 def state_folder(device: str, smollm2: str) -> Path:
-    """Where parts keep what they results: another one for another device, code, package or model."""
-    digest = hashlib.sha256(json.dumps([installed(), smollm2]).encode())
-    for path in sorted([*ROOT.glob("bench/**/*.py"), *ROOT.glob("common/**/*.py")]):
-        digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
-    return outputs() / "bench" / f"gpu-{slug(device)}-{digest.hexdigest()[:12]}"
+    """Where parts keep their results: another one for another device, code, package or model."""
+    code = files_digest([*ROOT.glob("bench/**/*.py"), *ROOT.glob("common/**/*.py")])
+    return outputs() / "bench" / f"gpu-{slug(device)}-{digest(installed(), smollm2, code)[:12]}"
 
 
 def read(folder: Path) -> Results:
-    """What parts have results so far. A file that cannot be read counts as absent."""
+    """The parts' results so far. A file that cannot be read counts as absent."""
     results = {}
     for name in PARTS:
         try:
@@ -104,7 +102,7 @@ def run_part(name: str, *, smollm2: str, seconds: float, limit: float) -> dict:
 def measure(
     names: Sequence[str], folder: Path, *, device: str, smollm2: str, scale: float, deadline: float
 ) -> tuple[Results, dict[str, str]]:
-    """(what every part has found, now or before; why the others among `names` have not).
+    """(the result of every part, of now or before; why the others among `names` have not).
 
     A part that is kept is not run again. deadline: of `time.monotonic`; a part that needs more than what is left until
     then is not begun. Each gets a share of the time by what it needs at least.
