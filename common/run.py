@@ -54,7 +54,7 @@ _COSTS = {
 @dataclass(frozen=True)
 class Run:
     """One execution of a notebook: its profile after overrides and its seed; `folder` holds what it keeps to go on
-    with, `place` its records."""
+    with, `place` its records. revision: of the base model, "" for a notebook that loads none."""
 
     name: str
     notebook: str
@@ -63,6 +63,7 @@ class Run:
     parameters: dict
     folder: Path
     place: Path
+    revision: str = ""
 
     def needed(self, method: str) -> tuple[dict, list[dict]]:
         """Record and predictions rows of a run that this one is compared with: of its own folder of records, or
@@ -83,7 +84,7 @@ class Run:
             "profile": sizes.name,
             "code": {"scorer_digest": sections.scorer_digest()},
             "data": asdict(sections.data(sizes.data, "test", test)),
-            "model": {"id": sections.model_name(sizes.model_id)},
+            "model": {"id": sections.model_name(sizes.model_id), "revision": self.revision},
             "scoring": asdict(sections.scoring(sizes.databases)),
             "decoding": asdict(self._decoding),
         }
@@ -182,8 +183,10 @@ def start_run(
     parameters = {"profile": profile, "model_id": model_id, "data": data, "test_rows": test_rows, **parameters}
     sizes = with_overrides(sizes, parameters)
     _quiet()
-    basis = provenance.basis(*sections.computing_modules(notebook))
-    digest = provenance.digest(name, dataclasses.asdict(sizes), seed, parameters, basis)
+    modules = sections.computing_modules(notebook)
+    revision = _revision(sizes.model_id) if "common.models" in modules else ""
+    basis = provenance.basis(*modules)
+    digest = provenance.digest(name, dataclasses.asdict(sizes), revision, seed, parameters, basis)
     run = Run(
         name=name,
         notebook=notebook,
@@ -192,6 +195,7 @@ def start_run(
         parameters=parameters,
         folder=outputs() / "runs" / sizes.name / f"{name}-{digest[:10]}",
         place=place(notebook, sizes.name, seed, {**parameters, "run_name": name}),
+        revision=revision,
     )
     for method in needs:
         run.needed(method)  # raises with what to run first
@@ -215,6 +219,13 @@ def cost_table(
     cost = asdict(sections.cost(report, trained, search))
     lines = {label: f"{cost[key] / unit:,.1f}" for key, (label, unit) in _COSTS.items() if cost[key]}
     return pandas.DataFrame({"value": lines})
+
+
+def _revision(model_id: str) -> str:
+    """What the model is at, before it is loaded. Raises UserError where it cannot be had."""
+    from common.models import locate
+
+    return locate(model_id)[1]
 
 
 def _quiet() -> None:

@@ -55,16 +55,17 @@ def same_environment(one: dict, other: dict) -> bool:
 def find_comparable(method: str, run: dict, places: Sequence[Path], command: str) -> Path:
     """The first of the folders `places` whose record of `method` a run can be compared with.
 
-    run: the record's sections of which something must agree, as the run will have them, with `model.id`. Raises
-    UserError, with the `command` that makes such a record, where there is none.
+    run: the record's sections of which something must agree, as the run will have them, with the model's id and, where
+    that is known, its revision. Raises UserError, with the `command` that makes such a record, where there is none.
     """
     reasons = []
     for place in places:
         if not (path := place / f"{method}.json").exists():
             continue
         record = load(path)
-        if record["model"]["id"] != run["model"]["id"]:
-            difference = "model.id"
+        models = [(key, record["model"][key], run["model"].get(key)) for key in ("id", "revision")]
+        if others := [key for key, one, other in models if other and one != other]:
+            difference = f"model.{others[0]}"
         elif (pair := disagreement(run, record)) is None:
             return place
         else:

@@ -62,6 +62,7 @@ def test_a_record_that_is_needed_and_absent_ends_in_the_command_that_writes_it()
         ({"scoring": {"sqlite": "3.1.0"}}, "scoring.sqlite"),
         ({"code": {"scorer_digest": "older"}}, "code.scorer_digest"),
         ({"model": {"id": "m/large"}}, "model.id"),
+        ({"model": {"revision": "older"}}, "model.revision"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_before_any_training(place, changes, what):
@@ -97,6 +98,13 @@ def test_predictions_that_are_not_their_records_are_refused_at_the_start(place):
 
 
 # Its folder
+
+
+def test_another_revision_of_the_model_has_another_folder(monkeypatch):
+    """A hub's main may move between two sittings."""
+    folder = start().folder
+    monkeypatch.setattr("common.models.locate", lambda model_id: (model_id, "another commit"))
+    assert start().folder != folder and start().revision == "another commit"
 
 
 def test_the_folder_is_of_the_facts_and_of_what_computes(monkeypatch):
