@@ -181,7 +181,14 @@ def trained(folder: Path, **fields) -> SimpleNamespace:
         "tokens": 6_000,
         "peak_memory_bytes": 2_500_000_000,
     }
-    sizes = {"trainable_parameters": 7, "total_parameters": 9, "train_rows": 32, "valid_rows": 16, "dropped_rows": 0}
+    sizes = {
+        "trainable_parameters": 7,
+        "total_parameters": 9,
+        "train_rows": 32,
+        "valid_rows": 16,
+        "dropped_rows": 0,
+        "leaked_rows": 0,
+    }
     best = {"eval_loss": 0.25, "eval_score": None, "step": 333, "recomputed": False}
     return SimpleNamespace(curve=curve, weights=folder, **costs, **sizes, **best, **fields)
 
@@ -211,7 +218,7 @@ def test_a_record_says_what_trained_and_what_answered(tiny, tmp_path, capsys):
 def test_a_record_of_a_model_as_it_comes_has_no_training(tiny):
     run, loaded = start(), tiny()
     test = load_examples("embedded", "test", limit=16)
-    values = json.loads(run.save(report(16), test, loaded).read_text())
+    values = json.loads(run.save(report(16, code_digest="answering"), test, loaded).read_text())
     assert (values["code"]["training_digest"], values["code"]["training_modules"]) == ("", [])
     assert (values["model"]["merged"], values["model"]["weights_digest"], values["stages"]) == (False, "", [])
     assert values["cost"]["train_seconds"] == values["cost"]["search_seconds"] == 0 < values["cost"]["eval_seconds"]

@@ -64,7 +64,7 @@ def test_any_change_of_code_in_the_closure_changes_the_id_and_none_outside_does(
         assert changed_id(tmp_path / str(number), monkeypatch, {name: "x = 1"}) != lab_id(), name
     modules = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in ROOT.glob("common/**/*.py")}
     outside = [name for name in modules if not name.endswith("__init__") and name not in closure]
-    assert {"common.display", "common.study", "common.sweeps.__main__"} <= set(outside)
+    assert {"common.display", "common.study.execute", "common.sweeps.__main__"} <= set(outside)
     lines = dict.fromkeys(outside, "x = 1") | dict.fromkeys(closure, "# nothing runs differently")
     assert changed_id(tmp_path / "outside", monkeypatch, lines) == lab_id()
 
