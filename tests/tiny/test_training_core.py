@@ -17,7 +17,7 @@ from common.settings import UserError
 from common.training import session, trainer
 from common.training.arguments import optimizer_class
 from common.training.checkpoints import best_folder, remove_worse
-from common.training.losses import Loss
+from common.training.losses import Loss, completion_loss
 from common.training.objective import Objective
 from common.training.recipe import Recipe, affordable_evaluations
 from common.training.sft import CompletionTrainer, train_sft
@@ -82,6 +82,29 @@ def test_the_best_weights_are_those_of_the_logs_step_though_an_evaluation_is_not
     assert not list(tmp_path.glob("best-*"))
 
 
+def test_worse_weights_go_once_a_checkpoint_knows_of_better_ones(rows, tiny, short, tmp_path, monkeypatch):
+    folders, real = {}, Stops.on_save
+
+    def on_save(self, args, state, control, **kwargs):
+        before = sorted(path.name for path in tmp_path.glob("best-*"))
+        real(self, args, state, control, **kwargs)
+        folders[state.global_step] = (before, sorted(path.name for path in tmp_path.glob("best-*")))
+
+    monkeypatch.setattr(Stops, "on_save", on_save)
+    losses = iter([3.0, 2.0, 2.5, 1.0])
+    monkeypatch.setattr(
+        "common.training.sft.completion_loss",
+        lambda model, inputs, virtual_tokens, real=completion_loss: (
+            real(model, inputs, virtual_tokens)
+            if torch.is_grad_enabled()
+            else Loss(torch.tensor(next(losses)), torch.tensor(1))
+        ),
+    )
+    one_batch = short.with_values({**FOUR, "lora_targets": ["v_proj"]})
+    train_sft(tiny(), rows[0], rows[1][:1], one_batch, folder=tmp_path)
+    assert folders == {2: (["best-2"], ["best-2"]), 4: (["best-2", "best-4"], ["best-4"]), 6: (["best-4"], ["best-4"])}
+
+
 def test_other_weights_than_the_best_are_removed(tmp_path):
     for step in (2, 4, 10):
         best_folder(tmp_path, step).mkdir()
@@ -133,9 +156,12 @@ def test_no_trainers_forward_stays_on_the_model(method, rows, tiny, one, tmp_pat
         return real(self, *args, **kwargs)
 
     monkeypatch.setattr(CompletionTrainer, "evaluate", evaluate)
-    sat = train_sft(tiny(recipe), *rows, recipe, folder=tmp_path).loaded.model
+    loaded = tiny(recipe)
+    norm = loaded.model.model.norm
+    norm.forward = norm.forward  # an attribute of its own before the training
+    sat = train_sft(loaded, *rows, recipe, folder=tmp_path).loaded.model
     assert patched, "accelerate patches nothing any more"
-    assert not [m for m in sat.modules() if {"forward", "_original_forward"} & vars(m).keys()]
+    assert [m for m in sat.modules() if {"forward", "_original_forward"} & vars(m).keys()] == [norm]
     later = train_sft(tiny(recipe), *rows, recipe, folder=tmp_path).loaded.model
     ids = torch.tensor([[5, 6, 7, 8]])
     with torch.no_grad():
