@@ -210,20 +210,20 @@ def test_a_training_that_is_told_to_stop_does_so_at_once_and_goes_on_later(rows,
 
 
 def test_skipped_steps_are_counted_by_the_scale_that_falls(tmp_path):
-    scales = iter([1024.0, 512.0, 512.0, 256.0, 1024.0])
-    clock = Clock(tmp_path, 5)
+    scales = iter([1024.0, 512.0, 512.0, 256.0, 128.0, 1024.0])
+    clock = Clock(tmp_path, 6)
     scaler = SimpleNamespace(get_scale=lambda: next(scales))
     clock.trainer = SimpleNamespace(accelerator=SimpleNamespace(scaler=scaler), evaluation_seconds=0.0)
     state = SimpleNamespace(global_step=0, log_history=[])
     clock.on_train_begin(None, state, None)
-    for _ in range(5):
+    for _ in range(6):
         clock.on_step_end(None, state, None)
-    assert clock.skipped_steps == 2
+    assert clock.skipped_steps == 3
     clock.on_save(None, state, None)
     again = Clock(tmp_path, 5)
     again.trainer = clock.trainer
     again.on_train_begin(None, SimpleNamespace(global_step=3, log_history=[]), None)
-    assert again.skipped_steps == 2
+    assert again.skipped_steps == 3
 
 
 def test_the_first_scale_of_float16_is_small(rows, tiny, one, tmp_path, monkeypatch):
