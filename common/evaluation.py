@@ -32,7 +32,7 @@ from common.settings import UserError, writable
 class Report:
     """The result of an evaluation. `rows` are the ledger's predictions rows, in the examples' order; `seconds` is the
     time spent generating, over all sittings, scoring excluded; of several processes the slowest one's. `code_digest`
-    is that of the code that answered and scored."""
+    is that of the code that answered."""
 
     rows: list[dict]
     seconds: float
@@ -56,6 +56,8 @@ def evaluate(
     References that cannot be scored are named on stdout before any time is spent. Raises UserError where none can be
     scored, where another job works in `folder`, and where the disk refuses.
     """
+    if not examples:
+        raise UserError("there are no rows to answer; give at least one")
     rank, world = distributed.rank(), distributed.world()
     distributed.from_main(lambda: report_unscorable(examples))
     prompts = [prompt_ids(example, loaded.tokenizer) for example in examples]
@@ -77,7 +79,7 @@ def evaluate(
         rows=distributed.from_main(lambda: _scored(examples, answers, databases)),
         seconds=max(sum(answer.seconds for answer in share.values()) for share in shares),
         new_tokens=sum(answer.new_tokens for answer in answers),
-        code_digest=provenance.code("common.evaluation"),
+        code_digest=provenance.code("common.generation"),
     )
 
 

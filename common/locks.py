@@ -29,27 +29,41 @@ _GUARD = threading.Lock()
 
 def hold(folder: Path) -> None:
     """Take the folder until this process ends. Raises UserError where another process has it."""
-    with _GUARD:
-        place = writable(folder).resolve()
-        if place not in _LOCKS:
-            _LOCKS[place] = _Lock(_descriptor(place))
-        _LOCKS[place].holders += 1
+    _take(writable(folder).resolve())
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Take the folder for as long as the block runs. Raises UserError as `hold`."""
-    hold(folder)
+    place = writable(folder).resolve()  # now: the process may change its own folder within the block
+    _take(place)
     try:
         yield
     finally:
         with _GUARD:
-            lock = _LOCKS[folder.resolve()]
+            lock = _LOCKS[place]
             lock.holders -= 1
             if not lock.holders:
-                (folder / NAME).unlink(missing_ok=True)
+                (place / NAME).unlink(missing_ok=True)
                 os.close(lock.descriptor)
-                del _LOCKS[folder.resolve()]
+                del _LOCKS[place]
+
+
+def _take(place: Path) -> None:
+    with _GUARD:
+        if place not in _LOCKS:
+            _LOCKS[place] = _Lock(_descriptor(place))
+        _LOCKS[place].holders += 1
+
+
+def _forget() -> None:
+    """A child that was forked has its parent's files open, which would keep the locks beyond the parent's end."""
+    for lock in _LOCKS.values():
+        os.close(lock.descriptor)
+    _LOCKS.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 def _descriptor(folder: Path) -> int:

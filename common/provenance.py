@@ -23,6 +23,9 @@ from typing import Any
 from common.settings import ROOT
 
 PACKAGE = "common"
+# What a verdict stands on. A training stands on it only where answers are scored on the way, answers never do: a mended
+# scorer asks for new verdicts, which cost no model.
+SCORING = (f"{PACKAGE}.scoring",)  # in two pieces, or it would count as an import of this module
 # Imported, and without a say in any result: they show, write or fetch what others have computed.
 IMMATERIAL = ("tqdm", "matplotlib", "wandb", "papermill", "nbformat", "nbclient", "IPython", "huggingface_hub")
 
@@ -42,24 +45,30 @@ def files_digest(paths: Iterable[Path]) -> str:
     return hashed.hexdigest()[:16]
 
 
-def code(*modules: str, root: Path = ROOT) -> str:
+def code(*modules: str, without: Iterable[str] = (), root: Path = ROOT) -> str:
     """Digest of the closure of `modules` (`common.evaluation`, …): equal only where the same code runs."""
-    return _code(tuple(sorted(modules)), root)
+    return _code(tuple(sorted(modules)), tuple(without), root)
 
 
 @cache  # the code as it was when this process first asked: that is what it runs, whatever is edited meanwhile
-def _code(modules: tuple[str, ...], root: Path) -> str:
-    sources = closure(*modules, root=root)
+def _code(modules: tuple[str, ...], without: tuple[str, ...], root: Path) -> str:
+    sources = closure(*modules, without=without, root=root)
     trees = {name: _content(path.read_text(encoding="utf-8")) for name, path in sources.items()}
-    return digest(trees, {path.relative_to(root).as_posix(): files_digest([path]) for path in _data_files(sources)})
+    return digest(
+        trees, {path.relative_to(root).as_posix(): files_digest([path]) for path in _data_files(sources, root)}
+    )
 
 
-def closure(*modules: str, root: Path = ROOT) -> dict[str, Path]:
-    """The modules and all that they import of this repository, by name. Raises KeyError for one that is not there."""
+def closure(*modules: str, without: Iterable[str] = (), root: Path = ROOT) -> dict[str, Path]:
+    """The modules and all that they import of this repository, by name.
+
+    without: modules and packages that are left out, with what they alone import. Raises KeyError for a module that is
+    not there.
+    """
     waiting, files = list(modules), {}
     while waiting:
         name = waiting.pop()
-        if name in files:
+        if name in files or any(f"{name}.".startswith(f"{other}.") for other in without):
             continue
         path = _file(name, root)
         if path is None:
@@ -71,12 +80,12 @@ def closure(*modules: str, root: Path = ROOT) -> dict[str, Path]:
     return dict(sorted(files.items()))
 
 
-def packages(*modules: str, root: Path = ROOT) -> dict[str, str]:
+def packages(*modules: str, without: Iterable[str] = (), root: Path = ROOT) -> dict[str, str]:
     """Versions of what the closure of `modules` imports from elsewhere, by distribution; SQLite's and Python's minor
     version with them. One that is not installed has the version "". IMMATERIAL ones are left out, and what this module
     imports to tell the device."""
     names: set[str] = set()
-    for name, path in closure(*modules, root=root).items():
+    for name, path in closure(*modules, without=without, root=root).items():
         if name != __name__:
             names |= _imported_packages(path.read_text(encoding="utf-8"))
     versions = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
@@ -87,9 +96,10 @@ def packages(*modules: str, root: Path = ROOT) -> dict[str, str]:
     return versions
 
 
-def basis(*modules: str, root: Path = ROOT) -> str:
+def basis(*modules: str, without: Iterable[str] = (), root: Path = ROOT) -> str:
     """Digest of the code, its packages and the device: what is kept on disk is used again only on the same ones."""
-    return digest(code(*modules, root=root), packages(*modules, root=root), device_name(threads=False))
+    parts = {"without": tuple(without), "root": root}
+    return digest(code(*modules, **parts), packages(*modules, **parts), device_name(threads=False))
 
 
 def device_name(*, threads: bool = True) -> str:
@@ -225,11 +235,12 @@ def _plain(node: Any) -> Any:
     return node if isinstance(node, str | int | bool | None) else repr(node)
 
 
-def _data_files(sources: dict[str, Path]) -> list[Path]:
+def _data_files(sources: dict[str, Path], root: Path) -> list[Path]:
     """What lies beside the code of the closure's packages and is no Python: word lists, domains."""
     folders = {path.parent for name, path in sources.items() if path.name == "__init__.py" and name != PACKAGE}
-    files = (path for folder in folders for path in folder.rglob("*") if path.is_file())
-    return sorted({path for path in files if path.suffix not in (".py", ".pyc")})
+    files = {path for folder in folders for path in folder.rglob("*") if path.is_file()}
+    visible = (path for path in files if not any(part.startswith(".") for part in path.relative_to(root).parts))
+    return sorted(path for path in visible if path.suffix not in (".py", ".pyc"))
 
 
 @cache

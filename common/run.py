@@ -21,6 +21,7 @@ import pandas
 
 from common import distributed, locks, provenance, results
 from common.data import Example, load_examples
+from common.data import revision as data_revision
 from common.profiles import Profile, resolve
 from common.results import sections
 from common.results.comparable import find_comparable
@@ -185,8 +186,9 @@ def start_run(
     _quiet()
     modules = sections.computing_modules(notebook)
     revision = _revision(sizes.model_id) if "common.models" in modules else ""
-    basis = provenance.basis(*modules)
-    digest = provenance.digest(name, dataclasses.asdict(sizes), revision, seed, parameters, basis)
+    basis = provenance.basis(*modules, without=provenance.SCORING)  # rows are scored anew each time
+    facts = [name, dataclasses.asdict(sizes), data_revision(sizes.data), revision, seed, parameters]
+    digest = provenance.digest(*facts, basis)
     run = Run(
         name=name,
         notebook=notebook,

@@ -9,7 +9,7 @@ from pathlib import Path
 from common.results.ledger import load
 from common.settings import UserError, relative
 
-_RESCORE = "`python -m common.results rescore` gives both today's verdicts without a model"
+_RESCORE = "`python -m common.results rescore RECORD …`, both files named, gives them today's verdicts without a model"
 # What must agree within a table, and what to do where it does not.
 _MUST_AGREE = {
     ("data", "ids_hash"): "run both on the same rows",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from common.training.sft import Trained
 
 SCORER = "common.scoring.scorer"
-ANSWERS = "common.evaluation"
+ANSWERS = "common.generation"
 CURVE_POINTS = 500
 # What only shows, records or finds files: a change in it changes no result.
 _IMMATERIAL = [[name] for name in ("display", "notebook", "run", "results", "settings", "study")]
@@ -76,7 +76,7 @@ def staleness(record: dict) -> str:
 
 def _today(modules: Sequence[str]) -> str:
     try:
-        return provenance.code(*modules)
+        return provenance.code(*modules, without=provenance.SCORING)
     except KeyError:  # a module that is no more
         return ""
 

@@ -74,8 +74,10 @@ class Sweep:
     @property
     def id(self) -> str:
         """The name and a digest: equal ids mean equal candidates, rows, code and libraries, so equal results."""
-        basis = _basis(self.recipe.module, ROOT)
-        return f"{self.name}-{provenance.digest(self.to_json(), basis, _data_revision(self.data))[:10]}"
+        basis = [_basis(self.recipe.module, ROOT), _data_revision(self.data)]
+        if self.rank_by == "score":
+            basis.append(provenance.code(*provenance.SCORING, root=ROOT))
+        return f"{self.name}-{provenance.digest(self.to_json(), *basis)[:10]}"
 
     def to_json(self) -> str:
         """The sweep as text, from which `from_json` makes it again on another machine."""
@@ -171,7 +173,8 @@ def _tuples(value: object) -> object:
 def _basis(trainer: str, root: Path) -> str:
     """Digest of the code that draws, trains and ranks, and of the packages under it."""
     modules = (trainer, "common.sweeps.searching")
-    return provenance.digest(provenance.code(*modules, root=root), provenance.packages(*modules, root=root))
+    parts = {"without": provenance.SCORING, "root": root}
+    return provenance.digest(provenance.code(*modules, **parts), provenance.packages(*modules, **parts))
 
 
 @cache

@@ -27,10 +27,12 @@ def adapt(loaded: LoadedModel, recipe: Recipe, start: Path | None = None) -> Pre
     UserError as `check_quantisation`, and for a folder that holds other weights than the recipe trains.
     """
     check_quantisation(loaded, recipe)
+    if start:
+        check_start(loaded, recipe, start)
+    loaded.model.is_changed = True  # see `check_new`
     if recipe.method == "full":
         model = loaded.model.float()  # master weights: an update far smaller than a half-precision step is kept
         if start:
-            _check_method(start, recipe)
             load_weights(model, start)
         model.requires_grad_(True)
         return model
@@ -62,6 +64,14 @@ def check_quantisation(loaded: LoadedModel, recipe: Recipe) -> None:
         raise UserError(
             f"method '{recipe.method}' trains on weights loaded with quantisation '{recipe.quantisation}', these have "
             f"'{loaded.quantisation}'; call load_model(..., quantisation=recipe.quantisation)"
+        )
+
+
+def check_new(loaded: LoadedModel) -> None:
+    """Raises UserError for a model that a training has changed: what starts from it would not start from the base."""
+    if isinstance(loaded.model, PeftModel) or getattr(loaded.model, "is_changed", False):
+        raise UserError(
+            f"this {loaded.id} was trained already; load it anew with load_model, and name trained weights by start="
         )
 
 
@@ -101,28 +111,44 @@ def _saved_config(folder: Path) -> dict:
         return {}
 
 
-def _check_method(start: Path, recipe: Recipe) -> None:
-    """Raises UserError where `start` holds nothing that a training by the recipe's method has saved."""
-    saved = _saved_config(start).get("peft_type", "full" if (start / "config.json").exists() else "")
+def check_start(loaded: LoadedModel, recipe: Recipe, start: Path) -> None:
+    """Raises UserError where `start` holds other weights than a training by the recipe saves."""
+    config = _saved_config(start)
+    saved = config.get("peft_type", "full" if (start / "config.json").exists() else "")
     kind = {"full": "full", "lora": "LORA", "qlora": "LORA"}.get(recipe.method, "PROMPT_TUNING")
     if saved != kind:
         held = {"full": "all weights", "LORA": "a LoRA adapter", "PROMPT_TUNING": "virtual tokens"}.get(saved)
         raise UserError(
             f"{start} holds {held or 'no trained weights'}; a training by '{recipe.method}' cannot start from it"
         )
+    sizes = {}
+    if kind == "LORA":
+        sizes = {"r": recipe.lora_rank, "lora_alpha": recipe.lora_alpha, "target_modules": _targets(loaded, recipe)}
+    elif kind != "full":
+        sizes = {"num_virtual_tokens": recipe.virtual_tokens}
+    for name, value in sizes.items():
+        size = config.get(name)
+        if isinstance(size, list):  # peft saves modules by their full names where it was told none
+            size = sorted({module.rpartition(".")[2] for module in size})
+        if value != size:
+            raise UserError(
+                f"{start} holds an adapter with {name} {size}, the recipe asks for {value}; "
+                "train with the adapter's own, or merge it first (merge_adapter) and train a new one beside it"
+            )
+
+
+def _targets(loaded: LoadedModel, recipe: Recipe) -> list[str] | str:
+    """The modules that LoRA stands beside, as peft saves them: names in order, or a pattern."""
+    if recipe.lora_targets != "all-linear":
+        return recipe.lora_targets if isinstance(recipe.lora_targets, str) else sorted(recipe.lora_targets)
+    head = loaded.model.get_output_embeddings()
+    modules = loaded.model.named_modules()
+    linear = (name for name, module in modules if isinstance(module, torch.nn.Linear) and module is not head)
+    return sorted({name.rpartition(".")[2] for name in linear})
 
 
 def _with_adapter(loaded: LoadedModel, start: Path, config, recipe: Recipe) -> PeftModel:
-    """The model with the adapter of `start`, to be trained on. Raises UserError where it is not the recipe's."""
-    _check_method(start, recipe)
-    saved = _saved_config(start)
-    sizes = ("r", "lora_alpha") if recipe.method in ("lora", "qlora") else ("num_virtual_tokens",)
-    for name in sizes:
-        if saved.get(name) != getattr(config, name):
-            raise UserError(
-                f"{start} holds an adapter with {name} {saved.get(name)}, the recipe asks for {getattr(config, name)}; "
-                "train with the adapter's own, or merge it first (merge_adapter) and train a new one beside it"
-            )
+    """The model with the adapter of `start`, to be trained on."""
     if recipe.method.startswith("prompt"):  # peft loads virtual tokens for answers only
         model = get_peft_model(loaded.model, config)
         load_weights(model, start)

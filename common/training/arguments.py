@@ -45,7 +45,7 @@ def trainer_arguments(recipe: Recipe, dtype: torch.dtype, folder: Path, *, steps
         "lr_scheduler_type": recipe.schedule,
         # One cycle, the library's default, would be plain cosine under another name.
         "lr_scheduler_kwargs": {"num_cycles": 2} if recipe.schedule == "cosine_with_restarts" else None,
-        "warmup_steps": math.ceil(recipe.warmup_ratio * steps),
+        "warmup_steps": min(math.ceil(recipe.warmup_ratio * steps), steps - 1),  # one step at least has a rate
         "weight_decay": recipe.weight_decay,
         "max_grad_norm": recipe.max_grad_norm,
         "activation_checkpointing": recipe.gradient_checkpointing,

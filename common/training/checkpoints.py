@@ -21,7 +21,10 @@ from common.training.rows import Item
 
 NOTE, RESULT, SECONDS = "training.json", "trained.json", "seconds.json"
 # The words for what a folder's training may differ in, where the name of the fact alone would not do.
-_WORDS = {"code": "code (of another version of the repository)", "packages": "versions of its packages"}
+_WORDS = {"rows": "set of rows", "answers": "way of answering"} | {
+    "code": "code (of another version of the repository)",
+    "packages": "versions of its packages",
+}
 
 
 def facts(
@@ -37,15 +40,18 @@ def facts(
     items: training and validation items. decoding: how validation rows are answered on the way; it is no fact where
     none are, and the batch size never is, since it changes no answer.
     """
-    answers = {name: value for name, value in decoding.items() if name != "batch_size"} if recipe.score_rows else {}
+    answers = {}
+    if recipe.score_rows:
+        answers = {name: value for name, value in decoding.items() if name != "batch_size"}
+        answers["scorer"] = provenance.code(*provenance.SCORING)
     return {
         "model": f"{loaded.id} {loaded.revision}".strip(),
         "start": base_digest(loaded.model) + (f" {weights_digest(start)}" if start else ""),
         "recipe": provenance.digest(type(recipe).__name__, dataclasses.asdict(recipe)),
         "rows": {name: _items_digest(part) for name, part in items.items()},
         "answers": answers,
-        "code": provenance.code(recipe.module),
-        "packages": provenance.packages(recipe.module),
+        "code": provenance.code(recipe.module, without=provenance.SCORING),
+        "packages": provenance.packages(recipe.module, without=provenance.SCORING),
         "device": provenance.device_name(threads=False),
     }
 
@@ -65,6 +71,8 @@ def _items_digest(items: Iterable[Item]) -> str:
 def claim(folder: Path, note: dict[str, object]) -> None:
     """Refuse a folder in which something else was trained; the main process notes what is trained where it is new."""
     path = folder / NOTE
+    if not path.exists() and (folder / RESULT).exists():
+        raise _damaged(folder)
     if not path.exists():
         if not distributed.is_main():
             raise UserError(
@@ -74,10 +82,9 @@ def claim(folder: Path, note: dict[str, object]) -> None:
         with writing(path):
             replace_text(path, json.dumps(note))
         return
-    try:
-        earlier = json.loads(path.read_text())
-    except ValueError:
-        earlier = {}
+    earlier = _json(path)
+    if not earlier:
+        raise _damaged(folder)
     other = [name for name, fact in note.items() if earlier.get(name) != fact]
     if other == ["start"]:
         raise UserError(
@@ -98,7 +105,29 @@ def finish(model, result: dict, folder: Path) -> None:
         shutil.copytree(best_folder(folder, result["step"]), folder / "weights", dirs_exist_ok=True)
     else:
         save_weights(model, folder / "weights")
+    result = result | {"weights_digest": weights_digest(folder / "weights")}
     replace_text(folder / RESULT, json.dumps(result))
+
+
+def read_result(folder: Path) -> dict:
+    """What `finish` has written. Raises UserError where that, or the weights that it is of, are damaged."""
+    result = _json(folder / RESULT)
+    if not result or result.get("weights_digest") != weights_digest(folder / "weights"):
+        raise _damaged(folder)
+    return result
+
+
+def _json(path: Path) -> dict:
+    """A file's object; {} where it holds none."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _damaged(folder: Path) -> UserError:
+    return UserError(f"{folder} holds a training whose files are damaged; delete it to train anew")
 
 
 def best_folder(folder: Path, step: int) -> Path:
@@ -131,8 +160,8 @@ def last_checkpoint(folder: Path) -> str | None:
     """The newest whole checkpoint; the trainer writes trainer_state.json last, so one without it was cut short."""
     for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.split("-")[1])):
         try:
-            json.loads((checkpoint / "trainer_state.json").read_text())
-        except (OSError, ValueError):
+            json.loads((checkpoint / "trainer_state.json").read_text())["global_step"]
+        except (OSError, ValueError, KeyError, TypeError):
             shutil.rmtree(checkpoint)
             continue
         if (checkpoint / "pytorch_model_fsdp.bin").exists() != distributed.sharded():

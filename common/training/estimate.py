@@ -1,7 +1,7 @@
 """How much memory a training will hold at its peak, by arithmetic from sizes: `python -m common.training.estimate`.
 
-Counts what autograd keeps of each layer, tensor by tensor, for the decoders of `decoder`. Covers the training steps;
-not evaluations, what the allocator cannot use, the CUDA context and the process's own libraries.
+Counts what autograd keeps of each layer, tensor by tensor, for the decoders of `architecture`. Covers the training
+steps; not evaluations, what the allocator cannot use, the CUDA context and the process's own libraries.
 """
 
 import argparse
@@ -48,8 +48,8 @@ class MemoryEstimate:
 def estimate(sizes: Decoder, recipe: Recipe, batch: MicroBatch, *, precision: str, gpu: bool) -> MemoryEstimate:
     """Peak of a training by `recipe` whose largest micro-batch is `batch`.
 
-    precision: of base weights, and of autocast's arithmetic where it is not float32. gpu:
-    optimisers over all weights at once, instead of one after the other.
+    precision: of base weights, and of autocast's arithmetic where it is not float32. gpu: optimisers go
+    all weights at once, instead of one after the other.
     """
     full, half = recipe.method == "full", precision != "float32"
     base = 2 if half else 4  # bytes of a base weight; what is trained is float32

@@ -10,7 +10,6 @@ import contextlib
 import copy
 import gc
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -28,7 +27,7 @@ from common.locks import locked
 from common.models import LoadedModel, parameter_counts
 from common.settings import writable, writing
 from common.training import checkpoints, rows
-from common.training.adapters import adapt, check_quantisation, for_evaluation, load_weights
+from common.training.adapters import adapt, check_new, check_quantisation, check_start, for_evaluation, load_weights
 from common.training.arguments import optimizer_class, precision_arguments, trainer_arguments
 from common.training.losses import Inputs
 from common.training.memory import fitted, keep_freed, peak_bytes, reset_peak
@@ -50,6 +49,7 @@ _FACTS = ("step", "eval_loss", "eval_score", "seconds", "evaluation_seconds", "p
 
 def check(loaded: LoadedModel, recipe: Recipe) -> None:
     """Raises UserError for what this machine, or a model that was loaded so, cannot train."""
+    check_new(loaded)
     check_quantisation(loaded, recipe)
     optimizer_class(recipe)
     check_processes(recipe, distributed.world(), sharded=distributed.sharded())
@@ -114,6 +114,8 @@ class Session:
         """Claim the folder, and fit the recipe to the memory there is; what names the training."""
         transformers.set_seed(self.recipe.seed)
         objective = self.objective
+        if self.start:
+            check_start(self.loaded, self.recipe, self.start)
         items = {"train": objective.items, "validation": objective.valid_items}
         note = checkpoints.facts(self.loaded, self.recipe, items, start=self.start, decoding=self.decoding)
         with distributed.main_first():
@@ -213,7 +215,7 @@ class Session:
 
     def _load(self, model: torch.nn.Module, dtype: torch.dtype, code_digest: str, counts: tuple[int, int]) -> Trained:
         """What was saved is what is scored, in the sitting that trained as in any later one."""
-        facts, objective, weights = json.loads(self._result.read_text()), self.objective, self.folder / "weights"
+        facts, objective, weights = checkpoints.read_result(self.folder), self.objective, self.folder / "weights"
         load_weights(model, weights)
         model, merged = for_evaluation(model, self.recipe, dtype)
         passed = [i for step in self._plan[: facts["last_step"]] for batch in step for i in batch]

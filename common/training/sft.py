@@ -70,13 +70,15 @@ def train_sft(
         leaked=leaks,
     )
     decoding = {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "databases": databases}
-    return Session(loaded, objective, recipe, folder, decoding, start, should_stop).run()
+    return Session(loaded, objective, recipe, folder, decoding, Path(start) if start else None, should_stop).run()
 
 
 def _items(examples: Sequence[Example], loaded: LoadedModel, recipe: Recipe) -> list[Item]:
     """An item a row. Raises UserError where none is short enough."""
     rows = tokenise(examples, loaded, max_length=recipe.max_length)
     if not rows:
+        if not examples:
+            raise UserError("a training needs training rows and validation rows; one of the two is empty")
         raise UserError(f"no row fits in max_length {recipe.max_length} tokens; raise it")
     return [[row] for row in rows]
 

@@ -11,6 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +210,9 @@ class Clock(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         if state.global_step and self._path.exists():
-            self.training, self.evaluation, self.peak, self.skipped_steps = json.loads(self._path.read_text())
+            with suppress(ValueError, TypeError):  # damaged: what it cost until here is lost, the training is not
+                self.training, self.evaluation, self.peak, self.skipped_steps = json.loads(self._path.read_text())
+        self._scale = scaler.get_scale() if (scaler := self.trainer.accelerator.scaler) else 0.0
         self.trainer.evaluation_seconds = 0.0
         self._mark = time.perf_counter()
         self._bar = tqdm(

@@ -100,6 +100,14 @@ def test_predictions_that_are_not_their_records_are_refused_at_the_start(place):
 # Its folder
 
 
+def test_data_that_were_edited_have_another_folder(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("sql_prompt,sql_context,sql\na,b,c\n")
+    folder = start(data=str(path)).folder
+    path.write_text("sql_prompt,sql_context,sql\na,b,d\n")
+    assert start(data=str(path)).folder != folder
+
+
 def test_another_revision_of_the_model_has_another_folder(monkeypatch):
     """A hub's main may move between two sittings."""
     folder = start().folder
@@ -113,12 +121,12 @@ def test_the_folder_is_of_the_facts_and_of_what_computes(monkeypatch):
     others = [start("other"), start(seed=7), start(test_rows=8), start(rate=0.1), start(data="spider:x")]
     modules = []
     whole = provenance.basis
-    monkeypatch.setattr(provenance, "basis", lambda *names: modules.extend(names) or whole(*names))
+    monkeypatch.setattr(provenance, "basis", lambda *names, **parts: modules.extend(names) or whole(*names, **parts))
     assert start().folder == folder
     closure = provenance.closure(*modules)
     assert {"common.training.sft", "common.generation", "common.evaluation", "common.scoring.scorer"} <= closure.keys()
     assert not {"common.display", "common.run", "common.results.ledger"} & closure.keys()
-    monkeypatch.setattr(provenance, "basis", lambda *names: "other code, other packages or another device")
+    monkeypatch.setattr(provenance, "basis", lambda *names, **parts: "other code, other packages or another device")
     assert len({folder, start().folder, *(run.folder for run in others)}) == 7
 
 

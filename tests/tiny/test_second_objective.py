@@ -151,3 +151,5 @@ def test_a_start_that_is_not_the_recipes_is_refused_in_one_line(tiny, short, tra
         adapt(tiny(), short, tmp_path)
     with pytest.raises(UserError, match="an adapter with r 4, the recipe asks for 8; train with the adapter's own, or"):
         adapt(tiny(), short.with_values({"lora_rank": 8}), trained("lora").weights)
+    with pytest.raises(UserError, match=r"target_modules \['down_proj', .*, the recipe asks for \['q_proj'\]; train"):
+        adapt(tiny(), short.with_values({"lora_targets": ["q_proj"]}), trained("lora").weights)

@@ -67,7 +67,7 @@ def test_a_folder_of_another_training_is_refused_in_one_line_and_stays_as_it_is(
     for name, cases in others.items():
         for case in cases:
             assert refusal(*case, folder=tmp_path) == (
-                f"{tmp_path} holds a training with another {name}; "
+                f"{tmp_path} holds a training with another {'set of rows' if name == 'rows' else name}; "
                 "give another folder, or delete that one to train anew"
             )
     assert contents(tmp_path) == before
@@ -89,7 +89,8 @@ def test_what_names_a_training_says_no_more_than_it_needs(rows, tiny, one, tmp_p
 @pytest.mark.parametrize("text", ["", "{", "{}", '{"model": 1}'])
 def test_a_folder_whose_name_tag_is_broken_is_refused(text, rows, tiny, one, tmp_path):
     (tmp_path / "training.json").write_text(text)
-    assert refusal(tiny(), *rows, one, folder=tmp_path).startswith(f"{tmp_path} holds a training with another model; ")
+    line = "with another model; " if "model" in text else "whose files are damaged; "
+    assert refusal(tiny(), *rows, one, folder=tmp_path).startswith(f"{tmp_path} holds a training {line}")
 
 
 def test_a_finished_folder_holds_the_weights_and_the_facts_and_nothing_else(trained):
@@ -159,7 +160,7 @@ def test_a_model_that_was_trained_already_is_not_trained_further(method, rows, t
     """A cell that is executed twice: the second time the base weights are no more what they were."""
     recipe, loaded = one.with_values({"method": method}), tiny()
     done = train_sft(loaded, *rows, recipe, folder=tmp_path)
-    line = f"{tmp_path} holds a training that started from other weights; load the model anew (this one may be trained "
+    line = "this tiny-random-qwen3 was trained already; load it anew with load_model"
     for again in (loaded, done.loaded):
         assert refusal(again, *rows, recipe, folder=tmp_path).startswith(line)
     assert train_sft(tiny(), *rows, recipe, folder=tmp_path).curve.equals(done.curve)
@@ -218,7 +219,8 @@ def test_a_place_that_cannot_be_written_is_refused_in_one_line(rows, tiny, one, 
 
 
 def test_a_checkpoint_cut_short_is_taken_off_and_the_newest_whole_one_taken(tmp_path):
-    for step, text in ((4, "{}"), (10, "{}"), (9, "{}"), (12, '{"log_his'), (20, None)):
+    whole = '{"global_step": 1}'
+    for step, text in ((4, whole), (10, whole), (9, whole), (12, '{"log_his'), (20, None), (30, "{}"), (40, "[]")):
         (tmp_path / f"checkpoint-{step}").mkdir()
         if text is not None:
             (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(text)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from common import results
-from common.provenance import code
+from common.provenance import SCORING, code
 from common.results.sections import ANSWERS
 from common.statistics import metrics, outcomes, slices
 
@@ -91,7 +91,7 @@ def record(method: str, rows: list[dict], **changes) -> dict:
 
 def trained(*modules: str, digest: str = "") -> dict:
     """The section `code` of what was trained by some modules, by their code of today where no digest is given."""
-    return {"training_digest": digest or code(*modules), "training_modules": list(modules)}
+    return {"training_digest": digest or code(*modules, without=SCORING), "training_modules": list(modules)}
 
 
 def write(method: str, right: str, place: Path | None = None, **changes) -> Path:

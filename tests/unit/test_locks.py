@@ -50,6 +50,22 @@ def test_a_process_may_take_a_folder_again_and_gives_it_back(tmp_path):
     assert refused(tmp_path), "held until the process ends"
 
 
+def test_the_process_may_change_its_folder_meanwhile(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with locked(Path("run")):
+        monkeypatch.chdir("/")
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_a_forked_child_does_not_hold_its_parents_lock(tmp_path):
+    code = "import os, sys, time; from pathlib import Path; from common.locks import hold; hold(Path(sys.argv[1]))\n"
+    code += "os.fork() or time.sleep(60); print(1, flush=True); os._exit(0)"
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE)
+    assert parent.stdout.readline() == b"1\n" and parent.wait() == 0  # the child sleeps on
+    assert not refused(tmp_path)
+    parent.stdout.close()
+
+
 def refused(folder: Path) -> bool:
     code = f"from pathlib import Path; from common.locks import hold; hold(Path({str(folder)!r}))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

@@ -63,6 +63,18 @@ def test_what_evaluations_and_trainings_stand_on():
     assert not {"common.data", "common.synthetic"} & closure("common.scoring.judge").keys()
 
 
+def test_a_mended_scorer_asks_for_new_verdicts_and_for_no_new_training(tree):
+    """Nor for new answers: a training stands on the scorer only where it scores answers on its way."""
+    modules = ("common.training.sft", "common.sweeps.searching", "common.evaluation")
+    before = [tree.digest("common.scoring.scorer"), code(*modules, without=provenance.SCORING, root=tree.root)]
+    path = tree.root / "common" / "scoring" / "rouge.py"
+    path.write_text(path.read_text() + "\nchanged = 1\n")
+    assert tree.digest("common.scoring.scorer") != before[0]
+    assert code(*modules, without=provenance.SCORING, root=tree.root) == before[1]
+    left_out = closure(*modules).keys() - closure(*modules, without=provenance.SCORING).keys()
+    assert {name.split(".")[1] for name in left_out} == {"scoring", "sandbox", "mutations"}
+
+
 def test_comments_docstrings_and_layout_change_nothing(tree):
     path = tree.root / "common" / "prompts.py"
     text, before = path.read_text(), tree.digest("common.prompts")

@@ -77,7 +77,7 @@ def test_another_version_of_a_package_changes_the_id(tmp_path, monkeypatch):
     real, root = provenance.packages, copy_of_the_code(tmp_path)  # ids are remembered by the folder of the code
     assert {"torch", "trl", "optuna"} <= set(real(TRAINER, "common.sweeps.searching"))
     monkeypatch.setattr(sweep, "ROOT", root)
-    monkeypatch.setattr(provenance, "packages", lambda *names, root: real(*names, root=root) | {"torch": "9.9.9"})
+    monkeypatch.setattr(provenance, "packages", lambda *names, **parts: real(*names, **parts) | {"torch": "9.9.9"})
     other = lab_id()
     monkeypatch.undo()
     assert lab_id() != other
