@@ -103,10 +103,17 @@ def test_it_starts_from_a_trained_adapter(method, preferences, rows, tiny, train
     assert any(not torch.equal(tensor, saved(start)[name]) for name, tensor in saved(run.weights).items())
 
 
+STOPS = RECIPE.with_values({"save_every": 2, "lora_dropout": 0.1})
+
+
+@pytest.fixture(scope="module")
+def whole(preferences, tiny, tmp_path_factory):
+    """A training that never stopped."""
+    return train_pairs(tiny(), *preferences, STOPS, folder=tmp_path_factory.mktemp("whole"))
+
+
 @pytest.mark.parametrize("stop", range(1, 6))
-def test_stopped_after_any_step_it_ends_as_if_it_had_not(stop, preferences, tiny, saved, tmp_path, monkeypatch):
-    recipe = RECIPE.with_values({"save_every": 2, "lora_dropout": 0.1})
-    whole = train_pairs(tiny(), *preferences, recipe, folder=tmp_path / "whole")
+def test_stopped_after_any_step_it_ends_as_if_it_had_not(stop, whole, preferences, tiny, saved, tmp_path, monkeypatch):
     real = Clock.on_step_end
 
     def end(self, args, state, control, **kwargs):
@@ -116,8 +123,8 @@ def test_stopped_after_any_step_it_ends_as_if_it_had_not(stop, preferences, tiny
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Clock, "on_step_end", end)
-        train_pairs(tiny(), *preferences, recipe, folder=tmp_path / "stopped")
-    again = train_pairs(tiny(), *preferences, recipe, folder=tmp_path / "stopped")
+        train_pairs(tiny(), *preferences, STOPS, folder=tmp_path / "stopped")
+    again = train_pairs(tiny(), *preferences, STOPS, folder=tmp_path / "stopped")
     one, other = saved(whole.weights), saved(again.weights)
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert again.curve.equals(whole.curve) and again.step == whole.step

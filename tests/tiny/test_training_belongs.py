@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -58,12 +59,12 @@ def test_a_training_by_other_code_packages_or_device_is_another_training(
 
 @pytest.mark.parametrize("name", ["trained.json", "training.json", "weights/adapter_model.safetensors"])
 @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"{}", None], ids=str)
-def test_a_damaged_file_of_a_finished_training_is_one_line(name, damage, rows, tiny, one, tmp_path):
-    train_sft(tiny(), *rows, one, folder=tmp_path)
-    path = tmp_path / name
+def test_a_damaged_file_of_a_finished_training_is_one_line(name, damage, rows, tiny, short, trained, tmp_path):
+    shutil.copytree(trained("lora").weights.parent, tmp_path, dirs_exist_ok=True)
+    path, one = tmp_path / name, short
     path.write_bytes(damage(path.read_bytes())) if damage else path.unlink()
     if name == "trained.json" and damage is None:  # as good as not finished: it is trained again
-        assert train_sft(tiny(), *rows, one, folder=tmp_path).rows == 32
+        assert train_sft(tiny(), *rows, one, folder=tmp_path).rows == 64
     else:
         line = f"{tmp_path} holds a training whose files are damaged; delete it to train anew"
         assert refusal(tiny(), *rows, one, folder=tmp_path) == line
