@@ -185,7 +185,8 @@ def start_run(
     sizes = with_overrides(sizes, parameters)
     _quiet()
     modules = sections.computing_modules(notebook)
-    revision = _revision(sizes.model_id) if "common.models" in modules else ""
+    with distributed.main_first():  # a model that is made or fetched is so by one process, the others find it
+        revision = _revision(sizes.model_id) if "common.models" in modules else ""
     basis = provenance.basis(*modules, without=provenance.SCORING)  # rows are scored anew each time
     facts = [name, dataclasses.asdict(sizes), data_revision(sizes.data), revision, seed, parameters]
     digest = provenance.digest(*facts, basis)

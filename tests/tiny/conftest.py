@@ -114,6 +114,7 @@ def attentive(trained) -> Callable[[], LoadedModel]:
     def load() -> LoadedModel:
         loaded = trained("full").loaded
         model = copy.deepcopy(loaded.model)
+        model.is_changed = False  # it stands for a base model here
         with torch.no_grad():
             for layer in model.model.layers:
                 layer.self_attn.q_norm.weight.mul_(4)

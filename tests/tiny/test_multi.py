@@ -133,6 +133,7 @@ def killed(place) -> dict[str, tuple[float, int, str, Job]]:
     ends = {}
     for config, job in jobs.items():
         code, output = job.end()
+        assert (places[config] / "died").exists(), output[-3000:]
         ends[config] = (time.time() - (places[config] / "died").stat().st_mtime, code, output)
     again = {config: Job(places[config], config) for config in dead}
     return {config: (*ends[config], job.done()) for config, job in again.items()}
