@@ -45,6 +45,9 @@ class Unmoved(Diverged):
 LOG_NAMES = {"loss": "eval_loss", "score": "eval_score"}  # select_by → the log's name
 
 
+CLOCK_STEPS = 10  # steps after which several processes ask the main one for the time: to ask costs all of them a wait
+
+
 class SessionMixin:
     """A TRL trainer whose items are whole micro-batches and whose loss and evaluation are this study's.
 
@@ -172,9 +175,11 @@ class Stops(TrainerCallback):
         if self._should_stop and distributed.from_main(self._should_stop):
             raise Abandoned(f"the training in {self._folder} was told to stop after step {step}")
         control.should_evaluate = step in self._evaluate
-        control.should_save = step in self._save or (step != self._last and self._overdue())
+        control.should_save = step in self._save or (step != self._last and self._overdue(step))
 
-    def _overdue(self) -> bool:
+    def _overdue(self, step: int) -> bool:
+        if distributed.world() > 1 and step % CLOCK_STEPS:
+            return False
         due = time.monotonic() - self._saved >= self._recipe.save_seconds
         return distributed.from_main(lambda: due)
 
