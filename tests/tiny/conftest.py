@@ -91,6 +91,12 @@ def short() -> Recipe:
 
 
 @pytest.fixture(scope="session")
+def one(short) -> Recipe:
+    """The shortest training that has a warm-up: two steps, evaluated once."""
+    return short.with_values({"epochs": 1, "evaluations": 1, "effective_batch_size": 16})
+
+
+@pytest.fixture(scope="session")
 def trained(rows, tiny, tmp_path_factory) -> Callable[[str], Trained]:
     """One training of each method by `short`, made when first asked for. Not to be changed."""
     made: dict[str, Trained] = {}

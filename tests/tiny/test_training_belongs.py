@@ -14,12 +14,6 @@ from common.training.sft import train_sft
 from common.training.trainer import Abandoned
 
 
-@pytest.fixture
-def one(short):
-    """Two steps."""
-    return short.with_values({"epochs": 1, "evaluations": 1, "effective_batch_size": 16})
-
-
 def refusal(*args, **kwargs) -> str:
     with pytest.raises(UserError) as raised:
         train_sft(*args, **kwargs)

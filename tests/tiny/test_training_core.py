@@ -20,12 +20,6 @@ from common.training.trainer import Abandoned, Clock, Stops, Unmoved
 FOUR = {"evaluations": 4}  # after steps 2, 4, 6 and 8
 
 
-@pytest.fixture
-def one(short):
-    """Two steps."""
-    return short.with_values({"epochs": 1, "evaluations": 1, "effective_batch_size": 16})
-
-
 # The best weights
 
 

@@ -17,12 +17,6 @@ from common.training.sft import train_sft
 from common.training.trainer import Clock, Diverged
 
 
-@pytest.fixture
-def one(short):
-    """The shortest training there is: two steps."""
-    return short.with_values({"epochs": 1, "evaluations": 1, "effective_batch_size": 16})
-
-
 def refusal(*args, **kwargs) -> str:
     with pytest.raises(UserError) as raised:
         train_sft(*args, **kwargs)
