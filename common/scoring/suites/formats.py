@@ -110,6 +110,14 @@ class Format:
         """A value of this format."""
         return self.join([part.new(rng, words) for part in self.parts])
 
+    def edges(self, samples: Sequence[str]) -> Iterator[str]:
+        """Given values with a number below the least and above the greatest of its field, months and the like left out."""
+        given = [fields for sample in samples[:2] if (fields := self.split(sample)) is not None]
+        for number, part in enumerate(self.parts):
+            for value in (part.low - 1, part.high + 1) if part.digits and part.most > 99 else ():
+                for fields in given if 0 < value <= part.most else ():
+                    yield self.join([*fields[:number], part.number(value), *fields[number + 1 :]])
+
     def numbered(self, text: str, serial: int) -> str:
         """Another value like this one, for a column without repetitions."""
         fields = self.split(text)
@@ -140,6 +148,7 @@ class Format:
                     fields[number] = piece
                 yield self.join(fields)
                 yield from self._beside(fields, places)
+            yield from self._ends(given[:1], places)
 
     def _placements(self, core: str) -> Iterator[dict[int, str]]:
         """Where the pieces of a constant can stand: field numbers and what they become."""
@@ -158,6 +167,14 @@ class Format:
                     yield {number: piece}
                 elif part.digits and piece.isdecimal() and len(piece) < part.width:
                     yield {number: piece + part.values[0][len(piece) :]}
+
+    def _ends(self, given: list[list[str]], places: dict[int, str]) -> Iterator[str]:
+        """The first and the last day or month of the period that a constant stands for."""
+        periods = [n for n, part in enumerate(self.parts) if part.digits and part.most in (12, 31) and n not in places]
+        for fields in given if periods else ():
+            for last in (False, True):
+                ends = {n: self.parts[n].number(self.parts[n].most if last else 1) for n in periods}
+                yield self.join([places.get(n) or ends.get(n, field) for n, field in enumerate(fields)])
 
     def _separator_pattern(self) -> str:
         marks = sorted({mark for mark in self.separators if mark})

@@ -214,8 +214,14 @@ def _texts(pool: ValuePool, constants: list[object], mentions: Mentions, column:
         pool.near.append("")
     if pool.sample and len(set(pool.sample)) <= 3 and len(column.values) >= 8:
         pool.finite = True  # a few words said again and again are a scale
-    if any(isinstance(value, str) and value[:1] in ("{", "[") for value in pool.sample):
-        pool.finite = True  # what functions of JSON could not read would make the reference fail
+    if pool.sample and all(_is_json(value) for value in pool.sample) and not aggressive:
+        # What the functions of JSON could not read would make the reference fail.
+        pool.finite, pool.exact = True, [value for value in pool.exact if _is_json(value)]
+        pool.near = pool.exact
+
+
+def _is_json(value: object) -> bool:
+    return isinstance(value, str) and value[:1] in ("{", "[")
 
 
 def _formatted(pool: ValuePool, constants: list[object], column: Column) -> None:
@@ -227,8 +233,9 @@ def _formatted(pool: ValuePool, constants: list[object], column: Column) -> None
             pool.exact.append(constant)
         if isinstance(constant, str | int):
             pool.near += list(islice(pool.format.around(constant, pool.sample), 24))
+    pool.edges = list(pool.format.edges(pool.sample))
     if pool.sample and len(set(pool.sample)) <= 3 and len(column.values) >= 8:
-        pool.finite = True
+        pool.finite, pool.edges = True, []
 
 
 def _number(value: object) -> float | int | None:
