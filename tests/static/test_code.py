@@ -26,7 +26,18 @@ PARTS = {
     "sandbox": ["guard", "frames", "functions", "process", "worker", "database", "pool", "statements"],
     "scoring": ["compare", "query", "rouge", "state", "keys", "ordering", "running", "published", "suites", "judge"]
     + ["scorer"],
-    "scoring.suites": ["naming", "formats", "survey", "store", "links", "mentions", "values", "misses", "filling", "workshop"]
+    "scoring.suites": [
+        "naming",
+        "formats",
+        "survey",
+        "store",
+        "links",
+        "mentions",
+        "values",
+        "misses",
+        "filling",
+        "workshop",
+    ]
     + ["building"],
     "study": ["notebooks", "execute", "publish"],
     "sweeps": ["storage", "liveness", "space", "sampler", "sweep", "attempts", "folders", "objective", "result"]

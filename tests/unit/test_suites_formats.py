@@ -25,7 +25,9 @@ FORMATS = {
     "phone": [f"{('415', '617', '212')[n % 3]}-555-{1001 + n}" for n in range(39)],
     "bracketed phone": [f"({('415', '617', '212')[n % 3]}) 555-{1001 + n}" for n in range(39)],
     "mail": [f"user{n}@{('mail.org', 'site.net', 'acme.com')[n % 3]}" for n in range(39)],
-    "named mail": [f"{('ann', 'bob', 'cy')[n % 3]}.{n}@{('mail.org', 'site.co.uk', 'acme.com')[n % 3]}" for n in range(39)],
+    "named mail": [
+        f"{('ann', 'bob', 'cy')[n % 3]}.{n}@{('mail.org', 'site.co.uk', 'acme.com')[n % 3]}" for n in range(39)
+    ],
     "web": [f"https://{('mail.org', 'site.net', 'acme.com')[n % 3]}/p/{n}" for n in range(39)],
     "zip": [f"{10001 + 37 * n}" for n in range(39)],
     "zip and four": [f"{10001 + 37 * n}-{1000 + n}" for n in range(39)],

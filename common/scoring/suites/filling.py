@@ -200,22 +200,24 @@ def _any(pool: ValuePool, rng: random.Random) -> object:
 def _distinct(pool: ValuePool, mode: Mode, rng: random.Random, count: int, exclusions: set[object]) -> list[object]:
     """Different values: constants first, some neighbours and given ones, new ones for the rest."""
     constants = [v for v in pool.exact if rng.random() < 0.85]
-    some = [v for v in [*pool.near, *pool.edges, *pool.sample] if rng.random() < (0.3 if mode.name == "fresh" else 0.6)]
-    rng.shuffle(some)
+    chance = 0.3 if mode.name == "fresh" else 0.6
+    near, sample = ([v for v in values if rng.random() < chance] for values in ([*pool.near, *pool.edges], pool.sample))
+    rng.shuffle(near)
+    rng.shuffle(sample)
     cells: list[object] = []
-    for value in [*constants, *some]:
+    for value in [*constants, *near[: count // 2], *sample, *near]:  # the given rows do not crowd out what is near
         if len(cells) < count and value not in exclusions:
             exclusions.add(value)
             cells.append(value)
-    serial = 0
-    while len(cells) < count:
+    for serial in range(10 * count):
+        if len(cells) == count:
+            break
         value = pool.new(rng)
-        if value in exclusions:
-            serial += 1
-            value = pool.numbered(value, serial)
+        value = pool.numbered(value, serial) if value in exclusions else value
         if value not in exclusions:
             exclusions.add(value)
             cells.append(value)
+    cells += [pool.numbered(f"{serial}", serial) for serial in range(count - len(cells))]  # no more of this kind
     rng.shuffle(cells)
     return cells
 

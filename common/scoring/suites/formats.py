@@ -9,7 +9,8 @@ fields that depend on each other, but for the day of a month.
 import random
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 LONGEST = 60  # characters of a formatted value
 _RUNS = re.compile(r"\d+|[^\W\d_]+")
@@ -25,6 +26,7 @@ class Part:
     digits: bool
     low: int = 0
     high: int = 0
+    clock: bool = False  # hours, minutes or seconds
 
     def fits(self, piece: str) -> bool:
         """Whether a piece of a constant can stand here."""
@@ -45,7 +47,7 @@ class Part:
     def most(self) -> int:
         """The largest number that may stand here: of months, days, hours or minutes where it can be one of these."""
         if self.width == 2:
-            return next((most for most in (12, 31, 59) if self.high <= most), 99)
+            return next((most for most in ((23, 59) if self.clock else (12, 31)) if self.high <= most), 99)
         return 2200 if self.is_year else 10 ** (self.width or 9) - 1
 
     def number(self, value: int) -> str:
@@ -61,8 +63,7 @@ class Part:
             least = min(1, self.low) if not self.width or self.width == 2 else 0
             return self.number(rng.randint(max(self.low - reach, least), min(self.high + reach, self.most)))
         if self.width and all(value.isalpha() for value in self.values):
-            letters = sorted(set("".join(self.values)))
-            return "".join(rng.choice(letters) for _ in range(self.width))
+            return "".join(rng.choice(self.values)[place] for place in range(self.width))
         word = rng.choice(words)
         if not all(value.isalpha() for value in self.values):
             return rng.choice(self.values)
@@ -81,18 +82,22 @@ class Format:
 
     separators: tuple[str, ...]  # one more than parts: what stands before the first, between, and behind the last
     parts: tuple[Part, ...]
-    cuts: tuple[int, ...] = ()  # widths, where fields of digits follow each other without a separator
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        marks = "".join(map(re.escape, sorted(set(self.separators))))
+        texts = rf"[^{marks}]+" if marks else ".+"
+        pattern = re.escape(self.separators[0])
+        for part, before, behind in zip(self.parts, self.separators, self.separators[1:], strict=False):
+            is_run = not (before and behind) and all(value.isalpha() for value in part.values)
+            field = rf"\d{{{part.width or '1,15'}}}" if part.digits else r"[^\W\d_]+" if is_run else texts
+            pattern += f"({field}){re.escape(behind)}"
+        return re.compile(pattern)
 
     def split(self, text: str) -> list[str] | None:
         """A text's fields, or None where it has not this format."""
-        fields = _split(text, self.separators, self.cuts)
-        if fields is None or len(fields) != len(self.parts):
-            return None
-        good = all(
-            field.isdecimal() and (not part.width or len(field) == part.width) if part.digits else field
-            for field, part in zip(fields, self.parts, strict=True)
-        )
-        return fields if good else None
+        match = self._pattern.fullmatch(text)
+        return list(match.groups()) if match else None
 
     def join(self, fields: Sequence[str]) -> str:
         """The text of these fields; a day that not every month has becomes the 28th."""
@@ -111,7 +116,7 @@ class Format:
         return self.join([part.new(rng, words) for part in self.parts])
 
     def edges(self, samples: Sequence[str]) -> Iterator[str]:
-        """Given values with a number below the least and above the greatest of its field, months and the like left out."""
+        """Given values with a number below the least or above the greatest of its field; not of months and the like."""
         given = [fields for sample in samples[:2] if (fields := self.split(sample)) is not None]
         for number, part in enumerate(self.parts):
             for value in (part.low - 1, part.high + 1) if part.digits and part.most > 99 else ():
@@ -123,14 +128,14 @@ class Format:
         fields = self.split(text)
         if fields is None:
             return f"{text}{serial}"
-        room = [n for n, part in enumerate(self.parts) if part.digits and part.most >= 99]
-        if not room:
-            texts = [n for n, part in enumerate(self.parts) if not part.digits]
-            number = texts[0] if texts else 0
-            fields[number] = f"{fields[number]}{serial}"
-            return self.join(fields)
-        part = self.parts[room[-1]]
-        fields[room[-1]] = part.number((int(fields[room[-1]]) + serial) % (part.most + 1))
+        for number in reversed(range(len(self.parts))):  # as a counter goes on, the last place first
+            part = self.parts[number]
+            if part.digits:
+                least = 1 if part.most in (12, 31) else 0
+                serial, value = divmod(int(fields[number]) - least + serial, part.most + 1 - least)
+                fields[number] = part.number(value + least)
+        if serial and (texts := [number for number, part in enumerate(self.parts) if not part.digits]):
+            fields[texts[-1]] += str(serial)
         return self.join(fields)
 
     def around(self, constant: object, samples: Sequence[str]) -> Iterator[str]:
@@ -211,7 +216,7 @@ def _of_digits(texts: list[str]) -> Format | None:
     width = widths.pop()
     for cuts in ((4, 2, 2), (4, 2)):
         if sum(cuts) == width:
-            form = _make([_cut(text, cuts) for text in texts], ("",) * (len(cuts) + 1), cuts)
+            form = _make([_cut(text, cuts) for text in texts], ("",) * (len(cuts) + 1))
             ends = zip(form.parts[1:], (12, 31), strict=False)
             if form.parts[0].is_year and all(part.low >= 1 and part.high <= most for part, most in ends):
                 return form
@@ -238,29 +243,40 @@ def _of_separators(texts: list[str]) -> Format | None:
             rows, separators = [row[:-1] for row in rows], [*separators[:-2], separators[-2]]
         if not all(all(row) for row in rows):
             continue
-        form = _make(rows, tuple(separators))
+        form = _make(*_by_runs(rows, separators))
         has_digits = any(part.digits for part in form.parts)
-        if has_digits or (len(texts) > 1 and set(order) - set(_WEAK)):
+        if has_digits or "@" in order or (len(texts) > 1 and set(order) - set(_WEAK)):
             return form
     return None
 
 
 def _of_runs(texts: list[str]) -> Format | None:
     """Letters and digits that follow each other alike: AB12; and letters alone of one small width: USD."""
-    rows = [_RUNS.findall(text) for text in texts]
-    if any("".join(row) != text for row, text in zip(rows, texts, strict=True)):
-        return None
-    kinds = {tuple(run[0].isdecimal() for run in row) for row in rows}
-    if len(kinds) > 1 or len(rows[0]) > 4:
-        return None
-    if len(rows[0]) == 1:
-        short = len({len(text) for text in texts}) == 1 and len(texts[0]) <= 4 and len(texts) > 1
-        return _make(rows, ("", "")) if short and all(text.isupper() for text in texts) else None
-    return _make(rows, ("",) * (len(rows[0]) + 1))
+    rows, separators = _by_runs([[text] for text in texts], ["", ""])
+    if len(rows[0]) > 1:
+        return _make(rows, separators)
+    short = len({len(text) for text in texts}) == 1 and len(texts[0]) <= 4 and len(texts) > 1
+    return _make(rows, separators) if short and all(text.isalpha() and text.isupper() for text in texts) else None
 
 
-def _make(rows: list[list[str]], separators: tuple[str, ...], cuts: tuple[int, ...] = ()) -> Format:
-    return Format(separators, tuple(_part(column) for column in zip(*rows, strict=True)), cuts)
+def _by_runs(rows: list[list[str]], separators: list[str]) -> tuple[list[list[str]], tuple[str, ...]]:
+    """Fields in which letters and digits follow each other alike in all rows, taken apart there."""
+    columns, marks = [], [separators[0]]
+    for column, mark in zip(zip(*rows, strict=True), separators[1:], strict=True):
+        runs = [_RUNS.findall(field) for field in column]
+        kinds = {tuple(run.isdecimal() for run in row) for row in runs}
+        whole = all("".join(row) == field for row, field in zip(runs, column, strict=True))
+        parts = list(zip(*runs, strict=True)) if whole and len(kinds) == 1 and len(runs[0]) < 4 else [column]
+        columns += parts
+        marks += [""] * (len(parts) - 1) + [mark]
+    return [list(row) for row in zip(*columns, strict=True)], tuple(marks)
+
+
+def _make(rows: list[list[str]], separators: tuple[str, ...]) -> Format:
+    parts = [_part(column) for column in zip(*rows, strict=True)]
+    if ":" in separators:
+        parts = [replace(part, clock=part.digits) for part in parts]
+    return Format(separators, tuple(parts))
 
 
 def _part(column: Sequence[str]) -> Part:
@@ -288,22 +304,3 @@ def _split_at(text: str, marks: str) -> list[str]:
         field, _, text = text.partition(mark)
         fields.append(field)
     return [*fields, text]
-
-
-def _split(text: str, separators: Sequence[str], cuts: Sequence[int]) -> list[str] | None:
-    if cuts:
-        return _cut(text, cuts) if len(text) == sum(cuts) else None
-    if not any(separators):
-        runs = _RUNS.findall(text)
-        return (runs if "".join(runs) == text else None) if len(separators) > 2 else [text]
-    first, last = separators[0], separators[-1]
-    if not text.startswith(first) or not text.endswith(last) or len(text) <= len(first) + len(last):
-        return None
-    inner = text[len(first) : len(text) - len(last)]
-    fields = []
-    for mark in separators[1:-1]:
-        field, separator, inner = inner.partition(mark)
-        if not separator:
-            return None
-        fields.append(field)
-    return [*fields, inner]
