@@ -152,6 +152,8 @@ def _numbers(pool: ValuePool, constants: list[object], mentions: Mentions, colum
         if usual:
             half = [] if 1500 <= min(usual) <= max(usual) <= 2200 else [min(usual) // 2 if whole else min(usual) / 2]
             edges = [min(usual) - step, *half, max(usual) + step]
+            if half and not pool.unique:  # one that outweighs many, so that a sum is no count
+                edges.append(int(max(usual)) + 2 * int(span) + 2)
             pool.edges = [int(n) if whole else float(n) for n in edges if n >= floor and n not in usual]
     pool.high = min(float(highest + max(8, (highest - min(lowest, highest)) / 2)), pool.low + 1e7)
     if not whole and lowest >= 0 and highest <= 1 and not aggressive:  # shares
