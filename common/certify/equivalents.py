@@ -1,7 +1,8 @@
-"""Right queries that pass: rewrites that mean the same as their reference, and which verdict keeps them.
+"""Right queries that pass: other ways to write a reference, and which verdict keeps them.
 
-Covers what `common.certify.rewrites` proves to be equal on every database. Rewrites that are right only for data as the
-question means it (a name that is unique, a column without NULL) are not made and not counted.
+`equivalents`: rewrites that `common.certify.rewrites` proves to be equal on every database. `other_readings`: those of
+`common.certify.readings`, which are right only for data as the question means them (a name that is unique, no tie for
+the first place). Neither covers every right answer.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pandas
 
+from common.certify.readings import readings
 from common.certify.rewrites import rewrites
 from common.scoring import Scorer
 
@@ -42,4 +44,31 @@ def equivalents(examples: Sequence[Example], scorer: Scorer) -> pandas.DataFrame
             if verdict.match is not None
         ],
         columns=["id", "kind", "sql", *VERDICTS, "detail"],
+    )
+
+
+def other_readings(examples: Sequence[Example], scorer: Scorer) -> pandas.DataFrame:
+    """One line a reading that matches strictly: id, form, debatable, sql, published, strict, robust, detail.
+
+    Only those count that give the reference's rows on the given database, so `strict` is true in every line; results
+    without rows are left out. detail: why a reading is no robust match, in the scorer's words.
+    """
+    pairs = [(example, reading) for example in examples for reading in readings(example.sql, example.schema)]
+    verdicts = scorer.score_batch([(example, reading.sql) for example, reading in pairs])
+    return pandas.DataFrame(
+        [
+            {
+                "id": example.id,
+                "form": reading.form,
+                "debatable": reading.debatable,
+                "sql": reading.sql,
+                "published": verdict.published_match,
+                "strict": verdict.match,
+                "robust": verdict.robust_match,
+                "detail": verdict.detail,
+            }
+            for (example, reading), verdict in zip(pairs, verdicts, strict=True)
+            if verdict.match and not verdict.both_empty
+        ],
+        columns=["id", "form", "debatable", "sql", *VERDICTS, "detail"],
     )
