@@ -6,8 +6,8 @@ reference, and chosen because they part the reference from its near misses (`com
 - `conservative` (the default, for headline and reward) keeps to what the given rows suggest: no NULL where they have
   none, columns that name or number their rows stay unique, a child's key stays within its parent's, texts keep their
   format, no negative numbers where there are none. Where the given rows leave no tie at the cut of the reference's
-  LIMIT, under a running total or at a MAX or MIN, these leave none. It guesses from few rows, so it refuses some answers
-  that are right for such data all the same, and accepts some that are wrong: `bench/robust.py` says how many.
+  LIMIT, under a running total or at a MAX or MIN, these leave none. It guesses from few rows, so it still refuses some
+  right answers and accepts some wrong ones: `bench/robust.py` says how many.
 - `aggressive` (a diagnostic) keeps only what the schema declares. It refuses answers that rest on an unwritten rule.
 
 A database on which the reference fails, or gives another result when its rows are stored in another order, is no part

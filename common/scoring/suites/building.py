@@ -14,7 +14,7 @@ from common.scoring.running import Reference
 from common.scoring.suites.filling import MODES, WRITING, fill
 from common.scoring.suites.links import equate, link, note_shares, order_again
 from common.scoring.suites.mentions import Mentions, Place, read_mentions
-from common.scoring.suites.misses import sums_for_counts, written_out
+from common.scoring.suites.misses import sums_for_counts, superfluous_conditions, written_out
 from common.scoring.suites.survey import Column, Survey, read_survey
 from common.scoring.suites.values import ValuePool, value_pool
 from common.scoring.suites.workshop import MOST_TICKS, Workshop
@@ -51,6 +51,7 @@ def build(reference: Reference, *, number: int, generator: str, seed: int, renew
         near_misses += written_out(reference.run.results)
         with suppress(Exception):  # a text in a form that sqlglot does not know
             near_misses += sums_for_counts(text, survey)
+            near_misses += superfluous_conditions(text, survey)
     modes = [mode for mode in MODES if not writes or mode.name in WRITING]
     works = Workshop(survey, mentions, reference, near_misses, renew)
     goal = max(number + 2, len(modes))

@@ -38,7 +38,7 @@ MODES = (
 )
 WRITING = ("boundary", "mixed", "kept", "dense")  # a statement that writes needs no more
 _NULL_CHANCE = 0.18
-_EDGE_CHANCE = 0.15
+_EDGE_CHANCE = 0.25
 
 
 def fill(

@@ -38,6 +38,7 @@ class Mentions:
     joins: list[tuple[Column, Column]] = field(default_factory=list)  # those compared by =
     counts: list[int] = field(default_factory=list)  # numbers beside COUNT
     limit: int = 0  # LIMIT and OFFSET together, the largest
+    extremes: bool = False  # MAX, MIN or LIMIT: of no rows they make NULL or nothing
     clock: bool = False
     outer_join: bool = False
     # What comes first may decide: windows, lists of a group, LIMIT; and surely does: LIMIT without ORDER BY, columns
@@ -110,6 +111,7 @@ class _Reader:
                 self.mentions.fragile = True
                 self.mentions.arbitrary |= not (node.parent and node.parent.args.get("order"))
                 self.mentions.limit += sum(int(v) for v in self._literals(node.expression) if isinstance(v, int))
+                self.mentions.extremes = True
                 keys = self._order_keys(node.parent)
                 self.mentions.tie_breakers += keys if len(keys) == 1 else []
             elif isinstance(node, exp.Group):
@@ -124,6 +126,8 @@ class _Reader:
                 self._add_repeats([column for item in items for column in self._columns(item)])
             elif isinstance(node, exp.Join):
                 self.mentions.outer_join |= bool(node.side)
+            elif isinstance(node, exp.Max | exp.Min):
+                self.mentions.extremes = True
             elif isinstance(node, exp.Insert):
                 self._insert(node)
             elif (isinstance(node, exp.Literal) and str(node.this).casefold() in _CLOCK) or isinstance(

@@ -156,8 +156,9 @@ def _numbers(pool: ValuePool, constants: list[object], mentions: Mentions, colum
                 edges.append(int(max(usual)) + 2 * int(span) + 2)
             pool.edges = [int(n) if whole else float(n) for n in edges if n >= floor and n not in usual]
     pool.high = min(float(highest + max(8, (highest - min(lowest, highest)) / 2)), pool.low + 1e7)
-    if not whole and lowest >= 0 and highest <= 1 and not aggressive:  # shares
-        pool.high, pool.parts = 1.0, 64
+    if not whole and not aggressive:
+        pool.parts = 64 if lowest < 4 else 4
+        pool.high = 1.0 if lowest >= 0 and highest <= 1 else pool.high  # shares
 
 
 def _dates(pool: ValuePool, constants: list[object], mentions: Mentions, column: Column, aggressive: bool) -> None:

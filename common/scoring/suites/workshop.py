@@ -73,7 +73,7 @@ class Workshop:
         if there is None:
             return
         try:
-            if not self.may_cut_ties and _cuts_tie(there):
+            if not self._is_telling(there):
                 return
             size = sum(len(result.rows) for result in there.run.results)
             candidate = Candidate(mode.name, image, size)
@@ -88,6 +88,12 @@ class Workshop:
             self.candidates.append(candidate)
         finally:
             there.database.close()
+
+    def _is_telling(self, there: Reference) -> bool:
+        """Whether what the reference gives there is like what it gives on the given rows: see the mentions."""
+        if self.mentions.extremes and not _is_void(self.reference) and _is_void(there):
+            return False
+        return self.may_cut_ties or not _cuts_tie(there)
 
     def choose(self, number: int) -> list[Candidate]:
         """Greedily: each next one parts most of what is left, then most in all, then has most rows in its result."""
@@ -208,6 +214,11 @@ def _without_orphans(child: Column) -> str:
         f"DELETE FROM {quote(child.table)} WHERE {ours} NOT IN "
         f"(SELECT {quote(parent.name)} FROM {quote(parent.table)} WHERE {quote(parent.name)} NOT NULL)"
     )
+
+
+def _is_void(reference: Reference) -> bool:
+    """Whether a reference gives no row, or nothing but NULL."""
+    return not any(value is not None for result in reference.run.results for row in result.rows for value in row)
 
 
 def _cuts_tie(reference: Reference) -> bool:
