@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from common.sandbox.statements import Result
-from common.scoring.suites.survey import Column, Survey
+from common.scoring.suites.survey import Column, Survey, is_year
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -62,7 +62,7 @@ def sums_for_counts(statement: str, survey: Survey) -> Iterator[str]:
 
 
 def superfluous_conditions(statement: str, survey: Survey) -> Iterator[str]:
-    """The statement, with a condition more that is true of every given row: a column above its least given value."""
+    """The statement, with a condition more that is true of every given row: above the least given value, or half."""
     import sqlglot
     from sqlglot import exp
 
@@ -75,8 +75,12 @@ def superfluous_conditions(statement: str, survey: Survey) -> Iterator[str]:
     free = [column for column in columns if column.values and column.name.casefold() not in names]
     for column in free[:MOST_CONDITIONS]:
         target = exp.column(column.name, table=aliases[column.table.casefold()], quoted=True)
-        condition = exp.GTE(this=target, expression=exp.Literal.number(min(column.values)))
-        yield tree.where(condition).sql(dialect="sqlite")
+        low = min(column.values)
+        conditions = [exp.GTE(this=target, expression=exp.convert(low))]
+        if low > 0 and not is_year(column.values):
+            conditions.append(exp.GT(this=target, expression=exp.convert(low / 2)))
+        for condition in conditions:
+            yield tree.where(condition).sql(dialect="sqlite")
 
 
 def _measures(tree: exp.Expression, survey: Survey) -> tuple[dict[str, str], list[Column]]:

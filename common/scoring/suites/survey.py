@@ -94,6 +94,11 @@ class Survey:
         return _ask(self.handle, sql)
 
 
+def is_year(numbers: Sequence[float]) -> bool:
+    """Whether numbers are years, of which half is none."""
+    return min(numbers) >= 1500 and max(numbers) <= 2200
+
+
 def _ask(handle: Handle, sql: str) -> list[tuple[object, ...]] | None:
     """The rows of a question of ours, None where it costs too much."""
     handle.guard.begin("inspect")

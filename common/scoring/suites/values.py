@@ -10,7 +10,7 @@ from itertools import islice
 from common.sandbox.functions import NOW
 from common.scoring.suites.formats import Format
 from common.scoring.suites.mentions import Mentions
-from common.scoring.suites.survey import Column
+from common.scoring.suites.survey import Column, is_year
 
 MOST_VALUES = 60
 LARGEST = 10**12
@@ -150,7 +150,7 @@ def _numbers(pool: ValuePool, constants: list[object], mentions: Mentions, colum
         pool.near = [n for n in pool.near if n >= floor or n in pool.exact]
         pool.low = float(max(floor, lowest - span))
         if usual:
-            half = [] if 1500 <= min(usual) <= max(usual) <= 2200 else [min(usual) // 2 if whole else min(usual) / 2]
+            half = [] if is_year(usual) else [min(usual) // 2 if whole else min(usual) / 2]
             edges = [min(usual) - step, *half, max(usual) + step]
             if half and not pool.unique:  # one that outweighs many, so that a sum is no count
                 edges.append(int(max(usual)) + 2 * int(span) + 2)
