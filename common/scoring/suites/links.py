@@ -64,10 +64,12 @@ def _parent_by_name(child: Column, table: Table, survey: Survey) -> Column | Non
 def equate(survey: Survey, left: Column, right: Column) -> None:
     """A join compares two columns: the one whose values lie within the other's unique ones is its child."""
     for child, parent in ((left, right), (right, left)):
-        if child.table == parent.table or child.parent or parent.parent is child:
+        own_table = child.table == parent.table
+        if child.parent or parent.parent is child or (own_table and child.names_rows):
             continue
-        is_key = parent.unique or parent.names_rows or parent.distinct
-        if is_key and not child.unique and survey.contains(child, parent) and not _reaches(parent, child):
+        is_key = parent.unique or parent.names_rows or (parent.distinct and not own_table)
+        is_child = is_key and not child.unique and survey.contains(child, parent)
+        if is_child and not _reaches(parent, child, own_table=own_table):
             child.parent = parent
             return
 

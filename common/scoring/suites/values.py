@@ -136,7 +136,8 @@ def _numbers(pool: ValuePool, constants: list[object], mentions: Mentions, colum
             around = [int(number // 1), int(number // 1) + 1]
         else:
             pool.exact.append(int(number) if whole else float(number))
-        around += [number * 2, number / 2 if not whole else number // 2]
+        if not usual or not is_year(usual):
+            around += [number * 2, number / 2 if not whole else number // 2]
         pool.near += [int(n) if whole else float(n) for n in around]
     highest = max([*usual, *numbers], default=20)
     span = max(highest - lowest, step) if usual or numbers else 0
