@@ -47,7 +47,7 @@ def build(reference: Reference, *, number: int, generator: str, seed: int, renew
     text = "; ".join(reference.statements)
     mutants = neighbours(text, most=MOST_OF_AN_OPERATOR) if len(text) <= LONGEST_TEXT else []
     near_misses = sample(mutants, key, writes)
-    if not writes and text:
+    if generator == "conservative" and not writes and text:
         near_misses += written_out(reference.run.results)
         with suppress(Exception):  # a text in a form that sqlglot does not know
             near_misses += sums_for_counts(text, survey)
@@ -83,6 +83,9 @@ def _pools(survey: Survey, mentions: Mentions, *, aggressive: bool) -> dict[Plac
     for left, right in [*mentions.joins, *mentions.comparisons]:
         partners.setdefault(left.place, []).append(right)
         partners.setdefault(right.place, []).append(left)
+    for column in survey.columns():  # what a child's key is compared with has to be among its parent's
+        if column.parent is not None and column.place in mentions.constants:
+            partners.setdefault(column.parent.place, []).append(column)
     pools = {
         column.place: value_pool(column, mentions, aggressive=aggressive, partners=partners.get(column.place, ()))
         for column in survey.columns()

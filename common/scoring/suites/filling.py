@@ -90,13 +90,18 @@ def _table(
     cells: dict[int, list[object]] = {}
     constant_columns = [c for c in table.columns if pools[c.place].exact or pools[c.place].near]
     off = [rng.choice([*constant_columns, None]) if constant_columns else None for _ in range(count)]
+    # Of a key of several columns those that lead nowhere differ half of the time, or few rows would fit in.
+    spread = {name for names in table.unique_sets for name in names} if rng.random() < 0.5 and not mode.few else set()
     # Keys of the table's own rows come after what they point to.
     order = sorted(range(len(table.columns)), key=lambda i: _depth(table.columns[i], table))
     for position in order:
         column = table.columns[position]
         loose = {i for i in range(count) if off[i] is column}
         given_cells = [row[position] for row in given_rows]
-        cells[position] = _cells(column, pools[column.place], mentions, mode, rng, count, values, loose, given_cells)
+        spreads = column.name in spread and not pools[column.place].finite
+        cells[position] = _cells(
+            column, pools[column.place], mentions, mode, rng, count, values, loose, given_cells, spreads
+        )
         values[column.place] = [value for value in [*given_cells, *cells[position]] if value is not None]
     rows = given_rows + list(zip(*(cells[i] for i in range(len(table.columns))), strict=True))
     rng.shuffle(rows)
@@ -153,6 +158,7 @@ def _cells(
     values: dict[Place, list[object]],
     loose: set[int],
     given_cells: list[object],
+    spread: bool,
 ) -> list[object]:
     """One column of new rows."""
     if column.parent is not None and column.parent.place in values:
@@ -160,7 +166,7 @@ def _cells(
         if pool.unique:
             parents = [value for value in parents if value not in set(given_cells)]
         cells = _keys(parents, pool, mentions, mode, rng, count)
-    elif pool.unique:
+    elif pool.unique or spread:
         return _distinct(pool, mode, rng, count, set(given_cells) | pool.exclusions)
     elif mode.few:
         few = [_draw(pool, mode, rng) for _ in range(mode.few)]
@@ -181,7 +187,7 @@ def _cells(
 
 def _draw(pool: ValuePool, mode: Mode, rng: random.Random) -> object:
     chance = rng.random()
-    if pool.edges and rng.random() < _EDGE_CHANCE:
+    if pool.edges and rng.random() < (_EDGE_CHANCE / 3 if pool.exact else _EDGE_CHANCE):
         return rng.choice(pool.edges)
     if chance < mode.near and pool.near:
         return rng.choice(pool.exact) if pool.exact and rng.random() < 0.5 else rng.choice(pool.near)

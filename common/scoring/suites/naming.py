@@ -16,7 +16,7 @@ _NAMING = re.compile(
 )
 # Columns of these meanings say what kind of thing a row is; some rows without a repetition say nothing.
 _KIND_OF_ROW = re.compile(
-    r"type|categor|status|kind|class|level|grade|gender|sex|city|town|state|countr|region|location|place|colou?r|depart"
+    r"type|categor|district|province|county|nation|citizen|status|kind|class|level|grade|gender|sex|city|town|state|countr|region|location|place|colou?r|depart"
     r"|genre|language|role|position|source|method|mode|size|unit|currency|nationality|religion|industry|sector|season"
     r"|month|day|year|date|time|descri|note|comment|address|reason|result|team|group|brand|section|area|street|format"
     r"|theme|major|manufactur|maker|owner|party|material|value|text|remark|detail|rating|priority|shift|zone|specialty"

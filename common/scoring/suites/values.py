@@ -94,7 +94,7 @@ def value_pool(column: Column, mentions: Mentions, *, aggressive: bool, partners
     sample = list(dict.fromkeys(column.values))
     for other in partners:
         constants += mentions.constants.get(other.place, ())
-        if other.kind == column.kind:
+        if other.kind == column.kind and other.parent is not column:
             sample += dict.fromkeys(other.values)
     # A key is tested for NULL where an outer join finds no partner, not because it may be missing.
     is_key = column.unique or column.names_rows or (column.parent is not None and mentions.outer_join)
@@ -204,9 +204,11 @@ def _texts(pool: ValuePool, constants: list[object], mentions: Mentions, column:
         return
     pool.exact = [value if isinstance(value, str) else str(value) for value in constants]
     pool.capital = any(text[:1].isupper() for text in [*pool.exact, *pool.sample] if isinstance(text, str))
-    for value in pool.exact:  # one that sorts before it
+    for value in pool.exact:  # one that sorts before it, and one behind
         if value[:1] > "B":
             pool.near.append(f"{chr(ord(value[0]) - 1)}{value[1:]}" if value[:1].isascii() else value[:-1])
+        if "A" <= value[:1] < "Z" or "a" <= value[:1] < "z":
+            pool.near.append(f"{chr(ord(value[0]) + 1)}{value[1:]}")
     for pattern in mentions.patterns.get(column.place, ()):
         core = re.sub(r"[%*]+", "", pattern).replace("_", "a").replace("?", "a")
         inner = re.sub(r"[%*]+", " ", pattern.strip("%*")).replace("_", "a").replace("?", "a")
