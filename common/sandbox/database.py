@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from common.sandbox import functions
-from common.sandbox.guard import Guard
+from common.sandbox.guard import ORDINARY, Guard, budget_of
 
 HEAP_LIMIT = 64 * 2**20  # of SQLite, all connections of the process together
 MAX_PAGES = 2048  # a private copy may grow by so many pages, 8 MB
@@ -25,7 +25,7 @@ LIMITS = {
     sqlite3.SQLITE_LIMIT_LENGTH: LENGTH,
     sqlite3.SQLITE_LIMIT_SQL_LENGTH: SQL_LENGTH,
     sqlite3.SQLITE_LIMIT_COLUMN: 200,
-    sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 100,
+    sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 1000,  # SQLite's own
     sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 50,
     sqlite3.SQLITE_LIMIT_VDBE_OP: 50_000,
     sqlite3.SQLITE_LIMIT_FUNCTION_ARG: 64,
@@ -92,6 +92,7 @@ class Database:
         self._schema = schema
         self._file = file
         self.settings = settings or {}
+        self.budget = ORDINARY
         self._image: bytes | None = None
         self._by_script = False
         # Whether the image is all there is: no temporary objects, settings, counters, clock or random numbers, and no
@@ -186,6 +187,7 @@ class Database:
         """What holds from here on for a connection that reads."""
         for limit, value in LIMITS.items():
             handle.connection.setlimit(limit, value)
+        self.budget = handle.guard.budget = budget_of(len(self._image or b""))
         handle.guard.begin("read")
         return handle
 
@@ -205,6 +207,7 @@ def _room_for_script(handle: Handle) -> None:
     handle.guard.begin("inspect")
     handle.connection.execute(f"PRAGMA max_page_count={MAX_SCHEMA_PAGES}")
     handle.guard.begin("schema")
+    handle.guard.budget = ORDINARY
     for limit, value in SCHEMA_LIMITS.items():  # all of them: a spare connection has those of its last queries
         handle.connection.setlimit(limit, value)
 

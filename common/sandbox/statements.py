@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from common.sandbox.database import SQL_LENGTH, Database, Handle
-from common.sandbox.guard import CALL_BUDGET, STEP_BUDGET
 
 MAX_ROWS = 10_000
 MAX_BYTES = 4_000_000
@@ -92,16 +91,18 @@ def check(sql: str) -> None:
         raise Failure("too_large", f"{size} bytes of SQL, at most {SQL_LENGTH} are run")
 
 
-def execute(handle: Handle, statement: str, *, enough: Enough | None = None) -> Result | None:
+def execute(
+    handle: Handle, statement: str, *, enough: Enough | None = None, most_bytes: int = MAX_BYTES
+) -> Result | None:
     """Run one statement to its end: its Result, or None where it returns no columns. Raises Failure.
 
-    enough: told the rows so far, may end the reading early.
+    enough: told the rows so far, may end the reading early. most_bytes: of rows, as `fetch` counts them.
     """
     try:
         cursor = handle.connection.execute(statement)
         if cursor.description is None:
             return None
-        rows = fetch(cursor, most_rows=MAX_ROWS, most_bytes=MAX_BYTES, enough=enough)
+        rows = fetch(cursor, most_rows=MAX_ROWS, most_bytes=most_bytes, enough=enough)
         return Result(rows, len(cursor.description))
     except (sqlite3.Error, sqlite3.Warning, MemoryError, ValueError, OverflowError) as error:
         raise failure(error, handle) from error
@@ -132,8 +133,9 @@ def failure(error: BaseException, handle: Handle) -> Failure:
     if handle.guard.refusal:
         return Failure("forbidden", f"{handle.guard.refusal} is not allowed")
     if handle.guard.over_budget:
-        calls = handle.guard.calls > CALL_BUDGET
-        return Failure("budget", f"more than {CALL_BUDGET} date calls" if calls else f"more than {STEP_BUDGET} steps")
+        budget = handle.guard.budget
+        calls = handle.guard.calls > budget.calls
+        return Failure("budget", f"more than {budget.calls} date calls" if calls else f"more than {budget.steps} steps")
     if isinstance(error, MemoryError):
         return Failure("too_large", "out of memory")
     if isinstance(error, sqlite3.IntegrityError):

@@ -11,7 +11,7 @@ from typing import Any
 from common.sandbox import database as databases
 from common.sandbox.database import Database, Unloadable
 from common.sandbox.statements import Failure
-from common.sandbox.worker import free_time, privileges, renew
+from common.sandbox.worker import allow, free_time, privileges, renew
 from common.scoring import suites
 from common.scoring.published import Judgement, PublishedMetric
 from common.scoring.running import Reference, difference, first_run, run_on, statements_of
@@ -49,6 +49,7 @@ def run(shared: dict[str, Any], items: list[list[str]], file: str | None, say: S
     database, reference, unscorable = None, None, None
     try:
         database = _load("" if file else schema, file)
+        allow(database.budget.seconds)
         say(None, "reference")
         reference = first_run(database, reference_sql)
     except Unloadable as error:
@@ -160,7 +161,7 @@ def _judge(reference: Reference, sql: str, on_ties: Callable[[], None]) -> Judge
     why = None
     if not same:
         with free_time():
-            why = difference(reference, run, on_ties)
+            why = difference(reference, run, on_ties, explains=True)
     if why:
         return Judgement(_parts(False, "mismatch", why), statements, run)
     return Judgement(

@@ -16,6 +16,7 @@ from typing import Any
 from common.sandbox.database import Handle
 from common.sandbox.statements import TOKEN, Row, failure, fetch
 from common.scoring.compare import same_bag
+from common.scoring.pairing import PairingBudget
 
 MOST_ROWS = 20_000
 MOST_BYTES = 8_000_000
@@ -39,15 +40,16 @@ class State:
     others: dict[str, tuple[Any, ...]]
 
 
-def difference(reference: State, prediction: State) -> str | None:
-    """The first difference, for a person; None where the databases are equal."""
+def difference(reference: State, prediction: State, budget: PairingBudget | None = None) -> str | None:
+    """The first difference, for a person; None where the databases are equal. budget: as of `compare.same_bag`."""
+    budget = budget or PairingBudget()
     for name in sorted(reference.tables.keys() | prediction.tables.keys()):
         ours, theirs = reference.tables.get(name), prediction.tables.get(name)
         if ours is None or theirs is None:
             return f"{name} {'should not be there' if ours is None else 'is missing'}"
         if ours.shape != theirs.shape:
             return f"{name} has other columns, types, defaults or keys"
-        if not same_bag(ours.rows, theirs.rows):
+        if not same_bag(ours.rows, theirs.rows, budget):
             return f"{name} holds other rows"
     for name in sorted(reference.others.keys() | prediction.others.keys()):
         if reference.others.get(name) != prediction.others.get(name):

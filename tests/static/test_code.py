@@ -24,8 +24,8 @@ PARTS = {
     "results": ["record", "sections", "ledger", "places", "comparable", "comparison", "tables", "figure", "audits"]
     + ["rescore", "readme"],
     "sandbox": ["guard", "frames", "functions", "process", "worker", "database", "pool", "statements"],
-    "scoring": ["compare", "query", "rouge", "state", "keys", "ordering", "running", "published", "suites", "judge"]
-    + ["scorer"],
+    "scoring": ["pairing", "compare", "columns", "query", "rouge", "state", "keys", "ordering", "running", "published"]
+    + ["suites", "judge", "scorer"],
     "scoring.suites": ["survey", "store", "mentions", "values", "filling", "building"],
     "study": ["notebooks", "execute", "publish"],
     "sweeps": ["storage", "liveness", "space", "sampler", "sweep", "attempts", "folders", "objective", "result"]
