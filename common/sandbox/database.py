@@ -111,19 +111,26 @@ class Database:
 
     @contextmanager
     def copy(self) -> Iterator[Handle]:
-        """A private copy, closed at the end."""
-        handle = _connect(None if self._by_script else self._image)
+        """A private copy, closed at the end. Raises Unloadable, above all where there is no room for one."""
+        handle = self._open_copy()
         try:
-            if self._by_script:
-                self._run_script(handle)
-            handle.guard.begin("inspect")
-            pages = handle.connection.execute("PRAGMA page_count").fetchone()[0]
-            handle.connection.execute(f"PRAGMA max_page_count={pages + MAX_PAGES}")
-            for name, value in self.settings.items():
-                handle.connection.execute(f"PRAGMA {name}={value}")
-            yield self._settle(handle)
+            yield handle
         finally:
             handle.connection.close()
+
+    def _open_copy(self) -> Handle:
+        try:
+            with _close_on_error(_connect(None if self._by_script else self._image)) as handle:
+                if self._by_script:
+                    self._run_script(handle)
+                handle.guard.begin("inspect")
+                pages = handle.connection.execute("PRAGMA page_count").fetchone()[0]
+                handle.connection.execute(f"PRAGMA max_page_count={pages + MAX_PAGES}")
+                for name, value in self.settings.items():
+                    handle.connection.execute(f"PRAGMA {name}={value}")
+                return self._settle(handle)
+        except (sqlite3.Error, sqlite3.Warning, MemoryError, ValueError) as error:
+            raise Unloadable(f"no copy of the database could be made: {str(error) or 'out of memory'}") from error
 
     def fill_published(self, connection: sqlite3.Connection) -> bool:
         """Put the file's content into a plain connection; False where the database comes from a script."""
@@ -255,7 +262,11 @@ def _connect(image: bytes | None) -> Handle:
     # No statement cache: a cached statement is not shown to the authorizer again.
     connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=0)
     if image:
-        connection.deserialize(image)
+        try:
+            connection.deserialize(image)
+        except BaseException:
+            connection.close()
+            raise
     connection.text_factory = _decode
     connection.execute("PRAGMA temp_store=2")
     guard = Guard()

@@ -9,7 +9,7 @@ import sqlite3
 from dataclasses import dataclass, field
 
 STEPS_BETWEEN_TICKS = 10_000
-# A database of so many bytes has the ordinary budget, a larger one as many times that as it is larger, up to MOST_TIMES:
+# A database of so many bytes has the ordinary budget, a larger one as many times that as it is larger, to MOST_TIMES:
 # such a statement takes half a second.
 ORDINARY_BYTES = 128 * 2**10
 MOST_TIMES = 6.0

@@ -137,11 +137,17 @@ def _load(schema: str, file: str | None) -> Database:
     if key in _cache:
         _cache.move_to_end(key)
         return _cache[key]
-    database = Database(file=_files[file]) if file else Database(schema=schema)
-    _cache[key] = database
-    while len(_cache) > 1 and (len(_cache) > MOST_DATABASES or sum(d.size for d in _cache.values()) > MOST_BYTES):
+    content = _files[file] if file else None
+    _make_room(MOST_DATABASES - 1, MOST_BYTES - len(content or b""))  # before: SQLite's heap must hold both
+    _cache[key] = Database(schema=schema, file=content)
+    _make_room(MOST_DATABASES, MOST_BYTES, newest=1)
+    return _cache[key]
+
+
+def _make_room(number: int, size: int, *, newest: int = 0) -> None:
+    """Close the oldest databases until at most so many of that size together are left, `newest` in any case."""
+    while len(_cache) > newest and (len(_cache) > number or sum(d.size for d in _cache.values()) > size):
         _cache.popitem(last=False)[1].close()
-    return database
 
 
 def _judge(reference: Reference, sql: str, on_ties: Callable[[], None]) -> Judgement:

@@ -92,8 +92,11 @@ class PublishedMetric:
         """Whether the raw texts give equal lists."""
         if not _may_run(prediction):
             return False
-        answer = self._match_on_image(prediction) if self._shares else None
-        return self._match_anew(prediction) if answer is None else answer
+        try:
+            answer = self._match_on_image(prediction) if self._shares else None
+            return self._match_anew(prediction) if answer is None else answer
+        except MemoryError:  # no room for a connection beside a large database
+            return False
 
     def from_strict_match(self, reference: Reference, completion: str, judgement: Judgement) -> bool | None:
         """The answer where the strict match has run the very same texts, which only read; None where it has not."""
@@ -132,12 +135,11 @@ class PublishedMetric:
     def _match_anew(self, prediction: str) -> bool:
         connection, guard = _connect()
         with closing(connection):
-            has_content = self._database is not None and self._database.fill_published(connection)
-            if self._database is not None:
-                guard.budget = self._database.budget
-            guard.attach(connection)
             cursor = connection.cursor()
             try:
+                has_content = self._database is not None and self._database.fill_published(connection)
+                guard.budget = self._database.budget if self._database is not None else guard.budget
+                guard.attach(connection)
                 if not has_content:
                     guard.begin("published")
                     cursor.executescript(self._schema)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from common.sandbox.database import Database
+from common.sandbox.database import Database, Unloadable
 from common.sandbox.statements import Failure, Result, Row, check, execute, run_queries, split
 from common.sandbox.worker import free_time
 from common.scoring import COLUMN_ORDER, ordering, state
@@ -85,13 +85,16 @@ def run_on(database: Database, statements: list[str], *, seed: int = SEED) -> Ru
     if results is not None:
         guard = database.reader.guard
         return Run(results, None, guard.uses_random, guard.ticks, guard.volatile)
-    with database.copy() as handle:
-        handle.guard.begin("write", seed=seed)
-        results_or_none = [execute(handle, statement) for statement in statements]
-        after = state.read(handle)  # a view may use random() too
-        guard = handle.guard
-        results = [result for result in results_or_none if result is not None]
-        return Run(results, after, guard.uses_random, guard.ticks, guard.volatile)
+    try:
+        with database.copy() as handle:
+            handle.guard.begin("write", seed=seed)
+            results_or_none = [execute(handle, statement) for statement in statements]
+            after = state.read(handle)  # a view may use random() too
+            guard = handle.guard
+            results = [result for result in results_or_none if result is not None]
+            return Run(results, after, guard.uses_random, guard.ticks, guard.volatile)
+    except Unloadable as error:
+        raise Failure("too_large", str(error)) from error
 
 
 def difference(

@@ -25,7 +25,7 @@ PARTS = {
     + ["rescore", "readme"],
     "sandbox": ["guard", "frames", "functions", "process", "worker", "database", "pool", "statements"],
     "scoring": ["pairing", "compare", "columns", "query", "rouge", "state", "keys", "ordering", "running", "published"]
-    + ["suites", "judge", "scorer"],
+    + ["suites", "judge", "arguments", "scorer"],
     "scoring.suites": ["survey", "store", "mentions", "values", "filling", "building"],
     "study": ["notebooks", "execute", "publish"],
     "sweeps": ["storage", "liveness", "space", "sampler", "sweep", "attempts", "folders", "objective", "result"]
