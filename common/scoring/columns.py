@@ -9,8 +9,8 @@ from common.scoring.compare import is_contained
 from common.scoring.pairing import PairingBudget
 
 MOST_COLUMNS = 12
-MOST_VALUES = 50_000
-MOST_ORDERS = 24  # that are tried in full
+MOST_COMPARISONS = 50_000  # of values, each column with each
+MOST_ORDERS = 12  # that are tried in full
 MOST_STEPS = 500  # towards them
 
 
@@ -21,7 +21,8 @@ def fit_in_another_order(
 
     candidates: rows of the reference, of which a match holds some or all; what each column may hold is tried first.
     """
-    if not rows or not 2 <= len(rows[0]) <= MOST_COLUMNS or len(rows[0]) * len(candidates) > MOST_VALUES:
+    width = len(rows[0]) if rows else 0
+    if not 2 <= width <= MOST_COLUMNS or width * width * len(candidates) > MOST_COMPARISONS:
         return False
     ours = list(zip(*rows, strict=True))
     theirs = list(zip(*candidates, strict=True))

@@ -22,7 +22,7 @@ from functools import cache
 from itertools import pairwise
 
 from common.sandbox.database import Handle
-from common.sandbox.statements import MAX_BYTES, TOKEN, Failure, Result, Row, execute
+from common.sandbox.statements import MAX_BYTES, TOKEN, Failure, Result, Room, Row, execute
 from common.scoring.compare import is_contained, same_value
 from common.scoring.keys import Ranking, ranking_of
 from common.scoring.pairing import PairingBudget
@@ -163,5 +163,6 @@ def _offset(query: Query, handle: Handle, seed: int) -> int:
 def _run(handle: Handle, sql: str, seed: int, enough: _Enough | None) -> list[Row]:
     """Rows until there are enough. Raises Failure."""
     handle.guard.begin("read", seed=seed)
-    result = execute(handle, sql, enough=enough, most_bytes=2 * MAX_BYTES)  # there are keys and ranks among them
+    room = Room(most_bytes=2 * MAX_BYTES)  # there are keys and ranks among them
+    result = execute(handle, sql, room=room, enough=enough)
     return result.rows if result else []

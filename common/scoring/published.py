@@ -17,7 +17,7 @@ from typing import Any
 
 from common.sandbox.database import HEAP_LIMIT, LENGTH, SCHEMA_LENGTH, Database
 from common.sandbox.guard import Guard
-from common.sandbox.statements import Failure, fetch
+from common.sandbox.statements import Failure, Room, fetch
 from common.scoring.running import Reference, Run
 
 MOST_ROWS = 100_000
@@ -227,6 +227,6 @@ def _run(cursor: sqlite3.Cursor, sql: str, guard: Guard) -> Rows:
     guard.begin("published")
     try:
         cursor.execute(sql)
-        return fetch(cursor, most_rows=MOST_ROWS, most_bytes=MOST_BYTES)
+        return fetch(cursor, Room(MOST_ROWS, MOST_BYTES))
     except MemoryError:
         raise Failure("too_large", "out of memory") from None

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from common.sandbox.database import Database, Unloadable
-from common.sandbox.statements import Failure, Result, Row, check, execute, run_queries, split
+from common.sandbox.statements import Failure, Result, Room, Row, check, execute, run_queries, split
 from common.sandbox.worker import free_time
 from common.scoring import COLUMN_ORDER, ordering, state
 from common.scoring.columns import fit_in_another_order
@@ -88,7 +88,8 @@ def run_on(database: Database, statements: list[str], *, seed: int = SEED) -> Ru
     try:
         with database.copy() as handle:
             handle.guard.begin("write", seed=seed)
-            results_or_none = [execute(handle, statement) for statement in statements]
+            room = Room()
+            results_or_none = [execute(handle, statement, room=room) for statement in statements]
             after = state.read(handle)  # a view may use random() too
             guard = handle.guard
             results = [result for result in results_or_none if result is not None]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.sandbox.database import Handle
-from common.sandbox.statements import TOKEN, Row, failure, fetch
+from common.sandbox.statements import TOKEN, Room, Row, failure, fetch
 from common.scoring.compare import same_bag
 from common.scoring.pairing import PairingBudget
 
@@ -68,13 +68,12 @@ def read(handle: Handle) -> State:
 def _read(handle: Handle) -> State:
     objects = _objects(handle)
     shapes = _shapes(handle, objects)
-    tables, rows = {}, 0
+    tables, room = {}, Room(MOST_ROWS, MOST_BYTES)
     for label, schema, kind, name, _, sql in _labels(objects):
         if kind in ("table", "view"):
-            content = _rows(handle, schema, kind, name, room=MOST_ROWS - rows)
+            content = _rows(handle, schema, kind, name, room)
             # A view over something that is not there is compared by its text.
             tables[label] = Table(normal(sql), []) if content is None else Table(shapes[label], content)
-            rows += len(tables[label].rows)
     return State(tables, {label: shape for label, shape in shapes.items() if label not in tables})
 
 
@@ -117,12 +116,12 @@ def _shape(handle: Handle, schema: str, kind: str, name: str, table: str, sql: s
     return (shape, _unique_keys(handle, schema, name), _foreign_keys(handle, schema, name))
 
 
-def _rows(handle: Handle, schema: str, kind: str, name: str, *, room: int) -> list[Row] | None:
+def _rows(handle: Handle, schema: str, kind: str, name: str, room: Room) -> list[Row] | None:
     """All rows, or None where a view does not run."""
     try:
         handle.guard.mode = "read"  # a view is foreign text
         cursor = handle.connection.execute(f"SELECT * FROM {quote(schema)}.{quote(name)}")
-        return fetch(cursor, most_rows=room, most_bytes=MOST_BYTES)
+        return fetch(cursor, room)
     except sqlite3.DatabaseError:
         if kind != "view" or handle.guard.over_budget:
             raise
