@@ -68,7 +68,9 @@ ORDINARY = RunBudget()
 
 def budget_of(size: int) -> RunBudget:
     """The budget on a database of so many bytes: where there are more rows, statements have more to do."""
-    times = min(max(size / ORDINARY_BYTES, 1.0), MOST_TIMES)
+    if size <= ORDINARY_BYTES:
+        return ORDINARY
+    times = min(size / ORDINARY_BYTES, MOST_TIMES)
     seconds = ORDINARY.seconds * min(times, MOST_TIMES_THE_SECONDS)
     return RunBudget(int(ORDINARY.steps * times), int(ORDINARY.calls * times), seconds)
 

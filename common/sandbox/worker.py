@@ -71,12 +71,10 @@ class _Alarm:
 
     def start_stage(self, item: int | None) -> None:
         """item: None for what all items of the piece share."""
-        used = self._spend(self.seconds)
-        if self._item is None:
-            self._shared += used
-        elif item == self._item:
-            self._used += used
+        self._used += self._spend(self.seconds)
         if item != self._item:
+            if self._item is None:
+                self._shared = self._used
             self._item, self._used = item, 0.0
         left = ITEM_SECONDS - self._shared - self._used
         if left < self.seconds:

@@ -137,16 +137,17 @@ def _load(schema: str, file: str | None) -> Database:
     if key in _cache:
         _cache.move_to_end(key)
         return _cache[key]
-    content = _files[file] if file else None
-    _make_room(MOST_DATABASES - 1, MOST_BYTES - len(content or b""))  # before: SQLite's heap must hold both
-    _cache[key] = Database(schema=schema, file=content)
-    _make_room(MOST_DATABASES, MOST_BYTES, newest=1)
-    return _cache[key]
+    if file:
+        _make_room(MOST_BYTES - len(_files[file]))  # before it is loaded: SQLite's heap has to hold both
+    database = Database(schema=schema, file=_files[file] if file else None)
+    _make_room(MOST_BYTES - database.size)
+    _cache[key] = database
+    return database
 
 
-def _make_room(number: int, size: int, *, newest: int = 0) -> None:
-    """Close the oldest databases until at most so many of that size together are left, `newest` in any case."""
-    while len(_cache) > newest and (len(_cache) > number or sum(d.size for d in _cache.values()) > size):
+def _make_room(size: int) -> None:
+    """Close the oldest databases until one of them fewer than there may be are left, of that size together."""
+    while _cache and (len(_cache) >= MOST_DATABASES or sum([d.size for d in _cache.values()]) > size):
         _cache.popitem(last=False)[1].close()
 
 
