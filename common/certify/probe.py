@@ -9,6 +9,7 @@ from typing import Any
 from common.sandbox import database as databases
 from common.sandbox.database import Database, Unloadable
 from common.sandbox.statements import Failure
+from common.sandbox.worker import allow
 from common.scoring import ordering
 from common.scoring.running import Reference, first_run
 from common.scoring.state import quote
@@ -43,6 +44,7 @@ def run(shared: dict[str, Any], items: list[Any], file: str | None, say: Say) ->
         for item in range(len(items)):
             say(item, None, {"outcome": "schema_invalid", "detail": str(error), "schema_rows": False})
         return
+    allow(database.budget.seconds)
     try:
         rows_part = {"schema_rows": _has_rows(database)}
         for item, (sql,) in enumerate(items):
@@ -70,7 +72,7 @@ def _facts(reference: Reference) -> dict[str, Any]:
     # Order is followed for one query alone, as the scorer does.
     single = not writes and len(reference.statements) == 1
     limit, order = (single and ordering.has_outer(statement, word) for word in ("limit", "order"))
-    blocks = (reference.blocks() or []) if order else []
+    blocks = [block for each in reference.orders() for block in each] if order else []
     return {
         "rows": len(rows),
         "columns": run.results[-1].width if run.results else 0,

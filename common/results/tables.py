@@ -13,6 +13,7 @@ STALE = (
     "† trained or answered by code older than today's, or made before records said by which: run again, its figures "
     "may differ."
 )
+COLUMNS = "Refused by strict match for the order of the columns alone, which many evaluators ignore, of scorable rows:"
 COMMITTED = "The baseline is the committed one, from `results/`."
 
 
@@ -74,7 +75,17 @@ def _name(method: str, row: "pandas.Series", quote: str = "") -> str:
 
 
 def _remarks(table: "pandas.DataFrame") -> list[str]:
-    return [*([STALE] if table["stale"].any() else []), *([COMMITTED] if table["committed"].any() else [])]
+    remarks = [*([STALE] if table["stale"].any() else []), *([COMMITTED] if table["committed"].any() else [])]
+    # Records from before the figure was kept have none.
+    refusals = {
+        method: int(row["column_order_refusals"])
+        for method, row in table.iterrows()
+        if row["scorable"] and not _absent(row["column_order_refusals"])
+    }
+    if any(refusals.values()):
+        shares = [f"{method} {number} of {table.loc[method, 'scorable']:,}" for method, number in refusals.items()]
+        remarks.append(f"{COLUMNS} {', '.join(shares)}.")
+    return remarks
 
 
 def _sentence(entries: Sequence[Entry]) -> str:

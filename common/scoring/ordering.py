@@ -2,18 +2,30 @@
 
 The reference is run again without LIMIT, with the keys of its ORDER BY as further columns (see `keys`), and SQLite
 ranks the rows by them, collations included: rows of one rank may stand in any order, and where LIMIT or OFFSET cuts
-such a block any of its rows may be given. The result is trusted only if the reference's own rows satisfy it.
+such a block any of its rows may be given.
+
+Keys that are equal within the tolerance of `compare` tie as well: the last bit of a sum says nothing. Of the sorted
+values of a key those that are the same value as the one before make one block, so that a chain of near values is one
+block whatever its ends are. With several keys such a block is then sorted by the next key, as SQLite would if it were
+exact. That may contradict the order which the reference itself gave, so both are allowed: the order by the exact keys,
+and the one by keys with a tolerance. Integers tie only where they are equal.
+
+An order is trusted only if the reference's own rows satisfy it. Not followed: ties inside of a window function, of
+which only the numbers it gave are seen.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 from common.sandbox.database import Handle
-from common.sandbox.statements import TOKEN, Failure, Result, Row, execute
-from common.scoring.compare import is_contained
-from common.scoring.keys import ranking_sql
+from common.sandbox.statements import MAX_BYTES, TOKEN, Failure, Result, Room, Row, execute
+from common.scoring.compare import is_contained, same_value
+from common.scoring.keys import Ranking, ranking_of
+from common.scoring.pairing import PairingBudget
 from common.scoring.query import Query, parse
 
 
@@ -38,28 +50,96 @@ def has_outer(statement: str, keyword: str) -> bool:
     return False
 
 
-def allows(blocks: Sequence[Block], rows: Sequence[Row]) -> bool:
-    """Whether rows stand in an order that the blocks allow."""
+def allows(blocks: Sequence[Block], rows: Sequence[Row], budget: PairingBudget | None = None) -> bool:
+    """Whether rows stand in an order that the blocks allow. budget: as of `compare.same_bag`."""
     return len(rows) == (blocks[-1].stop if blocks else 0) and all(
-        is_contained(rows[block.start : block.stop], block.rows) for block in blocks
+        is_contained(rows[block.start : block.stop], block.rows, budget) for block in blocks
     )
 
 
-def blocks_of(statement: str, result: Result, handle: Handle, *, seed: int) -> list[Block] | None:
-    """The blocks of a reference's result, or None where its keys cannot be followed.
+def orders_of(statement: str, result: Result, handle: Handle, *, seed: int) -> list[list[Block]]:
+    """Orders, as blocks, that a reference's keys allow; none where the keys cannot be followed.
+
+    Two where the order by keys with a tolerance is another one. Whether the reference's own rows satisfy them is still
+    to be seen.
 
     handle: a connection that reads the reference's database. seed: of random(), as the reference ran with.
     """
     try:
         query = parse(statement)
-        sql = query and ranking_sql(query, result.width, cache(lambda text: _names(handle, text)))
-        if not query or not sql:
-            return None
-        offset = _offset(query, handle, seed)
-        blocks = _cut(_run(handle, sql, seed, offset + len(result.rows)), offset, len(result.rows))
+        ranking = query and ranking_of(query, result.width, cache(lambda text: _names(handle, text)))
+        if not query or not ranking:
+            return []
+        span = _offset(query, handle, seed), len(result.rows)
+        return _orders(ranking, span, lambda sql, enough: _run(handle, sql, seed, enough))
     except (Failure, ValueError, IndexError):  # a text in a form that is not foreseen has no ties, and nothing worse
-        return None
-    return blocks if blocks is not None and allows(blocks, result.rows) else None
+        return []
+
+
+_Enough = Callable[[list[Row]], bool]
+_Reader = Callable[[str, _Enough], list[Row]]
+
+
+def _orders(ranking: Ranking, span: tuple[int, int], read: _Reader) -> list[list[Block]]:
+    """span: rows that OFFSET skips, and rows of the result. read: rows of a query until there are enough."""
+    width, count = ranking.width, len(ranking.keys)
+    last = max(sum(span), 1)
+
+    def tie(one: Row, other: Row) -> bool:
+        return one[-1] == other[-1] or (count == 1 and same_value(one[width], other[width]))
+
+    rows = read(ranking.sql(), lambda rows: len(rows) > last and not tie(rows[-2], rows[-1]))
+    orders = [_cut(_chains(rows, tie), span, width)]
+    keys = [row[width : width + count] for row in rows]
+    if count > 1 and any(_are_near(*pair) for one, other in pairwise(keys) for pair in zip(one, other, strict=True)):
+        with suppress(Failure, ValueError):  # where a block of near first keys is too large to be read to its end
+            rows = read(ranking.sql(each=True), lambda rows: len(rows) > last and not _link(*rows[-2:], width, count))
+            orders.append(_cut(_near_blocks(rows, width, count), span, width))
+    return orders
+
+
+def _are_near(one: object, other: object) -> bool:
+    return one != other and same_value(one, other)
+
+
+def _chains(rows: Sequence[Row], tie: Callable[[Row, Row], bool]) -> Iterator[list[Row]]:
+    """Rows in order, parted between two that do not tie."""
+    start = 0
+    for stop in range(1, len(rows) + 1):
+        if stop == len(rows) or not tie(rows[stop - 1], rows[stop]):
+            yield list(rows[start:stop])
+            start = stop
+
+
+def _link(one: Row, other: Row, width: int, count: int, key: int = 0) -> bool:
+    """Whether rows tie by one of so many keys; a row holds the values of all keys, then the ranks by each."""
+    value, rank = width + key, width + count + key
+    return one[rank] == other[rank] or same_value(one[value], other[value])
+
+
+def _near_blocks(rows: Sequence[Row], width: int, count: int, key: int = 0) -> Iterator[list[Row]]:
+    """Blocks of rows that tie within the tolerance, sorted by one key after the other."""
+    if key == count:
+        yield list(rows)
+        return
+    rows = sorted(rows, key=lambda row: row[width + count + key])
+    for chain in _chains(rows, lambda one, other: _link(one, other, width, count, key)):
+        yield from _near_blocks(chain, width, count, key + 1)
+
+
+def _cut(blocks: Iterable[Sequence[Row]], span: tuple[int, int], width: int) -> list[Block]:
+    """Blocks over positions 0 to count of the result, which begins at `offset` of all rows. Raises ValueError."""
+    offset, count = span
+    cut, start = [], 0
+    for rows in blocks:
+        stop = start + len(rows)
+        if stop > offset and start < offset + count:
+            place = max(start - offset, 0), min(stop - offset, count)
+            cut.append(Block(*place, [row[:width] for row in rows]))
+        start = stop
+    if start < offset + count:
+        raise ValueError("fewer rows than the reference gave")
+    return cut
 
 
 def _names(handle: Handle, sql: str) -> list[str] | None:
@@ -76,33 +156,13 @@ def _offset(query: Query, handle: Handle, seed: int) -> int:
     if not query.offset:
         return 0
     text = query.text(query.offset)
-    rows = _run(handle, f"{query.head}\nSELECT max(CAST(({text}\n) AS INTEGER), 0)", seed, 1)
+    rows = _run(handle, f"{query.head}\nSELECT max(CAST(({text}\n) AS INTEGER), 0)", seed, None)
     return int(rows[0][0])
 
 
-def _run(handle: Handle, sql: str, seed: int, last: int) -> list[Row]:
-    """Rows up to the end of the block of row `last`. Raises Failure."""
-
-    def enough(rows: list[Row]) -> bool:
-        return len(rows) > max(last, 1) and rows[-1][-1] != rows[-2][-1]
-
+def _run(handle: Handle, sql: str, seed: int, enough: _Enough | None) -> list[Row]:
+    """Rows until there are enough. Raises Failure."""
     handle.guard.begin("read", seed=seed)
-    result = execute(handle, sql, enough=enough)
+    room = Room(most_bytes=2 * MAX_BYTES)  # there are keys and ranks among them
+    result = execute(handle, sql, room=room, enough=enough)
     return result.rows if result else []
-
-
-def _cut(ranking: list[Row], offset: int, count: int) -> list[Block] | None:
-    """Blocks over positions 0 to count of the result, which begins at `offset` of all rows."""
-    if len(ranking) < offset + count:
-        return None
-    blocks: list[Block] = []
-    start = 0
-    while start < len(ranking) and start < offset + count:
-        stop = start
-        while stop < len(ranking) and ranking[stop][-1] == ranking[start][-1]:
-            stop += 1
-        if stop > offset:
-            rows = [row[:-1] for row in ranking[start:stop]]
-            blocks.append(Block(max(start - offset, 0), min(stop - offset, count), rows))
-        start = stop
-    return blocks

@@ -24,21 +24,10 @@ PARTS = {
     "results": ["record", "sections", "ledger", "places", "comparable", "comparison", "tables", "figure", "audits"]
     + ["rescore", "readme"],
     "sandbox": ["guard", "frames", "functions", "process", "worker", "database", "pool", "statements"],
-    "scoring": ["compare", "query", "rouge", "state", "keys", "ordering", "running", "published", "suites", "judge"]
-    + ["scorer"],
-    "scoring.suites": [
-        "naming",
-        "formats",
-        "survey",
-        "store",
-        "links",
-        "mentions",
-        "values",
-        "misses",
-        "filling",
-        "workshop",
-    ]
-    + ["building"],
+    "scoring": ["pairing", "compare", "columns", "query", "rouge", "state", "keys", "ordering", "running", "published"]
+    + ["suites", "judge", "arguments", "scorer"],
+    "scoring.suites": ["naming", "formats", "survey", "store", "links", "mentions", "values", "misses", "filling"]
+    + ["workshop", "building"],
     "study": ["notebooks", "execute", "publish"],
     "sweeps": ["storage", "liveness", "space", "sampler", "sweep", "attempts", "folders", "objective", "result"]
     + ["searching"],
