@@ -58,12 +58,20 @@ def test_embedded_splits_share_nothing(embedded):
     assert not domains & {row.domain for row in embedded["test_unseen"]}
 
 
-def test_a_limit_over_the_embedded_split_is_refused_before_a_row_is_generated(monkeypatch):
-    monkeypatch.setattr(data, "generate", None)  # calling it would raise
-    with pytest.raises(
-        UserError, match="embedded has 20000 rows in split 'train', 20001 were asked for; ask for fewer"
-    ):
-        load_examples("embedded", "train", limit=20_001)
+@pytest.fixture
+def notices(monkeypatch):
+    """Nothing was printed before."""
+    monkeypatch.setattr(data.notices, "_printed", set())
+
+
+def test_a_limit_over_the_embedded_split_takes_the_split_and_tells_it_once(monkeypatch, notices, capsys):
+    monkeypatch.setitem(data.EMBEDDED_SIZES, "train", 5)
+    whole = load_examples("embedded", "train")
+    assert len(whole) == 5 and capsys.readouterr().out == ""
+    for limit in (6, 20_001, 6):
+        assert load_examples("embedded", "train", limit=limit) == whole
+    assert capsys.readouterr().out == "embedded has 5 rows in split 'train', 6 were asked for; 5 are taken\n"
+    assert load_examples("embedded", "train", limit=5) == whole and capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(
@@ -80,7 +88,12 @@ def test_a_limit_over_the_embedded_split_is_refused_before_a_row_is_generated(mo
         ("data.xlsx", "test", None, "unknown data 'data.xlsx'"),
         ("gretelx", "test", None, "unknown data 'gretelx'"),
         ("nowhere/rows.csv", "test", None, "there is no file nowhere/rows.csv"),
-        ("spider:nowhere", "test", None, "no Spider in nowhere: schemas.json is missing"),
+        (
+            "spider:nowhere",
+            "test",
+            None,
+            "no Spider in nowhere: schemas.json is missing; spider:DIR wants what Spider's",
+        ),
     ],
 )
 def test_a_wrong_request_is_one_line(source, split, limit, message):
@@ -190,9 +203,61 @@ def test_gretel_stages_are_nested_and_seeded(loads):
     assert load_examples("gretel@abc", "test", seed=1) == load_examples("gretel@abc", "test", seed=2)
 
 
-def test_gretel_has_no_more_rows_than_it_has(loads):
-    with pytest.raises(UserError, match="gretel@abc has 30 rows in split 'test', 31 were asked for"):
-        load_examples("gretel@abc", "test", limit=31)
+def test_gretel_has_no_more_rows_than_it_has(loads, notices, capsys):
+    assert len(load_examples("gretel@abc", "test", limit=31)) == 30
+    assert capsys.readouterr().out == "gretel@abc has 30 rows in split 'test', 31 were asked for; 30 are taken\n"
+
+
+# By row: what its cells are instead of text.
+GAPS = {3: {"sql_context": None}, 4: {"sql": None}, 7: {"sql_prompt": ""}, 8: {"sql": ["SELECT 1"]}, 9: {"sql": " "}}
+
+
+@pytest.mark.parametrize("gaps", [GAPS, {29: {"sql_context": None}}, {0: {"sql": None}}])
+def test_gretel_rows_with_gaps_are_left_out_and_the_others_keep_their_ids(loads, notices, capsys, monkeypatch, gaps):
+    import datasets
+
+    load = datasets.load_dataset
+
+    def with_gaps(*names, **options):
+        rows = load(*names, **options).to_list()
+        return [row | gaps.get(n, {}) for n, row in enumerate(rows)]  # a list: one column of several types is no table
+
+    whole = load_examples("gretel@abc", "test")
+    monkeypatch.setattr(datasets, "load_dataset", with_gaps)
+    rows = load_examples("gretel@abc", "test", limit=30)
+    assert rows == [row for n, row in enumerate(whole) if n not in gaps]
+    first = min(gaps)
+    assert capsys.readouterr().out.splitlines() == [
+        f"gretel@abc: {len(gaps)} of the first 30 rows in split 'test' are left out, the first is gretel-test-"
+        f"{1000 + first} with an empty {next(iter(gaps[first]))}",
+        f"gretel@abc has {30 - len(gaps)} rows in split 'test', 30 were asked for; {30 - len(gaps)} are taken",
+    ]
+    assert load_examples("gretel@abc", "test", limit=12) == rows[:12] and capsys.readouterr().out == ""
+
+
+def test_gretel_is_split_before_rows_with_gaps_are_left_out(loads, monkeypatch):
+    """Else one gap would move every row to another place."""
+    import datasets
+
+    load = datasets.load_dataset
+    splits = [load_examples("gretel@abc", split) for split in ("train", "validation")]
+
+    def without_a_schema(*names, **options):
+        return load(*names, **options).map(lambda row: {"sql_context": None if row["id"] % 5 == 0 else "CREATE x"})
+
+    monkeypatch.setattr(datasets, "load_dataset", without_a_schema)
+    for split, rows in zip(("train", "validation"), splits, strict=True):
+        ids = [row.id for row in rows if int(row.id[-4:]) % 5]
+        assert [row.id for row in load_examples("gretel@abc", split)] == ids and 0 < len(ids) < len(rows)
+
+
+def test_gretel_of_gaps_alone_is_one_line(loads, monkeypatch):
+    import datasets
+
+    row = {"id": 0, "sql_prompt": "q", "sql_context": "s", "sql": None}
+    monkeypatch.setattr(datasets, "load_dataset", lambda *names, **options: datasets.Dataset.from_list([row]))
+    with pytest.raises(UserError, match="^gretel@abc has no rows in split 'test'"):
+        load_examples("gretel@abc", "test")
 
 
 def test_gretel_is_loaded_at_the_commit_that_is_recorded(loads, tmp_path, monkeypatch):
