@@ -37,7 +37,7 @@ def load(folder: Path, split: str, *, seed: int) -> list[Example]:
     home, name = _home(folder), "dev" if split.startswith("test") else "train"
     try:
         rows, schemas, databases = (_published if _is_published(home) else _packed)(home, name)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"no Spider in {home}: {Path(error.filename).name} is missing{_wanted(home)}") from None
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
         raise _broken(home, error) from None

@@ -38,7 +38,7 @@ def utf8(path: Path) -> str:
     """The file's text without a byte order mark. Raises UserError for other encodings, with the line."""
     data = path.read_bytes()
     if data.startswith(_UTF16):
-        raise unreadable(path, f"it is UTF-16; {_AS_UTF8}")
+        raise unreadable(path, f"it is UTF-16 or UTF-32; {_AS_UTF8}")
     data = data.removeprefix(codecs.BOM_UTF8)
     if (at := data.find(b"\0")) >= 0:
         raise unreadable(path, f"line {_line(data, at)} has a NUL byte, as UTF-16 and binary files do; {_AS_UTF8}")
@@ -169,7 +169,7 @@ def _parsed(path: Path, text: str, place: str):
         place = place or f"line {error.lineno} "
         raise unreadable(path, f"{place}is no JSON ({error.msg}); write one object a line, or one array") from None
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, a list of thousands of levels
-        raise unreadable(path, f"{place}is no JSON that can be read ({type(error).__name__})") from None
+        raise unreadable(path, f"{place or 'it '}is no JSON that can be read ({type(error).__name__})") from None
 
 
 _CONSTANTS = {"NaN": None, "Infinity": float("inf"), "-Infinity": float("-inf")}
