@@ -133,9 +133,7 @@ def _read_json(path: Path) -> Table:
     rows = []
     for number, value in enumerate(values, 1):
         if not isinstance(value, tuple):
-            raise UserError(
-                f"{path} has {kind(value)} in row {number}; each row is an object with {', '.join(COLUMNS)}"
-            )
+            raise UserError(f"{path} has {kind(value)} as row {number}; write an object with {', '.join(COLUMNS)}")
         row = dict(value)
         if len(row) < len(value):
             names = [name for name, _ in value]
