@@ -70,11 +70,17 @@ class Run:
         """Record and predictions rows of a run that this one is compared with: of its own folder of records, or
         committed ones of the same rows, prompt, decoding, scoring and base model.
 
-        Raises UserError, with the command that makes such a record, where there is none.
+        Raises UserError, with the command that makes such a record, where there is none, and where the file or folder
+        that the rows are from has changed since: its references may be others.
         """
         folders = dict.fromkeys([self.place, results.folder(self.profile.name)])
-        place = find_comparable(method, self.terms, [*folders], command(method, self.profile, self.seed))
-        return results.read_record(place, method), results.read_predictions(place, method)
+        rerun = command(method, self.profile, self.seed)
+        place = find_comparable(method, self.terms, [*folders], rerun)
+        record, source = results.read_record(place, method), self.profile.data
+        is_file = source.partition("@")[0] not in ("embedded", "gretel")
+        if is_file and record["data"]["revision"] != self.terms["data"]["revision"]:
+            raise UserError(f"{source} has changed since the record '{method}' was made from it; {rerun} makes it anew")
+        return record, results.read_predictions(place, method)
 
     @cached_property
     def terms(self) -> dict:

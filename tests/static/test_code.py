@@ -18,6 +18,7 @@ LAYERS = [
 PARTS = {
     "certify": ["duplicates", "floor", "rewrites", "probe", "shares", "references", "equivalents", "kept", "mutants"],
     "certify.rewrites": ["conditions", "safety", "queries", "writes", "texts"],
+    "data": ["example", "notices", "cells", "tables", "files", "splits", "gretel", "ddl", "spider"],
     "generation": ["sampling", "onednn", "capacity", "batching", "answers"],
     "metric": ["metric"],
     "mutations": ["edits", "clauses", "expressions", "changes", "neighbours"],

@@ -79,6 +79,24 @@ def test_other_rows_are_not_compared_with_the_committed_ones(place):
         start(needs=("baseline",), test_rows=8)
 
 
+def test_a_file_that_has_changed_since_the_baseline_is_refused_before_any_training(tmp_path):
+    path, rows = tmp_path / "mine.csv", predictions("ny")
+    head = "sql_prompt,sql_context,sql,split\na,b,c,test\n"
+    path.write_text(head + "x,y,z,test\n")
+    run = start(data=str(path))
+    sections = {key: value for key, value in run.terms.items() if key != "profile"}
+    results.write_record(run.place, record("baseline", rows, profile="smoke", **sections), rows)
+    assert start(data=str(path), needs=("baseline",)).needed("baseline")[1] == rows
+    for line, says in {
+        "x,y,other,test\n": "has changed since the record 'baseline' was made from it; `make run PROFILE=smoke ",
+        "x,other,z,test\n": "is of another data.prompt_hash than this run, so they cannot be compared; `make run",
+        "": "is of another data.ids_hash than this run, so they cannot be compared; `make run PROFILE=smoke ",
+    }.items():
+        path.write_text(head + line)
+        with pytest.raises(UserError, match=says):
+            start(data=str(path), needs=("baseline",))
+
+
 def test_a_run_compares_with_its_own_folder_first_then_with_what_is_committed(place):
     baseline(place / "smoke", "ny")
     run = start(needs=("baseline",))
