@@ -7,6 +7,7 @@ longer than GRACE on another machine, which loses its lock as it would with Optu
 
 import fcntl
 import os
+import sys
 import tempfile
 import time
 import uuid
@@ -20,6 +21,7 @@ from common.settings import UserError, writable, writing
 from common.sweeps import liveness
 
 GRACE = 30.0  # seconds after which a lock counts as left behind, where nobody can say whether its holder lives
+NOTICE = 5.0  # seconds of waiting after which a line says so
 PATIENCE = 120.0  # seconds of waiting for a holder that does
 _BEGIN = b'{"op_code":'  # of every line
 
@@ -28,7 +30,7 @@ class JournalLock(JournalFileSymlinkLock):
     """The lock of a journal file, by a path in full. Taking it drops the half line of a writer that was killed."""
 
     def __init__(self, path: Path, *, grace: float = GRACE, patience: float = PATIENCE):
-        super().__init__(str(path))
+        super().__init__(str(path), grace_period=None)
         self._path, self._link = path, Path(f"{path}.lock")
         self._grace, self._patience = grace, patience
         self._token = ""
@@ -36,7 +38,7 @@ class JournalLock(JournalFileSymlinkLock):
     def acquire(self) -> bool:
         """Returns True once the lock is held. Raises UserError where another process keeps it, or what is in its place
         cannot be removed."""
-        begin, pause, since = time.monotonic(), 0.001, {}
+        begin, last, pause, since = time.monotonic(), 0.0, 0.001, {}
         self._token = f"{liveness.process()}-{uuid.uuid4().hex[:8]}"
         try:
             while True:
@@ -44,8 +46,12 @@ class JournalLock(JournalFileSymlinkLock):
                     self._link.symlink_to(self._token)
                     _drop_torn_line(self._path)
                     return True
-                if self._is_left_behind(since, time.monotonic() - begin):
+                waited = time.monotonic() - begin
+                if self._is_left_behind(since, waited):
                     continue
+                if waited > NOTICE > last:
+                    print(f"waiting for the lock {self._link}, which another process left or holds", file=sys.stderr)
+                last = waited
                 time.sleep(pause)
                 pause = min(2 * pause, 0.25)
         except BaseException:
@@ -104,9 +110,9 @@ class JournalLock(JournalFileSymlinkLock):
 
 def open_journal(path: Path) -> BaseStorage:
     """The storage in a file, which is made if need be; path: in full. Raises UserError where it cannot be used."""
-    if path.is_dir():
-        raise UserError(f"SWEEP_STORAGE names the folder {path}; give a file, as journal:FILE")
     try:
+        if path.is_dir():
+            raise UserError(f"SWEEP_STORAGE names the folder {path}; give a file, as journal:FILE")
         writable(path.parent)
         with writing(path):
             lock = JournalLock(path)

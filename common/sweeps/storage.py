@@ -8,6 +8,7 @@ import json
 import os
 import re
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,9 @@ def missing(url: str | None = None) -> str:
         if place.get_backend_name() != "sqlite":
             return ""
         place = Path(place.database)
-    return "" if place.exists() else str(place)
+    with suppress(OSError):  # what forbids to look is told when the storage is opened
+        return "" if place.exists() else str(place)
+    return ""
 
 
 def _public(url: URL) -> str:
