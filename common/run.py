@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import pandas
 
-from common import distributed, locks, provenance, results
+from common import distributed, locks, paths, provenance, results
 from common.data import Example, load_examples
 from common.data import revision as data_revision
 from common.profiles import Profile, resolve
@@ -178,7 +178,8 @@ def start_run(
 ) -> Run:
     """Check what the run needs, set the seeds, take its folder, print one line, and return the run.
 
-    `model_id`, `data` and `test_rows` override the profile where given; `parameters` are the notebook's own and are
+    `model_id`, `data` and `test_rows` override the profile where given; relative paths in the first two count from this
+    process's folder, which is the notebook's where it is run by hand. `parameters` are the notebook's own and are
     recorded. `needs` names methods whose records must exist and be comparable with what this run will answer. Raises
     UserError with what to do, also where another process works in the run's folder.
     """
@@ -188,6 +189,7 @@ def start_run(
     sizes = resolve(profile)
     if test_rows < 0:
         raise UserError(f"TEST_ROWS is {test_rows}; give 0 for the profile's {sizes.test_rows}, or a number of rows")
+    model_id, data = paths.model(model_id), paths.data(data)
     parameters = {"profile": profile, "model_id": model_id, "data": data, "test_rows": test_rows, **parameters}
     sizes = with_overrides(sizes, parameters)
     _quiet()
@@ -195,8 +197,9 @@ def start_run(
     with distributed.main_first():  # a model that is made or fetched is so by one process, the others find it
         revision = _revision(sizes.model_id) if "common.models" in modules else ""
     basis = provenance.basis(*modules, without=provenance.SCORING)  # rows are scored anew each time
-    facts = [name, dataclasses.asdict(sizes), data_revision(sizes.data), revision, seed, parameters]
-    digest = provenance.digest(*facts, basis)
+    # Folders are no facts: the same data under another path are the same run's.
+    named = [sections.public(part) for part in (dataclasses.asdict(sizes), parameters)]
+    digest = provenance.digest(name, *named, data_revision(sizes.data), revision, seed, basis)
     run = Run(
         name=name,
         notebook=notebook,

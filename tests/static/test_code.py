@@ -10,9 +10,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # Each module imports only from those before it. A new module gets its place here.
 LAYERS = [
-    *("settings", "tracking", "locks", "provenance", "hub", "profiles", "synthetic", "data", "prompts", "sandbox"),
-    *("mutations", "scoring", "statistics", "metric", "certify", "distributed", "gguf", "tiny", "models", "generation"),
-    *("completions", "evaluation", "training", "sweeps", "results", "display", "run", "notebook", "study"),
+    *("settings", "tracking", "locks", "provenance", "hub", "profiles", "paths", "synthetic", "data", "prompts"),
+    *("sandbox", "mutations", "scoring", "statistics", "metric", "certify", "distributed", "gguf", "tiny", "models"),
+    *("generation", "completions", "evaluation", "training", "sweeps", "results", "display", "run", "notebook"),
+    "study",
 ]
 # The same within each package; `__init__` and `__main__` stand above all parts of theirs.
 PARTS = {
@@ -30,8 +31,8 @@ PARTS = {
     "scoring.suites": ["naming", "formats", "survey", "store", "links", "mentions", "values", "misses", "filling"]
     + ["workshop", "building"],
     "study": ["notebooks", "execute", "publish"],
-    "sweeps": ["storage", "liveness", "space", "sampler", "sweep", "attempts", "folders", "objective", "result"]
-    + ["searching"],
+    "sweeps": ["liveness", "journal", "storage", "space", "sampler", "sweep", "attempts", "folders", "objective"]
+    + ["result", "searching"],
     "synthetic": ["check", "budget", "content", "scene", "conditions", "aggregates", "analytic", "basic", "sorting"]
     + ["writes", "groups", "joins", "nested", "chains", "mix"],
     "training": ["recipe", "plan", "architecture", "estimate", "memory", "adapters", "adapt", "rows", "losses"]

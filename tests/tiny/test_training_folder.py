@@ -213,9 +213,11 @@ def test_a_place_that_cannot_be_written_is_refused_in_one_line(rows, tiny, one, 
 
 
 def test_a_checkpoint_cut_short_is_taken_off_and_the_newest_whole_one_taken(tmp_path):
-    whole = '{"global_step": 1}'
+    whole = '{"global_step": 1, "log_history": []}'
     for step, text in ((4, whole), (10, whole), (9, whole), (12, '{"log_his'), (20, None), (30, "{}"), (40, "[]")):
         (tmp_path / f"checkpoint-{step}").mkdir()
+        for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "pytorch_model.bin"):
+            torch.save({}, tmp_path / f"checkpoint-{step}" / name)
         if text is not None:
             (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(text)
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
