@@ -84,6 +84,12 @@ def _limit(name: str) -> str:
         return ""
 
 
+def pytest_collection_finish() -> None:
+    """What the imports made stays: every training ends in looking for garbage, a third of a second in all of it."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Where several processes share the files, the slow kinds go first, so that all end at about the same time."""
     if hasattr(config, "workerinput"):
