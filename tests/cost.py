@@ -32,7 +32,7 @@ def cost(work: Callable[[], object], *, below: float) -> float:
     return least
 
 
-def spent(workers: Iterable[int]) -> float:
+def spent(workers: Iterable[int] = ()) -> float:
     """CPU seconds until now of this process, of its children that have ended, and (Linux) of these that still run."""
     total = sum(os.times()[:4])
     for pid in workers:

@@ -298,5 +298,5 @@ def test_prompts_and_data_need_no_torch():
         "common.data.load_examples('embedded', 'test', limit=2)\n"
         "print(sorted({'torch', 'transformers', 'datasets', 'pandas'} & set(sys.modules)))"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=600)
     assert (run.stdout, run.stderr) == ("[]\n", "")
