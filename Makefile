@@ -54,7 +54,7 @@ notebooks: setup  ## execute NOTEBOOKS as committed, write results/ and README.m
 	@$(BIN)/python -m common.study publish --profile $(PROFILE) $(NOTEBOOKS)
 
 test: setup  ## every test but those that need the network or a GPU
-	@$(BIN)/python -m pytest -q tests
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder tests
 
 check: setup  ## ruff, formatting, and the static tests
 	@$(BIN)/ruff check .

@@ -159,8 +159,12 @@ def _heed_sigterm() -> None:
     threading.Thread(target=answer, daemon=True).start()
 
 
+_LEAVING = threading.Lock()  # taken once: the main thread may find a partner gone while another answers SIGTERM
+
+
 def _end(line: str, code: int) -> None:
     """Leave the job, with the line where no process of this machine has said one. No partner is waited for any more."""
+    _LEAVING.acquire()
     reported = False
     with contextlib.suppress(KeyError, OSError):  # a launcher that is not torch's: each process says it
         report = Path(os.environ["TORCHELASTIC_ERROR_FILE"])

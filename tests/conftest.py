@@ -1,7 +1,8 @@
 """What every test shares: a place of its own to write to, no hub, and the data that lies beside the repository.
 
-The repository's outputs/ and results/ are never written: both move to a folder that is gone after the session. Tests of
-the committed results read them by path, `ROOT / "results"`.
+The repository's outputs/ and results/ are never written: both move to a folder that is gone after the session, as do
+temporary files. Tests of the committed results read them by path, `ROOT / "results"`. With `-n auto`, as `make test`
+has it, several processes take the files of tests one by one; each has such a folder, and all share the models in it.
 """
 
 import gc
@@ -10,21 +11,39 @@ import random
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, chdir, contextmanager
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+MOST_WORKERS = 16  # more would wait for the longest files
+WORKER_BYTES = 2 * 2**30  # what a process of tests and those it starts need, at most 1.5 GB, and a little more
 _place: list[tempfile.TemporaryDirectory] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Here and not in a fixture: it comes before any import, and the hub's client reads its variables when imported."""
     sys.path.insert(0, str(ROOT))  # for bench/, which is no part of the installed package
-    _place.append(tempfile.TemporaryDirectory(prefix="text-to-sql-tests-", ignore_cleanup_errors=True))
+    # A worker's folder lies in that of the process that has started it, whose environment it has.
+    first = Path(os.environ["TEXT_TO_SQL_OUTPUTS"]) if hasattr(config, "workerinput") else None
+    above = first.parent if first else None
+    _place.append(tempfile.TemporaryDirectory(prefix="text-to-sql-tests-", dir=above, ignore_cleanup_errors=True))
+    place = Path(_place[0].name)
+    place.chmod(0o711)  # PostgreSQL runs as a user of its own
     for name in ("outputs", "results"):
-        os.environ[f"TEXT_TO_SQL_{name.upper()}"] = str(Path(_place[0].name, name))
+        os.environ[f"TEXT_TO_SQL_{name.upper()}"] = str(place / name)
+    if first:
+        (first / "models").mkdir(parents=True, exist_ok=True)
+        (place / "outputs").mkdir()
+        (place / "outputs" / "models").symlink_to(first / "models")
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # pytest's own folders stay for a look
+    os.environ["TMPDIR"] = str(place / "tmp")
+    (place / "tmp").mkdir(mode=0o711)
+    tempfile.tempdir = None  # looked up anew
+    # The tests' products are too small to share: threads that wait for each other on a busy machine take ten times as
+    # long. Several workers share the cores between them.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     if "not network" in config.option.markexpr:  # the default; `-m network` asks the real hub
         os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -32,6 +51,50 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure() -> None:
     while _place:
         _place.pop().cleanup()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """A worker for each core that this process may use, as far as memory goes; 0, no other process, for one alone."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    free = _available_bytes()
+    quota, period = (_limit("cpu.max").split() + ["", ""])[:2]
+    if quota.isdigit():  # a container's share of the machine
+        cores = min(cores, round(int(quota) / int(period)))
+    workers = min(cores, free // WORKER_BYTES, MOST_WORKERS)
+    return workers if workers > 1 else 0
+
+
+def _available_bytes() -> int:
+    """Memory that is free or can be freed, on the machine and in a container of its own limit."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]) * 1024
+    except OSError:  # not Linux
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    limit, used = _limit("memory.max"), _limit("memory.current")
+    return min(free, int(limit) - int(used)) if limit.isdigit() and used.isdigit() else free
+
+
+def _limit(name: str) -> str:
+    """A control group's file as a container sees it; empty where there is none."""
+    try:
+        return Path("/sys/fs/cgroup", name).read_text().strip()
+    except OSError:
+        return ""
+
+
+def pytest_collection_finish() -> None:
+    """What the imports made stays: every training ends in looking for garbage, a third of a second in all of it."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes share the files, the slow kinds go first, so that all end at about the same time."""
+    if hasattr(config, "workerinput"):
+        tiers = ("notebooks", "tiny", "unit", "static")
+        items.sort(key=lambda item: tiers.index(item.path.relative_to(ROOT / "tests").parts[0]))
 
 
 @pytest.fixture(scope="session")
@@ -55,26 +118,28 @@ def _children() -> set[int]:
 
 @contextmanager
 def _nothing_left(*folders: Path) -> Iterator[None]:
+    temporary = Path(tempfile.gettempdir())  # this process's own
+
     def look() -> dict[str, set]:
         gc.collect()
-        places = {str(place): {path.name for path in place.iterdir()} for place in (Path.cwd(), Path("/"), *folders)}
-        # Other programs write here too; these are the names that SQLite and our tests' texts would choose.
-        temporary = Path(tempfile.gettempdir())
-        places |= {"temporary files": {path.name for p in ("etilqs_*", "*leaked*") for path in temporary.glob(p)}}
+        places = {str(place): {path.name for path in place.iterdir()} for place in (temporary, Path("/"), *folders)}
         return {"descriptors": _descriptors(), "processes": _children()} | places
 
-    before = look()
-    yield
-    for name, found in look().items():
-        assert found <= before[name], f"left in {name}: {found - before[name]}"
+    # What names no folder would be written here; in the repository's, other processes of tests leave things too.
+    with tempfile.TemporaryDirectory() as here, chdir(here):
+        before = look()
+        yield
+        for name, found in look().items():
+            assert found <= before[name], f"left in {name}: {found - before[name]}"
+        assert not list(Path(here).iterdir()), f"left in the working folder: {list(Path(here).iterdir())}"
 
 
 @pytest.fixture
 def nothing_left() -> Callable[..., AbstractContextManager[None]]:
     """A context that fails where it ends with more open files, children (zombies too) or files than it began with.
 
-    Looked at are the working folders of ours and of the workers, what SQLite or our texts would put into the folder for
-    temporary files, and the folders that are given. Linux only.
+    Looked at are the working folders of ours and of the workers, the folder for temporary files, which no other process
+    has, and the folders that are given. Linux only.
     """
     if not Path("/proc/self/fd").is_dir():
         pytest.skip("reads /proc, which only Linux has")

@@ -58,7 +58,7 @@ class Job:
     def end(self) -> tuple[int, str]:
         """Exit code and output."""
         try:
-            output = self.process.communicate(timeout=240)[0]
+            output = self.process.communicate(timeout=1500)[0]
         finally:
             self.process.kill()
         return self.process.returncode, output
@@ -185,11 +185,11 @@ def test_answers_are_those_of_one_process_with_the_same_weights(finished, tiny, 
 
 @pytest.mark.parametrize("config", ["ddp", "fsdp"])
 def test_a_killed_process_ends_the_job_in_one_line(killed, config):
-    from common.distributed import DIED
+    from common.distributed import DIED, TIMEOUT
 
     seconds, code, output, _ = killed[config]
-    assert code != 0 and seconds < 30
-    assert [line for line in output.splitlines() if line.startswith("error:")] == [f"error: {DIED}"]
+    assert code != 0 and seconds < TIMEOUT.total_seconds() / 2, "nobody waits for it until the time is out"
+    assert [line for line in output.splitlines() if line.startswith("error:")] == [f"error: {DIED}"], output[-6000:]
 
 
 def test_a_killed_job_goes_on_and_ends_as_one_that_was_not(killed, finished, saved):

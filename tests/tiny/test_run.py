@@ -182,7 +182,7 @@ def test_a_second_kernel_on_the_same_folder_ends_in_one_line():
             start()
         start("another")  # a folder of its own
     finally:
-        process.communicate("\n", timeout=60)
+        process.communicate("\n", timeout=600)
     start()
     start()  # the same kernel as often as it likes
 

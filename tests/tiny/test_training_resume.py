@@ -70,7 +70,7 @@ WHOLE["whole long"] = LONG | {"save_every": 0}
 def told(tmp_path_factory) -> Callable[[str], dict]:
     """What became of each story; the driver runs all of them once."""
     place = tmp_path_factory.mktemp("killed")
-    done = subprocess.run([sys.executable, __file__, str(place)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, __file__, str(place)], capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr[-2000:]
     return lambda name: json.loads((place / f"{name}.json").read_text())
 

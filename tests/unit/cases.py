@@ -10,7 +10,7 @@ INSERT INTO staff VALUES (1, 'Ann', 'red', 10.0), (2, 'Bob', 'red', 20.0), (3, '
 CREATE TABLE item (code TEXT, n INT, CHECK (n < 1000));
 INSERT INTO item VALUES ('a', 1), ('a', 1), ('b', 2);
 """
-PATIENCE = 30.0  # seconds for one row; the promise is 3 on a machine that does nothing else
+PATIENCE = 30.0  # CPU seconds for one row; the promise is 3 seconds on a machine that does nothing else
 ALL = "SELECT name FROM staff"
 GONE = "DELETE FROM item WHERE n = 2"
 # One opcode that takes some 15 seconds under every limit of SQLite: only a kill ends it.

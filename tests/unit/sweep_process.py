@@ -25,10 +25,10 @@ PLAN = Sweep(
 )
 
 
-def objective(log: Path, *, seconds: float = 0.0, at: str = "", meets: int | None = None):
-    """Trains nothing for a while, but leaves a checkpoint before and after, and notes each trial in `log`, and in
-    `log`.ends who has written into its folder until its end. In its first trial whose id ends with `at` the process
-    meets its fate between the two checkpoints: a signal."""
+def objective(log: Path, *, workers: int = 1, at: str = "", meets: int | None = None):
+    """Trains nothing, but leaves a checkpoint before and after, and notes each trial in `log`, and in `log`.ends who
+    has written into its folder until its end. Its first trial waits until that many workers have one. In its first
+    trial whose id ends with `at` the process meets its fate between the two checkpoints: a signal."""
 
     def train(sweep: Sweep, candidate) -> Outcome:
         candidate.folder.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,8 @@ def objective(log: Path, *, seconds: float = 0.0, at: str = "", meets: int | Non
         with log.open("a") as file:
             file.write(json.dumps(note) + "\n")
         (candidate.folder / f"1-{os.getpid()}").touch()
-        time.sleep(seconds)
+        while len({note["pid"] for note in notes(log)}) < workers:
+            time.sleep(0.01)
         if meets and candidate.id.endswith(at) and not (met := log.with_suffix(".met")).exists():
             met.touch()
             os.kill(os.getpid(), meets)
@@ -56,12 +57,13 @@ def names(folder: Path) -> list[str]:
 
 
 def work(log: str, options: str) -> None:
-    """One worker, which begins when `together` of them are there: prints the table that it ends with."""
+    """One of so many `workers`, which begins when all are there: prints the table that it ends with."""
     facts = json.loads(options)
+    # On a busy machine a worker is silent for long; that the others may take its trial for that has a test of its own.
+    attempts_module.SILENCE = facts.pop("silence")
     (Path(log).parent / f"ready-{os.getpid()}").touch()
-    while len(list(Path(log).parent.glob("ready-*"))) < facts["together"]:
+    while len(list(Path(log).parent.glob("ready-*"))) < facts["workers"]:
         time.sleep(0.01)
-    del facts["together"]
     result = search(PLAN, objective=objective(Path(log), **facts))
     print(result.trials.to_json(orient="split", double_precision=15))
 
@@ -146,7 +148,8 @@ def die_everywhere(folder: str) -> None:
 
 
 def notes(log: Path) -> list[dict]:
-    return [json.loads(line) for line in log.read_text().splitlines()]
+    """The trials so far; the last one may still be half a line."""
+    return [json.loads(line) for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
 def basis(trainer: str, root: Path) -> str:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def parts(monkeypatch, tmp_path):
     """Runs the scheduler over invented parts that take no time; returns (run, names that were begun)."""
     begun = []
+    monkeypatch.setattr(gpu, "time", SimpleNamespace(monotonic=lambda: 0.0))
 
     def run_part(name, *, smollm2, seconds, limit):
         begun.append((name, round(seconds), round(limit)))
@@ -34,8 +36,7 @@ def parts(monkeypatch, tmp_path):
 
     def run(*names, left=1000.0, device="NVIDIA H200", smollm2="", scale=1.0):
         begun.clear()
-        deadline = time.monotonic() + left
-        return gpu.measure(names, tmp_path, device=device, smollm2=smollm2, scale=scale, deadline=deadline)
+        return gpu.measure(names, tmp_path, device=device, smollm2=smollm2, scale=scale, deadline=left)
 
     return run, begun
 
@@ -150,7 +151,7 @@ def test_a_killed_command_leaves_no_part_behind_and_the_next_one_goes_on(tmp_pat
     finally:
         started.kill()
         started.wait()
-    until(lambda: not alive(part), seconds=4)  # a part takes longer than that to import torch and measure
+    until(lambda: not alive(part))
     assert not (folder / "full.json").exists()
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -161,8 +162,39 @@ def test_a_killed_command_leaves_no_part_behind_and_the_next_one_goes_on(tmp_pat
     assert found["copy"] == 8 and found["full-rows"] > 0 and "from before" in record["notes"]
 
 
-def until(condition, seconds=90):
-    end = time.monotonic() + seconds
+END = """
+import sys, time
+from bench.gpu_parts import end_with
+end_with(int(sys.argv[1]))
+print("begun", flush=True)
+time.sleep(3600)
+"""
+START = """
+import os, subprocess, sys
+part = subprocess.Popen([sys.executable, "-c", sys.argv[1], str(os.getpid())], stdout=subprocess.PIPE)
+part.stdout.readline()
+print(part.pid, flush=True)
+part.wait()
+"""
+
+
+def test_a_part_ends_with_the_command_in_the_middle_of_its_work(monkeypatch, capsys):
+    started = subprocess.Popen([sys.executable, "-c", START, END], cwd=ROOT, stdout=subprocess.PIPE)
+    part = int(started.stdout.readline())
+    assert alive(part)
+    started.kill()
+    started.communicate()
+    until(lambda: not alive(part))
+    parents = []
+    monkeypatch.setattr(gpu_parts, "end_with", parents.append)
+    monkeypatch.setitem(gpu_parts.PARTS, "full", gpu_parts.Part(lambda setting: {"notes": parents}, 1))
+    monkeypatch.setattr(sys, "argv", ["gpu_parts", "full", "--seconds", "1", "--parent", "7"])
+    gpu_parts.main()
+    assert json.loads(capsys.readouterr().out) == {"notes": [7]}
+
+
+def until(condition):
+    end = time.monotonic() + 600
     while not (found := condition()):
         assert time.monotonic() < end, "it did not come"
         time.sleep(0.05)
@@ -182,12 +214,12 @@ def alive(pid: int) -> bool:
 
 def test_a_part_that_runs_too_long_is_ended():
     with pytest.raises(RuntimeError, match="was ended after 0 s"):
-        gpu.run_part("ceilings", smollm2="", seconds=1, limit=0.3)
+        gpu.run_part("ceilings", smollm2="", seconds=1, limit=0.01)
 
 
 def test_what_a_part_cannot_do_comes_through_in_one_line():
     with pytest.raises(RuntimeError, match=r"^failed: there is no model folder './none'"):
-        gpu.run_part("smollm2-generation", smollm2="./none", seconds=1, limit=90)
+        gpu.run_part("smollm2-generation", smollm2="./none", seconds=1, limit=900)
 
 
 @pytest.mark.slow

@@ -154,7 +154,7 @@ def test_gretel_without_network_ends_at_once():
         "    try:\n        ask()\n    except UserError as error:\n        print(error)\n"
     )
     env = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1"}
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, env=env, timeout=60)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, env=env, timeout=600)
     first, second = run.stdout.splitlines()
     assert first == second and run.stderr == ""
     assert (

@@ -43,7 +43,7 @@ def test_two_processes_that_finish_at_once_use_one_folder(tmp_path):
         )
         for name in ("one", "two")
     ]
-    texts = [process.communicate(timeout=60) for process in processes]
+    texts = [process.communicate(timeout=600) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], texts
     assert texts[0] == texts[1] and texts[0][0] in ("one 20\n", "two 20\n")
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["folder"]
@@ -54,9 +54,9 @@ def test_two_threads_make_it_in_places_of_their_own(tmp_path):
 
     def make(folder: Path) -> None:
         folder.mkdir()
-        barrier.wait(timeout=30)
+        barrier.wait(timeout=300)
         (folder / "file").write_text("whole")
-        barrier.wait(timeout=30)
+        barrier.wait(timeout=300)
 
     with ThreadPoolExecutor(2) as pool:
         folders = list(pool.map(lambda _: once(tmp_path / "folder", make), range(2)))

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from common.data import Example
 from common.prompts import completion_ids, extract_sql, messages, prompt_ids, render
 from common.settings import ROOT
+from tests.cost import cost
 
 TIMBER = Example(
     id="timber",
@@ -262,23 +263,17 @@ PIECES = (
     "before", ["", "SELECT 1 ", "x\n`SELECT "], ids=["alone", "behind a statement", "in inline code"]
 )
 def test_time_is_linear_in_a_hostile_text(before):
-    worst = {}
     for piece in PIECES:
         # A megabyte of each would take too long; 32 KiB are enough to see a square, 2^30 steps.
         text = before + piece * (MEGABYTE // 32 // len(piece))
         for hostile in (text, text + "!"):
-            started = time.process_time()
-            extract_sql(hostile)
-            worst[piece] = max(worst.get(piece, 0), time.process_time() - started)
-    assert max(worst.values()) < 1, max(worst, key=worst.get)
+            assert cost(partial(extract_sql, hostile), below=14) < 14, piece
 
 
 @pytest.mark.parametrize("piece", ["`", "\n", ";", "'", "a `b", ";/*", "\n\nAaaa", "```sql\n", "<think>", " "])
 def test_a_megabyte_takes_less_than_two_seconds(piece):
     text = "SELECT 1" + piece * (MEGABYTE // len(piece))
-    started = time.process_time()
-    extract_sql(text)
-    assert time.process_time() - started < 2
+    assert cost(partial(extract_sql, text), below=28) < 28  # that many units are two seconds where this was written
 
 
 @settings(deadline=None, max_examples=60)  # a busy machine is no fault
@@ -303,5 +298,5 @@ def test_prompts_and_data_need_no_torch():
         "common.data.load_examples('embedded', 'test', limit=2)\n"
         "print(sorted({'torch', 'transformers', 'datasets', 'pandas'} & set(sys.modules)))"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=600)
     assert (run.stdout, run.stderr) == ("[]\n", "")

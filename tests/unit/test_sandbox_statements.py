@@ -9,6 +9,7 @@ from common.sandbox import frames
 from common.sandbox.database import LIMITS, Database
 from common.sandbox.guard import Guard
 from common.sandbox.statements import Failure, check, split
+from tests.cost import TRIES
 
 SCHEMA = "CREATE TABLE t (a INT); INSERT INTO t VALUES (1), (2), (3);"
 
@@ -60,7 +61,8 @@ def seconds_to_split(size: int) -> float:
 
 def test_splitting_hostile_text_takes_linear_time():
     # Ten times the text in ten times the time, more or less; a hundred times if it were quadratic.
-    assert seconds_to_split(200_000) < 40 * min(seconds_to_split(20_000) for _ in range(3))
+    short = min(seconds_to_split(20_000) for _ in range(3))
+    assert any(seconds_to_split(200_000) < 40 * short for _ in range(TRIES))
 
 
 @pytest.mark.parametrize(

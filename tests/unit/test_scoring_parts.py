@@ -1,27 +1,13 @@
 """What a score is made of: ROUGE-L against the package it restates, and the comparison of values and bags."""
 
 import random
-import time
-from collections.abc import Callable
 
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
 from common.scoring.compare import is_contained, same_bag, same_value
 from common.scoring.rouge import rouge_l
-
-
-def cpu_seconds(work: Callable[[], object]) -> float:
-    started = time.process_time()
-    work()
-    return time.process_time() - started
-
-
-def cost(work: Callable[[], object]) -> float:
-    """CPU time in units of 300,000 comparisons of two floats, so that it is the same on a slow machine."""
-    unit = min(cpu_seconds(lambda: [same_value(1.0, 1.0 + 2e-9) for _ in range(300_000)]) for _ in range(3))
-    return cpu_seconds(work) / unit
-
+from tests.cost import cost
 
 # --- ROUGE-L --------------------------------------------------------------------------------------------------------
 
@@ -59,7 +45,7 @@ def test_rouge_l_by_hand_and_in_bounded_time():
     assert rouge_l("a b c d", "a c x") == pytest.approx(2 * (2 / 3) * (2 / 4) / (2 / 3 + 2 / 4))
     assert rouge_l("v > 20", "v < 20") == 1.0
     assert rouge_l("", "a") == rouge_l("a", "") == rouge_l("?", "!") == 0.0
-    assert cost(lambda: rouge_l("a b " * 300_000, "b c a " * 300_000)) < 20  # 2 with the limit, 150 without
+    assert cost(lambda: rouge_l("a b " * 300_000, "b c a " * 300_000), below=20) < 20  # 2; 150 without the limit
 
 
 # --- comparing bags -------------------------------------------------------------------------------------------------
@@ -90,7 +76,7 @@ def test_ten_thousand_rows_of_floats_take_no_quadratic_time():
     other = [(value * (1 + 1e-12), n, text) for value, n, text in rows]
     draw.shuffle(other)
     assert same_bag(rows, other) and not same_bag(rows, [*other[1:], (2.0, 1, "x")])
-    assert cost(lambda: same_bag(rows, other)) < 15  # about one; a comparison of each with each would be 300
+    assert cost(lambda: same_bag(rows, other), below=15) < 15  # about one; each with each: 300
 
 
 def test_a_hostile_pairing_is_given_up_in_bounded_time():
@@ -101,8 +87,8 @@ def test_a_hostile_pairing_is_given_up_in_bounded_time():
     # Two rows that pair crosswise keep the quick way, pairs of the sorted rows, from being taken.
     left += [(5.0, 1.0), (5.0 + 1e-9, 1.0 + 1.8e-9)]
     right += [(5.0, 1.0 + 1.8e-9), (5.0 + 1e-9, 1.0)]
-    assert cost(lambda: same_bag(left, right)) < 15  # 6.5 with the limit, 29 without, and far more with more rows
+    assert cost(lambda: same_bag(left, right), below=15) < 15  # 6.5; 29 without the limit, far more for more rows
     wide = [(*[1.0 + i * 1e-13] * 199, i) for i in range(440)]
     others = [(*[1.0 + i * 2e-13] * 199, i % 439) for i in range(440)]
     assert not same_bag(wide, others)
-    assert cost(lambda: same_bag(wide, others)) < 25  # 6.5 with the limit, 140 without
+    assert cost(lambda: same_bag(wide, others), below=25) < 25  # 6.5; 140 without the limit

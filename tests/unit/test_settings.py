@@ -125,7 +125,7 @@ def test_ipython_shows_the_line_and_no_traceback(tmp_path):
         text=True,
         cwd=ROOT,
         env=os.environ | {"IPYTHONDIR": str(tmp_path / "ipython")},
-        timeout=60,
+        timeout=600,
     )
     assert (found.stdout + found.stderr).strip() == "UserError: do this instead"
 

@@ -110,7 +110,7 @@ def test_writers_of_two_makers_do_not_disturb_each_other(cold):
         "    store.read([f'{sys.argv[1]}-{number}'])\n"
     )
     writers = [subprocess.Popen([sys.executable, "-c", code, version]) for version in ("4", "5", "4")]
-    assert [writer.wait(timeout=120) for writer in writers] == [0] * 3
+    assert [writer.wait(timeout=900) for writer in writers] == [0] * 3
     with closing(sqlite3.connect(cold / "cache" / "suites.sqlite")) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert len(connection.execute("SELECT DISTINCT maker FROM suites").fetchall()) == 1
@@ -150,7 +150,7 @@ def test_processes_share_a_store(cold):
         "    print(sum(v.robust_match for v in scorer.score_batch(rows)))\n"
     )
     ranks = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    assert [rank.communicate(timeout=120)[0] for rank in ranks] == ["30\n"] * 3
+    assert [rank.communicate(timeout=900)[0] for rank in ranks] == ["30\n"] * 3
     assert [rank.returncode for rank in ranks] == [0] * 3
     with closing(sqlite3.connect(cold / "cache" / "suites.sqlite")) as connection:
         assert connection.execute("SELECT count(*) FROM suites").fetchone() == (30,)

@@ -104,7 +104,7 @@ def test_an_outage_is_waited_out_and_a_long_one_loses_nothing(lab, monkeypatch):
     assert "more" not in line_of(error)
     assert (folders[0] / "trained").exists(), "the trained model waits for the storage"
     store = Storage()
-    monkeypatch.setattr(storage, "PATIENCE", 5.0)
+    monkeypatch.setattr(storage, "PATIENCE", 300.0)
     failing(store, "create_new_trial", 2)
     result = search(lab.sweep, objective=objective)
     assert len(result.trials) == 9 and len(retrials) == 1

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -58,6 +59,7 @@ def postgres(folder: Path):
     ]
     subprocess.run([*as_user, *initdb, "--no-sync", "-E", "UTF8"], check=True, capture_output=True, cwd="/")
     options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories= -c fsync=off".split()
+    url = f"postgresql://sweeper:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/postgres"
     server = subprocess.Popen(
         [*as_user, str(binaries[0] / "postgres"), "-D", str(data), *options],
         stdout=subprocess.DEVNULL,
@@ -65,15 +67,30 @@ def postgres(folder: Path):
         cwd="/",
     )
     try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        yield f"postgresql://sweeper:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/postgres"
+        wait_until(lambda: answers(url) or server.poll() is not None)
+        assert server.poll() is None, "PostgreSQL ended at its start"
+        yield url
     finally:
         server.send_signal(signal.SIGINT)  # fast shutdown: connections are cut
-        server.wait(30)
+        server.wait(300)
+
+
+def answers(url: str) -> bool:
+    """Whether the server takes connections: it listens before it does."""
+    import psycopg
+
+    try:
+        psycopg.connect(url, connect_timeout=60).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 300
+    while not condition():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.05)
 
 
 def which(name: str) -> Path | None:
@@ -123,13 +140,14 @@ def with_own_tables(url: str) -> None:
         connection.execute("CREATE SCHEMA public")
 
 
-def start(log: Path, together: int = 1, **options) -> subprocess.Popen:
-    command = [sys.executable, sweep_process.__file__, "work", str(log), json.dumps(options | {"together": together})]
+def start(log: Path, workers: int = 1, silence: int = 10_000, **options) -> subprocess.Popen:
+    options |= {"workers": workers, "silence": silence}
+    command = [sys.executable, sweep_process.__file__, "work", str(log), json.dumps(options)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def table_of(worker: subprocess.Popen) -> dict:
-    out, error = worker.communicate(timeout=60)
+    out, error = worker.communicate(timeout=600)
     assert worker.returncode == 0, error[-2000:]
     return json.loads(out)
 
@@ -144,7 +162,7 @@ def states() -> Counter:
 def test_workers_share_the_trials_and_take_up_that_of_a_killed_one(place):
     log = place / "log"
     # All at once, on a storage that none has seen; one is killed in the middle of its first trial.
-    dies, one, two = (start(log, 3, seconds=0.1, meets=meets) for meets in (signal.SIGKILL, None, None))
+    dies, one, two = (start(log, workers=3, meets=meets) for meets in (signal.SIGKILL, None, None))
     first, second = table_of(one), table_of(two)
     dies.communicate()
     assert dies.returncode == -signal.SIGKILL
@@ -175,7 +193,7 @@ def test_a_worker_that_was_stuck_finds_its_trial_taken_and_goes_on(tmp_path, mon
     while not (tmp_path / "log.met").exists():
         assert stuck.poll() is None, stuck.stderr.read()
         time.sleep(0.02)
-    rival = start(log)
+    rival = start(log, silence=6)
     other = table_of(rival)  # it waits six heartbeats for a sign of life of the one that still has its process
     stuck.send_signal(signal.SIGCONT)
     assert table_of(stuck) == other and [row[1] for row in other["data"]] == IDS
@@ -200,7 +218,7 @@ def test_a_search_killed_anywhere_ends_as_one_that_never_was(tmp_path, monkeypat
         [sys.executable, sweep_process.__file__, "die", str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=900,
         check=False,
     )
     assert process.returncode == 0, process.stderr[-2000:]
@@ -249,7 +267,7 @@ def stopping(plain, folder: Path):
         if candidate.id.endswith("s1-01"):
             pid = int((folder / "data" / "postmaster.pid").read_text().splitlines()[0])
             os.kill(pid, signal.SIGINT)
-            time.sleep(0.5)
+            wait_until(lambda: not (folder / "data" / "postmaster.pid").exists())  # the last thing that it does
         return outcome
 
     return train
