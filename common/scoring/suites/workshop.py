@@ -229,7 +229,8 @@ def _cuts_tie(reference: Reference) -> bool:
         len(block.rows) > block.stop - block.start
         for number, statement in enumerate(reference.statements)
         if has_outer(statement, "order") and has_outer(statement, "limit")
-        for block in reference.blocks(number) or ()
+        for blocks in reference.orders(number)
+        for block in blocks
     )
 
 
