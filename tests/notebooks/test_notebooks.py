@@ -12,9 +12,11 @@ import pytest
 from nbclient import NotebookClient
 
 from common import results
+from common.data import load_examples
 from common.profiles import PROFILES
 from common.provenance import SCORING, code
 from common.results import audits
+from common.results.rescore import rescore
 from common.settings import ROOT, UserError, outputs
 from common.study.execute import execute, run
 from common.study.notebooks import find
@@ -122,7 +124,9 @@ def methods(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.json"))
 
 
-def test_runs_with_other_rows_or_another_seed_are_compared_in_a_folder_of_their_own(hashes, capsys):
+def test_runs_with_other_rows_or_another_seed_are_compared_in_a_folder_of_their_own(
+    hashes, tmp_path, monkeypatch, capsys
+):
     before = hashes()
     run([BASELINE, LORA], "smoke", {"TEST_ROWS": "8", "NF4": "False"})
     (folder,) = (outputs() / "results").iterdir()
@@ -130,7 +134,18 @@ def test_runs_with_other_rows_or_another_seed_are_compared_in_a_folder_of_their_
     assert results.compare(folder)["difference"].notna().to_dict() == {"baseline": False, "example-lora": True}
     assert {"comparison.md", "comparison.png"} <= {path.name for path in folder.iterdir()}
     assert f"{folder.name} · executed" in capsys.readouterr().out.splitlines()[-1]
-    run([BASELINE], "smoke", {"SEED": "7", "NF4": "False"})
+    # Data of one's own, named from the folder of the user, who is in neither the root nor the notebook's folder.
+    (tmp_path / "my rows").mkdir()
+    monkeypatch.chdir(tmp_path / "my rows")
+    rows = [
+        {"sql_prompt": row.question, "sql_context": row.schema, "sql": row.sql, "split": "test"}
+        for row in load_examples("embedded", "test", limit=8)
+    ]
+    Path("mine.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    run([BASELINE], "smoke", {"SEED": "7", "NF4": "False", "DATA": "mine.jsonl", "TEST_ROWS": "8"})
+    (path,) = {*(outputs() / "results").glob("*/baseline.json")} - {folder / "baseline.json"}
+    monkeypatch.chdir(tmp_path)
+    assert rescore(path, "my rows/mine.jsonl") == "smoke/baseline: 0 of 8 verdicts changed"
     assert len(list((outputs() / "results").iterdir())) == 2
     assert hashes() == before
 
