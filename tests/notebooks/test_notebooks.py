@@ -16,6 +16,7 @@ from common.data import load_examples
 from common.profiles import PROFILES
 from common.provenance import SCORING, code
 from common.results import audits
+from common.results.rescore import rescore
 from common.settings import ROOT, UserError, outputs
 from common.study.execute import copy_path, execute, run
 from common.study.notebooks import find
@@ -153,9 +154,14 @@ def mine(tmp_path) -> Path:
     return path
 
 
-def test_runs_with_data_of_ones_own_or_another_seed_are_compared_in_a_folder_of_their_own(hashes, mine, capsys):
+def test_runs_with_data_of_ones_own_or_another_seed_are_compared_in_a_folder_of_their_own(
+    hashes, mine, monkeypatch, capsys
+):
     before = hashes()
-    run([BASELINE, LORA], "smoke", {"DATA": str(mine), "TEST_ROWS": "20", "NF4": "False"})
+    # Named from the folder of the user, who is in neither the root nor the notebooks' folders.
+    (mine.parent / "my folder").mkdir()
+    monkeypatch.chdir(mine.parent / "my folder")
+    run([BASELINE, LORA], "smoke", {"DATA": f"../{mine.name}", "TEST_ROWS": "20", "NF4": "False"})
     (folder,) = (outputs() / "results").iterdir()
     assert folder.name.startswith("smoke@") and methods(folder) == ["baseline", "example-lora"]
     assert results.compare(folder)["difference"].notna().to_dict() == {"baseline": False, "example-lora": True}
@@ -171,6 +177,8 @@ def test_runs_with_data_of_ones_own_or_another_seed_are_compared_in_a_folder_of_
         f"{mine} has 12 rows in split 'test', 20 were asked for; 12 are taken",
         f"{mine} has 12 rows in split 'validation', 16 were asked for; 12 are taken",
     ]
+    monkeypatch.chdir(mine.parent)
+    assert rescore(folder / "baseline.json", mine.name) == "smoke/baseline: 0 of 12 verdicts changed"
     run([BASELINE], "smoke", {"SEED": "7", "NF4": "False"})
     assert len(list((outputs() / "results").iterdir())) == 2
     assert hashes() == before

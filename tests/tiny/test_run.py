@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -124,6 +125,22 @@ def test_data_that_were_edited_have_another_folder(tmp_path):
     folder = start(data=str(path)).folder
     path.write_text("sql_prompt,sql_context,sql\na,b,d\n")
     assert start(data=str(path)).folder != folder
+
+
+def test_data_and_model_under_several_paths_are_one_runs(tmp_path, monkeypatch):
+    """A notebook that is run by hand names them from its own folder, a command from another one."""
+    path, model = tmp_path / "rows" / "mine.csv", tmp_path / "rows" / "model"
+    model.mkdir(parents=True)
+    (model / "config.json").write_text("{}")
+    path.write_text("sql_prompt,sql_context,sql\na,b,c\n")
+    whole = start(data=str(path), model_id=str(model))
+    monkeypatch.chdir(path.parent)
+    runs = [start(data=data, model_id="model") for data in ("mine.csv", "./mine.csv", "../rows/mine.csv")]
+    assert {(run.folder, run.place, run.profile) for run in runs} == {(whole.folder, whole.place, whole.profile)}
+    assert (whole.profile.data, whole.profile.model_id) == (str(path), str(model))
+    copy = shutil.copy(path, tmp_path)
+    moved = start(data=str(copy), model_id="model")
+    assert moved.folder == whole.folder and moved.place != whole.place, "what was answered is kept, records are apart"
 
 
 def test_another_revision_of_the_model_has_another_folder(monkeypatch):
