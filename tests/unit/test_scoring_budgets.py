@@ -129,10 +129,10 @@ def test_a_right_answer_on_spiders_world(scorer):
     assert scorer.score_batch([(example, prediction)])[0].outcome == "match"
 
 
-def test_aggregates_over_half_a_million_rows_are_scorable(scorer, tmp_path):
+def test_aggregates_over_a_quarter_of_a_million_rows_are_scorable(scorer, tmp_path):
     script = (
         "CREATE TABLE ranking (day INT, place INT, player INT, points INT); WITH RECURSIVE c(i) AS (SELECT 0 UNION ALL "
-        "SELECT i + 1 FROM c WHERE i < 509999) INSERT INTO ranking SELECT 20000101 + i / 1000 * 7, 1 + i % 1000, "
+        "SELECT i + 1 FROM c WHERE i < 249999) INSERT INTO ranking SELECT 20000101 + i / 1000 * 7, 1 + i % 1000, "
         "i * 7919 % 20662, i * 31 % 9000 FROM c;"
     )
     path = make(tmp_path / "tennis.sqlite", script)
@@ -167,19 +167,21 @@ def test_a_database_that_fills_the_heap_is_queried_and_no_copy_of_it_raises(scor
 
 
 def burn(seconds: float) -> None:
+    """Use so much of this process's CPU time, nearly all of it as a user."""
     stop = time.process_time() + seconds
     while time.process_time() < stop:
-        pass
+        sum(range(20_000))
 
 
 def left() -> float:
+    """Seconds until the alarm, which the kernel tells to some milliseconds; 0.0 where none is set."""
     return signal.getitimer(signal.ITIMER_VIRTUAL)[0]
 
 
 @pytest.fixture
 def alarm(monkeypatch):
-    """An alarm in this process, of 10 seconds a stage and 10.05 an item: it comes to nothing."""
-    monkeypatch.setattr(worker, "ITEM_SECONDS", 10.05)
+    """An alarm in this process, of 10 seconds a stage and an item: it comes to nothing."""
+    monkeypatch.setattr(worker, "ITEM_SECONDS", 10.0)
     alarm = worker._Alarm()
     alarm.seconds = 10.0
     yield alarm
@@ -190,28 +192,30 @@ def test_the_stages_of_an_item_share_its_time(alarm):
     alarm.start_stage(None)
     burn(0.1)
     alarm.start_stage(0)
-    assert left() < 10.0  # less than a stage's own: what all items share counts for each
+    assert left() < 9.95  # what all items share counts for each
     burn(0.1)
     alarm.start_stage(0)
-    assert left() < 9.9
+    assert left() < 9.87
     alarm.start_stage(1)
-    assert 9.9 < left() < 10.0  # the item before does not count
+    assert 9.87 < left() < 9.95  # the item before does not count
 
 
 def test_free_time_does_not_count(alarm):
     alarm.start_stage(0)
-    before = left()
     with alarm.pause():
         assert left() == 0.0
         burn(0.1)
         with alarm.pause():
             assert left() == 0.0
         assert left() == 0.0
-    assert before - left() < 0.09
+    assert left() > 9.95
     with alarm.pause():
         alarm.start_stage(0)  # a stage inside has its alarm
-        assert left() > 0.0
-    assert before - left() < 0.09
+        assert left() > 9.95
+        burn(0.1)
+    assert left() > 9.95
+    alarm.start_stage(0)
+    assert left() < 9.95  # and its time counts
 
 
 def test_time_comes_to_an_end_and_never_to_no_alarm(alarm, monkeypatch):
