@@ -9,7 +9,7 @@ opens the network or loads an extension. From the outside in:
    doing; a watch on the wall clock in the parent, for a sick machine only. One row is then marked as killed and the
    others go on;
 3. 2,000,000 steps of SQLite's machine a run, and 40,000 calls of date functions and random(): the same on every
-   machine. A database of more than 64 KiB has more, up to six times as much and 1.5 seconds (`guard.budget_of`);
+   machine. A database of more than 64 KiB has more, up to six times as much and 1.25 seconds (`guard.budget_of`);
 4. limits on heap, pages, lengths, columns, depth, rows and bytes;
 5. an authorizer that lets through what it knows, and refuses ATTACH, VACUUM, PRAGMA, transactions, ANALYZE, virtual
    tables, load_extension and the catalogues of SQLite's own memory.

@@ -145,7 +145,7 @@ def test_a_line_below_says_what_was_refused_for_the_order_of_columns_alone(place
     write("older", "nnnny?")
     assert len(markdown(place / "cpu").split("\n\n")) == 4  # nothing to say
     write("lora", "yynyn?", column_order_refusals=2)
-    line = f"{COLUMNS} baseline 0 of 5, lora 2 of 5."
+    line = f"{COLUMNS} lora 2 of 5; the others none."
     assert line in markdown(place / "cpu").split("\n\n") and plain(place / "cpu").endswith(line)
     head, rule = markdown(place / "cpu").split("\n\n")[1].splitlines()[:2]
     assert head.count("|") == rule.count("|") == 13  # the table is as wide as before
