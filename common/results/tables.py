@@ -76,15 +76,12 @@ def _name(method: str, row: "pandas.Series", quote: str = "") -> str:
 
 def _remarks(table: "pandas.DataFrame") -> list[str]:
     remarks = [*([STALE] if table["stale"].any() else []), *([COMMITTED] if table["committed"].any() else [])]
-    # Records from before the figure was kept have none.
-    refusals = {
-        method: int(row["column_order_refusals"])
-        for method, row in table.iterrows()
-        if row["scorable"] and not _absent(row["column_order_refusals"])
-    }
-    if any(refusals.values()):
-        shares = [f"{method} {number} of {table.loc[method, 'scorable']:,}" for method, number in refusals.items()]
-        remarks.append(f"{COLUMNS} {', '.join(shares)}.")
+    numbers = table["column_order_refusals"].where(table["scorable"] > 0).dropna()  # older records have none
+    shares = [
+        f"{method} {number:.0f} of {table.loc[method, 'scorable']:,}" for method, number in numbers.items() if number
+    ]
+    if shares:
+        remarks.append(f"{COLUMNS} {', '.join(shares)}{'; the others none' if len(shares) < len(numbers) else ''}.")
     return remarks
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 STEPS_BETWEEN_TICKS = 10_000
 # A database of so many bytes has the ordinary budget, a larger one as many times that as it is larger, to MOST_TIMES:
 # such a statement takes half a second.
-ORDINARY_BYTES = 128 * 2**10
+ORDINARY_BYTES = 64 * 2**10
 MOST_TIMES = 6.0
-MOST_TIMES_THE_SECONDS = 3.0
+MOST_TIMES_THE_SECONDS = 2.5
 
 _MASTER = {"sqlite_master", "sqlite_temp_master", "sqlite_schema", "sqlite_temp_schema"}
 _CATALOGUES = {"sqlite_stmt", "dbstat", "sqlite_dbpage", "bytecode", "tables_used"}

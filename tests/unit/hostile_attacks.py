@@ -121,6 +121,13 @@ HOSTILE = cases(
     ("replace", ALL, f"SELECT replace({long(90_000)}, 'x', 'yy')", "too_large"),
     ("concatenation", ALL, f"SELECT {long(90_000)} || {long(90_000)}", "too_large"),
     ("json_group_array", ALL, count_to(50_000) + "SELECT json_group_array(x) FROM c", "too_large"),
+    *(
+        (f"a chain of {size} {word}, {side}", *pair, "match")
+        for word, size, more in (("OR", 150, " OR n = {}"), ("AND", 118, " AND n <> {}"), ("OR", 900, " OR n = {}"), ("AND", 900, " AND n <> {}"))
+        for text in ("SELECT code FROM item WHERE n = 2" + "".join(more.format(i + 5) for i in range(size)),)
+        for side, pair in (("prediction", ("SELECT 'b'", text)), ("reference", (text, "SELECT 'b'")))
+    ),
+    ("a chain beyond SQLite's own limit", "SELECT 1", "SELECT 1 WHERE 1" + " OR 0" * 1001, "too_large"),
     ("json nested too deep", ALL, f"SELECT count(*) FROM json_tree('{'[' * 3000}{']' * 3000}')", "runtime_error"),
     ("LIKE of 101 wildcards", ALL, f"SELECT 'a' LIKE '{'%a' * 101}'", "too_large"),
     ("65 tables", ALL, "SELECT 1 FROM " + ", ".join(f"item t{i}" for i in range(65)), "too_large"),
