@@ -18,7 +18,7 @@ LAYERS = [
 PARTS = {
     "certify": ["duplicates", "floor", "rewrites", "probe", "shares", "references", "equivalents", "kept", "mutants"],
     "certify.rewrites": ["conditions", "safety", "queries", "writes", "texts"],
-    "generation": ["sampling", "onednn", "capacity", "batching", "answers"],
+    "generation": ["sampling", "onednn", "capacity", "batching", "support", "single", "answers"],
     "metric": ["metric"],
     "mutations": ["edits", "clauses", "expressions", "changes", "neighbours"],
     "results": ["record", "sections", "ledger", "places", "comparable", "comparison", "tables", "figure", "audits"]
