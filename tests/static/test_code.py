@@ -20,7 +20,7 @@ PARTS = {
     "certify": ["duplicates", "floor", "rewrites", "probe", "shares", "references", "equivalents", "kept", "mutants"],
     "certify.rewrites": ["conditions", "safety", "queries", "writes", "texts"],
     "data": ["example", "notices", "cells", "tables", "files", "splits", "gretel", "ddl", "spider"],
-    "generation": ["sampling", "onednn", "capacity", "batching", "answers"],
+    "generation": ["sampling", "onednn", "capacity", "batching", "support", "single", "answers"],
     "metric": ["metric"],
     "mutations": ["edits", "clauses", "expressions", "changes", "neighbours"],
     "results": ["record", "sections", "ledger", "places", "comparable", "comparison", "tables", "figure", "audits"]
