@@ -17,7 +17,7 @@ from operator import itemgetter
 
 RELATIVE = 1e-9
 ABSOLUTE = 1e-12
-MOST_STEPS = 500_000
+MOST_STEPS = 800_000  # enough to look up every value of the largest result
 STEPS_A_VALUE = 3  # a value whose partners are looked up, against one pair that is looked at again
 
 Numbers = tuple[int | float, ...]
