@@ -17,7 +17,7 @@ from operator import itemgetter
 
 RELATIVE = 1e-9
 ABSOLUTE = 1e-12
-MOST_STEPS = 500_000
+MOST_STEPS = 800_000  # enough to look up every value of the largest result
 STEPS_A_VALUE = 3  # a value whose partners are looked up, against one pair that is looked at again
 
 Numbers = tuple[int | float, ...]
@@ -79,7 +79,7 @@ def _fit_cell(left: list[Numbers], right: list[Numbers], budget: PairingBudget) 
     for column, width in enumerate(widths):
         if width and not _narrow(edges, [row[column] for row in left], [row[column] for row in right]):
             return False
-    return _saturates(edges, len(right), budget)
+    return saturates(edges, len(right), budget)
 
 
 def _spread(column: Sequence[int | float]) -> float:
@@ -115,7 +115,7 @@ def _narrow(edges: list[int], left: list[int | float], right: list[int | float])
     return True
 
 
-def _saturates(edges: list[int], size: int, budget: PairingBudget) -> bool:
+def saturates(edges: list[int], size: int, budget: PairingBudget) -> bool:
     """Whether each left row gets a right one of its own. edges: the partners of each, as bits; size: right rows."""
     free = (1 << size) - 1
     holders = [-1] * size

@@ -23,6 +23,9 @@ def in_order(names: str) -> str:
 
 SUMS = "SELECT shop, SUM(amount) FROM sale GROUP BY shop ORDER BY"
 BY_V = "SELECT k FROM t ORDER BY v"
+CHAIN = numbers(1.0, "1.0 + 0.8e-9", "1.0 + 1.6e-9")
+LONG_CHAIN = numbers(*(f"1.0 + {i} * 0.4e-9" for i in range(7)))  # each ties with two before it and two behind
+MINUTES = numbers(*(f"'2024-01-15 10:{i:02}:00'" for i in range(20)), kind="TEXT")  # four minutes of them tie
 # Near firsts, ordered by a second key: exact keys say b (0.3), a; by keys with a tolerance it is a, b.
 TWO_KEYS = (
     "CREATE TABLE t (k TEXT, v REAL, n INT); INSERT INTO t VALUES ('a', 0.1 + 0.2, 1), ('b', 0.3, 2), ('c', 9, 0);"
@@ -72,9 +75,25 @@ TIES = cases(
     ("a large integer equal to a float", BY_V, in_order("ba"), "match", numbers(2**53, "9007199254740992.0", kind="")),
     ("texts like near numbers", BY_V, in_order("ba"), "mismatch", numbers("'0.30000000000000001'", "'0.30000000000000002'", kind="TEXT")),
     ("texts like near numbers, cast", "SELECT k FROM t ORDER BY CAST(v AS REAL)", in_order("ba"), "match", numbers("'0.3'", "'0.30000000000000004'", kind="TEXT")),
-    ("a chain of near values is one block", BY_V, in_order("cab"), "match", numbers(1.0, "1.0 + 0.8e-9", "1.0 + 1.6e-9")),
-    ("a chain that LIMIT cuts", BY_V + " LIMIT 1", in_order("c"), "match", numbers(1.0, "1.0 + 0.8e-9", "1.0 + 1.6e-9")),
+    ("a chain of near values, the first two swapped", BY_V, in_order("bac"), "match", CHAIN),
+    ("a chain of near values, the last two swapped", BY_V, in_order("acb"), "match", CHAIN),
+    ("a chain of near values, its ends are no ties", BY_V, in_order("cab"), "mismatch", CHAIN),
+    ("a chain of near values, the other way round", BY_V, in_order("cba"), "mismatch", CHAIN),
+    ("a chain that LIMIT cuts, its second", BY_V + " LIMIT 1", in_order("b"), "match", CHAIN),
+    ("a chain that LIMIT cuts, its third", BY_V + " LIMIT 1", in_order("c"), "mismatch", CHAIN),
+    ("a chain behind an OFFSET, its first", BY_V + " LIMIT 1 OFFSET 1", in_order("a"), "match", CHAIN),
+    ("a chain behind an OFFSET, its third", BY_V + " LIMIT 1 OFFSET 1", in_order("c"), "match", CHAIN),
+    ("a chain behind a longer OFFSET, its first", BY_V + " LIMIT 1 OFFSET 2", in_order("a"), "mismatch", CHAIN),
+    ("a chain of rows that are equal", "SELECT 'x' FROM t ORDER BY v", in_order("xxx"), "match", CHAIN),
+    ("a long chain, neighbours swapped", BY_V, in_order("bdacfeg"), "match", LONG_CHAIN),
+    ("a long chain, one row too far", BY_V, in_order("bcdaefg"), "mismatch", LONG_CHAIN),
+    ("a long chain, the other way round", BY_V, in_order("gfedcba"), "mismatch", LONG_CHAIN),
     ("a chain with a gap is two", BY_V, in_order("cab"), "mismatch", numbers(1.0, "1.0 + 0.8e-9", "1.0 + 2.6e-9")),
+    ("minutes as julian days, in order", "SELECT k FROM t ORDER BY julianday(v)", "SELECT k FROM t ORDER BY v", "match", MINUTES),
+    ("minutes as julian days, the other way round", "SELECT k FROM t ORDER BY julianday(v)", "SELECT k FROM t ORDER BY v DESC", "mismatch", MINUTES),
+    ("minutes as julian days, the last of them", "SELECT k FROM t ORDER BY julianday(v) LIMIT 1", "SELECT k FROM t ORDER BY v DESC LIMIT 1", "mismatch", MINUTES),
+    ("a long chain of a first key counts exactly", "SELECT k FROM t ORDER BY julianday(v), k", "SELECT k FROM t ORDER BY v, k DESC", "match", MINUTES),
+    ("a long chain of a first key, its ties by the second", "SELECT k FROM t ORDER BY julianday(v), k", "SELECT k FROM t ORDER BY v, k DESC", "mismatch", MINUTES.replace(":07", ":06")),
     ("blocks beside each other", BY_V, in_order("badc"), "match", numbers(0.3, "0.1 + 0.2", 0.6, "0.3 + 0.1 + 0.2")),
     ("blocks beside each other, mixed", BY_V, in_order("acbd"), "mismatch", numbers(0.3, "0.1 + 0.2", 0.6, "0.3 + 0.1 + 0.2")),
     ("two keys, the order by exact ones", BY_BOTH, in_order("bac"), "match", TWO_KEYS),

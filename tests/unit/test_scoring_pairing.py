@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from common.scoring import Scorer
+from common.scoring import Scorer, ordering
 from common.scoring.compare import is_contained, same_bag, same_row
 from common.scoring.pairing import MOST_STEPS, PairingBudget
 
@@ -91,6 +91,19 @@ def test_the_steps_of_a_comparison_are_bounded_together():
     assert same_bag(left, right, PairingBudget(steps))
     shared = PairingBudget(steps + steps // 2)
     assert same_bag(left, right, shared) and not same_bag(left, right, shared)
+
+
+def test_a_row_of_a_long_chain_reaches_the_rows_that_it_ties_with():
+    draw = random.Random(4)
+    for _ in range(300):
+        rows = [(value,) for value in sorted(draw.uniform(0, 6) for _ in range(draw.randint(2, 12)))]
+
+        def tie(one: tuple, other: tuple) -> bool:
+            return abs(one[0] - other[0]) <= 1
+
+        ties = [[place for place, other in enumerate(rows) if tie(row, other)] for row in rows]
+        expected = None if tie(rows[0], rows[-1]) else [(places[0], places[-1]) for places in ties]
+        assert ordering._reaches(rows, tie) == expected
 
 
 def test_a_hostile_reference_is_compared_at_once():
