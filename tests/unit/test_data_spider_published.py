@@ -108,6 +108,9 @@ def test_a_download_may_nest_its_folder_and_hold_what_a_mac_adds(published, tmp_
     for extra in ("__MACOSX/spider/dev.json", ".hidden/dev.json", f"{name}/database/music/._music.sqlite"):
         (outer / extra).parent.mkdir(parents=True, exist_ok=True)
         (outer / extra).write_bytes(b"\0\5\x16\7")
+    for copy in ("a backup", "z backup"):  # of a database beside it
+        (outer / name / "database" / copy).mkdir()
+        (outer / name / "database" / copy / "music.sqlite").write_bytes(b"older")
     (outer / name / "database" / "__MACOSX").mkdir()
     (outer / name / "database" / ".DS_Store").write_bytes(b"\0")
     assert [row.id for row in load_examples(f"spider:{outer}", "train")] == expected
