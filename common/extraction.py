@@ -6,6 +6,7 @@ colon nor semicolon parts them; JSON with text around it; a boxed answer.
 
 import json
 import re
+from itertools import islice
 from typing import Any
 
 from common.prose import BLANK, is_prose, is_title, words
@@ -14,7 +15,9 @@ from common.prose import BLANK, is_prose, is_title, words
 # A mark with a quote on either side is a string of the statement.
 _THINK = re.compile(r"(?:(?<!['\"])<think>|<think>(?!['\"])).*?(?:</think>|\Z)", re.DOTALL | re.IGNORECASE)
 _REASONING = r"think(?:ing)?|thoughts?|reason(?:ing|s)?|scratch_?pad|analysis|reflection|rationale|explanation|plan|cot"
-_ANSWER = r"(?:final_?|sql_?)?answer|(?:final_?)?sql(?:_?query)?|query|code|solution|output|response|result|final"
+_ANSWER = (
+    r"(?:final_?|sql_?)?answer|(?:final_?)?sql(?:_?query)?|query|code|solution|output|response|result|final|tool_call"
+)
 # The names above stand in strings as well ('%<plan>%'), so such a block begins a line or follows a space or a tag.
 _BLOCK = re.compile(
     rf"(?<![^\s>])<({_REASONING})>.*?(?:</\1>|(?=(?<![^\s>.])<(?:{_ANSWER})>)|\Z)", re.DOTALL | re.IGNORECASE
@@ -22,7 +25,7 @@ _BLOCK = re.compile(
 _END_BLOCK = re.compile(
     rf"(?<!['\"])</think>|</think>(?!['\"])|(?<!['\"%])</(?!explanation)(?:{_REASONING})>(?!['\"%])", re.IGNORECASE
 )
-_ANSWERS = re.compile(rf"<({_ANSWER})>(.*?)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
+_ANSWERS = re.compile(rf"(?<!['\"%])<({_ANSWER})>(.*?)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 _START = re.compile(
     r"(?:SELECT|WITH|INSERT|REPLACE|UPDATE|DELETE|CREATE|ALTER|DROP|VALUES|EXPLAIN|PRAGMA|ATTACH|DETACH|VACUUM|REINDEX|ANALYZE"
     r"|BEGIN|COMMIT|ROLLBACK|SAVEPOINT)\b(?!:)",
@@ -59,8 +62,9 @@ _UNFINISHED = words(
     " default check references primary foreign"
 )
 _LAST = re.compile(r"(?:\.?\w+|(?:returning\s+)?[^\w\s])\Z", re.IGNORECASE)
-_LOOKS = 200  # paragraphs that are looked at; an answer of more is none
-_WINDOW = 2000  # characters of each
+_LOOKS = 100  # paragraphs that are looked at; what has more is no answer
+_WINDOW = 600  # characters of each
+_PARTS = 1000  # fences, and answer tags, that are looked at
 # What an answer in JSON calls its SQL, without regard to case, space or underscores; the first counts.
 _KEYS = ("sql", "sqlquery", "finalsql", "sqlstatement", "query", "statement", "answer", "finalanswer", "sqlanswer")
 _KEYS += ("code", "solution", "output", "response", "result")
@@ -79,10 +83,10 @@ def extract_sql(completion: Any) -> str:
     text = completion if isinstance(completion, str) else ""
     text = _BLOCK.sub("\n", _THINK.sub("\n", text))
     text = _END_BLOCK.split(text)[-1]  # the prompt may have opened the block
-    text = next((body for _, body in _ANSWERS.findall(text) if _holds_statement(body)), text)
+    text = next((tag[2] for tag in islice(_ANSWERS.finditer(text), _PARTS) if _holds_statement(tag[2])), text)
     value = _json_sql(text)
     text, whole = (text, False) if value is None else (value, True)
-    blocks = [(label.lower(), _fenced(body)) for _, label, body in _FENCE.findall(text)]
+    blocks = [(fence[2].lower(), _fenced(fence[3])) for fence in islice(_FENCE.finditer(text), _PARTS)]
     statements = [(label, body) for label, body in blocks if _begins_statement(body)]
     if statements:
         text, whole = next((body for label, body in statements if label.startswith("sql")), statements[0][1]), True
@@ -95,7 +99,7 @@ def _fenced(body: str) -> str:
 
 
 def _json_sql(text: str) -> str | None:
-    """The SQL of a text that is one JSON object; None where it is none, or has no statement under such a key."""
+    """The SQL of a text that is one JSON object, or of an object in it; None where there is none under such a key."""
     text = text.strip(BLANK)
     if not text.startswith("{"):
         return None
@@ -106,7 +110,8 @@ def _json_sql(text: str) -> str | None:
     rest = text[end:].lstrip(BLANK)
     if rest and not re.match(_TAG, rest):
         return None
-    values = {re.sub(r"[\W_]", "", key).lower(): value for key, value in value.items()}
+    objects = [*(inner for inner in value.values() if isinstance(inner, dict)), value]  # an outer key counts first
+    values = {re.sub(r"[\W_]", "", key).lower(): value for inner in objects for key, value in inner.items()}
     texts = (values[key] for key in _KEYS if isinstance(values.get(key), str))
     return next((text for text in texts if _holds_statement(text)), None)
 
@@ -151,7 +156,7 @@ def _opening(text: str) -> tuple[int, str] | None:
     if _begins_statement(text):
         # "Select all names:" is prose: no line of SQL ends with a colon.
         begin = text.find("\n", _past_comments(text, 0))
-        if begin < 0 or not text[:begin].rstrip().endswith(":"):
+        if begin < 0 or not (text[:begin].rstrip().endswith(":") or is_prose(_paragraph(text, 0))):
             return None
     opening = _OPENING.search(text, begin)
     return (opening.end(), opening.group(1) or "") if opening else None
@@ -187,6 +192,10 @@ def _end(text: str, *, whole: bool) -> int:
             rest = _after_comments(text, token.end())
             if rest and not _NEXT.match(rest):
                 return token.end()
+            if rest and looks:  # "Select the names …" after a semicolon
+                looks -= 1
+                if is_prose(_paragraph(text, token.end())):
+                    return token.end()
             begin, opened, last, title = token.end(), 0, "", None
         elif kind == "blank" and looks and not whole:
             looks -= 1
