@@ -44,6 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # The tests' products are too small to share: threads that wait for each other on a busy machine take ten times as
     # long. Several workers share the cores between them.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("PYTHONHASHSEED", "0")  # in all workers, which must find the same tests in the same order
     if "not network" in config.option.markexpr:  # the default; `-m network` asks the real hub
         os.environ["HF_HUB_OFFLINE"] = "1"
 

@@ -3,6 +3,7 @@
 This file is also the program that is launched: the example's script, watched, and killed where a test wants it.
 """
 
+import gc
 import json
 import os
 import runpy
@@ -39,7 +40,7 @@ class Job:
     def __init__(self, place: Path, config: str = "", options: str = "", **told: str):
         self.place, self.told = place, {}
         own = {"TEXT_TO_SQL_OUTPUTS": str(place / "outputs"), "TEXT_TO_SQL_RESULTS": str(place / "results")}
-        own |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MULTI_PLACE": str(place)}
+        own |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", "MULTI_PLACE": str(place)}
         launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", f"examples/{config}.yaml"]
         arguments = ARGUMENTS | {name: value for name, value in told.items() if name.startswith("--")}
         environment = {name: value for name, value in told.items() if not name.startswith("--")}
@@ -267,6 +268,8 @@ def _main() -> None:
         raise UserError(mistake)
     from common.training.sft import CompletionTrainer
 
+    gc.freeze()
+    gc.enable()
     if distributed.sharded():
         _shard_on_cpu()
     distributed.join()
@@ -275,6 +278,7 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
+    gc.disable()  # a fifth of what the imports take is looking for garbage, and so is much of a training after them
     from common.distributed import run_job
 
     run_job(_main)

@@ -54,7 +54,9 @@ def test_a_training_by_other_code_packages_or_device_is_another_training(
 
 
 @pytest.mark.parametrize("name", ["trained.json", "training.json", "weights/adapter_model.safetensors"])
-@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"{}", None], ids=str)
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[: len(data) // 2], lambda data: b"{}", None], ids=["half", "empty", "gone"]
+)
 def test_a_damaged_file_of_a_finished_training_is_one_line(name, damage, rows, tiny, short, trained, tmp_path):
     shutil.copytree(trained("lora").weights.parent, tmp_path, dirs_exist_ok=True)
     path, one = tmp_path / name, short

@@ -3,6 +3,7 @@
 This file is also the program that is killed: it imports once, then forks one process for each sitting.
 """
 
+import gc
 import json
 import os
 import signal
@@ -222,6 +223,7 @@ def _story(place: Path, name: str, recipe: dict, kills: tuple[str, ...], rows: i
 if __name__ == "__main__":
     import common.training.sft  # noqa: F401  (once, for all that are forked from here)
 
+    gc.freeze()  # nor need each of them look for garbage in it
     for name, recipe in WHOLE.items():
         _story(Path(sys.argv[1]), name, recipe, (), 12 if "long" in name else 32)
     for name, story in STORIES.items():
