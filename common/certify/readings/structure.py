@@ -1,8 +1,8 @@
 """What a form of asking has to know: a schema's tables and keys, and a query's clauses as texts to build another from.
 
 Keys are declared ones, and where a table declares none the column that is called `id` or that ends in it and stands
-first. A label is the column that people name a row by: `name`, `title`, the table's own word, or the only text column
-that could be one. Data is not looked at: whether a label is unique is for the strict verdict to say.
+first. A label is the column that people name a row by: `name`, `title`, the table's own word, or the first text column
+beside the key. Data is not looked at: which labels repeat in the given rows is for the caller to say.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from common.mutations.edits import render, swap
 
 _LABELS = frozenset({"name", "title", "label", "full_name", "fullname", "names", "titles"})
 _PERSONAL = re.compile(r"^(first|last|middle|family|given|f|l)_?name$")
+_NO_LABEL = re.compile(r"line|addr|note|desc|detail|comment|city|country|location|state|date|time|type|status|\d")
 _TEXT = re.compile(r"CHAR|TEXT|CLOB", re.IGNORECASE)
 _INTEGER = re.compile(r"INT", re.IGNORECASE)
 
@@ -31,14 +32,15 @@ class Table:
     columns: Mapping[str, str]
     key: str | None
     parents: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    repeats: frozenset[str] = frozenset()  # columns whose values are known to repeat
 
     @cached_property
     def labels(self) -> frozenset[str]:
         names = {name for name in self.columns if self._is_label(name)}
         if not names:
-            texts = [n for n in self.columns if self.is_text(n) and n != self.key and n not in self.parents]
-            names = {n for n in texts[:1] if not _PERSONAL.match(n)}
-        return frozenset(names)
+            others = [name for name in self.columns if name != self.key and name not in self.parents]
+            names = {n for n in others[:1] if self.is_text(n) and not _PERSONAL.match(n) and not _NO_LABEL.search(n)}
+        return frozenset(names - self.repeats)
 
     def is_text(self, column: str) -> bool:
         return bool(_TEXT.search(self.columns.get(column, "")))
@@ -96,9 +98,7 @@ def _key(schema: exp.Schema) -> str | None:
 
 def _parents(schema: exp.Schema, keys: Mapping[str, str | None]) -> dict[str, tuple[str, str]]:
     pairs = [(foreign.expressions, foreign.args.get("reference")) for foreign in schema.find_all(exp.ForeignKey)]
-    pairs += [
-        ([column.this], reference) for column in _columns(schema) for reference in column.find_all(exp.Reference)
-    ]
+    pairs += [([column.this], reference) for column in _columns(schema) for reference in column.find_all(exp.Reference)]
     parents = {}
     for children, reference in pairs:
         target = reference.this if reference else None
@@ -184,7 +184,9 @@ class Query:
     def rows_number(self) -> int | None:
         """LIMIT's number where it is one and there is no OFFSET."""
         number = self.limit.expression if self.limit else None
-        return int(number.name) if isinstance(number, exp.Literal) and number.name.isdigit() and not self.offset else None
+        return (
+            int(number.name) if isinstance(number, exp.Literal) and number.name.isdigit() and not self.offset else None
+        )
 
     def columns(self, node: exp.Expression | None = None) -> list[exp.Column]:
         return [column for column in (node or self.tree).find_all(exp.Column) if not isinstance(column.this, exp.Star)]

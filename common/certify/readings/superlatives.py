@@ -73,7 +73,11 @@ def _of_rows(query: Query, key: exp.Expression, number: int) -> Forms:
     x, best = sql(key), "MAX" if _down(query) else "MIN"
     if number == 1:
         top = query.build(select=f"{best}({x})", order="", limit="")
-        yield "LIMIT 1 as = (SELECT MAX)", query.build(where=[*query.where, f"{x} = ({top})"], order="", limit=""), False
+        yield (
+            "LIMIT 1 as = (SELECT MAX)",
+            query.build(where=[*query.where, f"{x} = ({top})"], order="", limit=""),
+            False,
+        )
         end = query.resolve(key)
         if end and query.joins and not query.where:
             whole = f"SELECT {best}({end[2]}) FROM {end[1].name}"
@@ -127,7 +131,11 @@ def _of_groups(query: Query, key: exp.Expression, number: int) -> Forms:
         text = f"WITH totals AS ({rows}) SELECT {outer} FROM totals WHERE total = (SELECT {best}(total) FROM totals)"
         yield "top group as CTE", text, False
     rank = f"RANK() OVER (ORDER BY {x}{' DESC' if down else ''}) AS place"
-    yield f"top {_n(number)} groups as RANK", _ranks(outer, query.build(select=f"{inner}, {rank}", **bare), number), False
+    yield (
+        f"top {_n(number)} groups as RANK",
+        _ranks(outer, query.build(select=f"{inner}, {rank}", **bare), number),
+        False,
+    )
 
 
 def _as_limit(query: Query) -> Forms:

@@ -102,7 +102,11 @@ def of_firsts(tree: exp.Select, schema: Mapping[str, Table]) -> Forms:
     order, groups = window.args.get("order"), window.args.get("partition_by") or []
     for kind, name in _RANKS.items():
         if type(window.this) is not kind and type(window.this) is not exp.DenseRank:
-            yield f"first of a group: {_RANKS[type(window.this)]} as {name}", replaced(tree, [(window.this, f"{name}()")]), False
+            yield (
+                f"first of a group: {_RANKS[type(window.this)]} as {name}",
+                replaced(tree, [(window.this, f"{name}()")]),
+                False,
+            )
     if len(inner.sources) == 1 and not inner.where and order and len(order.expressions) == 1 and len(groups) == 1:
         term = order.expressions[0]
         best = "MAX" if term.args.get("desc") else "MIN"
