@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
-from common.certify.readings.structure import Table, quoted, tables
+from common.certify.readings.structure import quoted
+from common.certify.readings.tables import Table, tables
 from common.data import Example
 from common.sandbox.statements import TOKEN
 

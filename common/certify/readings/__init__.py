@@ -1,4 +1,4 @@
-"""Readings of a reference: other natural ways to ask the same, right as the question is meant but not on every database.
+"""Readings of a reference: other ways to ask the same, right as the question is meant but not on every database.
 
 `ORDER BY x LIMIT 1` for `x = (SELECT MIN(x) …)` is right where no two rows tie, COUNT(key) for COUNT(*) where no key is
 missing, GROUP BY name for GROUP BY id where no two rows share a name. Whether one is right on the given rows is not
@@ -18,7 +18,8 @@ import sqlglot
 from sqlglot import exp
 
 from common.certify.readings import counting, joining, membership, superlatives, values, windows
-from common.certify.readings.structure import Query, Table, tables
+from common.certify.readings.structure import Query
+from common.certify.readings.tables import Table, tables
 from common.certify.rewrites import LONGEST, rewrites, safety
 
 MOST_OF_ONE_FORM = 2

@@ -7,7 +7,8 @@ from contextlib import suppress
 
 from sqlglot import exp
 
-from common.certify.readings.structure import Query, Table, quoted, sql, unaliased
+from common.certify.readings.structure import Query, quoted, sql, unaliased
+from common.certify.readings.tables import Table
 
 Forms = Iterator[tuple[str, str | None, bool]]
 
@@ -230,7 +231,7 @@ def _on_keys(left: Query, right: Query, name: str, word: str) -> Forms:
         return
     inner = right.build(select=right.column(there[0], end[1].key), distinct=False)
     member = f"{left.column(end[0], end[1].key)} {word} ({inner})"
-    debatable = not (end[2] in end[1].labels)
+    debatable = end[2] not in end[1].labels
     yield f"{name} on labels as {word} on keys", left.build(where=[*left.where, member]), debatable
     for link in right.links:
         if link.parent == there[0] and len(right.joins) == 1 and not right.where:

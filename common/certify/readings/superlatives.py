@@ -147,14 +147,14 @@ def _as_limit(query: Query) -> Forms:
         if not isinstance(inner, exp.Select) or len(inner.expressions) != 1 or inner.args.get("group"):
             continue
         best = unaliased(inner.expressions[0])
-        if isinstance(best, exp.Max | exp.Min) and isinstance(best.this, exp.Column):
-            if best.this.name.casefold() == condition.this.name.casefold():
-                rest = [text for number, text in enumerate(query.where) if number != place]
-                where = inner.args.get("where")
-                if len(rest) == (0 if where is None else 1) and not inner.args.get("joins"):
-                    down = " DESC" if isinstance(best, exp.Max) else ""
-                    text = query.build(where=rest, order=f"{sql(condition.this)}{down}", limit="1", distinct=False)
-                    yield "= (SELECT MAX) as LIMIT 1", text, False
+        if not isinstance(best, exp.Max | exp.Min) or not isinstance(best.this, exp.Column):
+            continue
+        rest = [text for number, text in enumerate(query.where) if number != place]
+        same = best.this.name.casefold() == condition.this.name.casefold()
+        if same and not inner.args.get("joins") and len(rest) == (1 if inner.args.get("where") else 0):
+            down = " DESC" if isinstance(best, exp.Max) else ""
+            text = query.build(where=rest, order=f"{sql(condition.this)}{down}", limit="1", distinct=False)
+            yield "= (SELECT MAX) as LIMIT 1", text, False
 
 
 def _extreme_as_limit(query: Query) -> Forms:

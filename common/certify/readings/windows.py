@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from sqlglot import exp
 
-from common.certify.readings.structure import Query, Table, quoted, replaced, sql, unaliased
+from common.certify.readings.structure import Query, quoted, replaced, sql, unaliased
+from common.certify.readings.tables import Table
 
 Forms = Iterator[tuple[str, str | None, bool]]
 _RANKS = {exp.Rank: "RANK", exp.DenseRank: "DENSE_RANK", exp.RowNumber: "ROW_NUMBER"}
