@@ -9,7 +9,8 @@ from contextlib import closing
 
 import sqlglot
 
-from common.certify.readings.structure import Query, Table, quoted, sql, tables
+from common.certify.readings.structure import Query, quoted, sql
+from common.certify.readings.tables import Table, tables
 from common.data import Example
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")

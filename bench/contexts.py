@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
-from common.certify.readings.structure import Table, quoted, tables
+from common.certify.readings.structure import quoted
+from common.certify.readings.tables import Table, tables
 from common.data import Example
 from common.sandbox.statements import TOKEN
 
@@ -80,7 +81,9 @@ def _draw(
         ]
         wanted = [row for row in everything if any(row[place] in values for place, values in needs)][:MOST]
         telling = [row for row in everything if any(str(value).casefold() in constants for value in row)]
-        pool = random.sample(telling, min(len(telling), size // 2)) + random.sample(everything, min(len(everything), size))
+        pool = random.sample(telling, min(len(telling), size // 2)) + random.sample(
+            everything, min(len(everything), size)
+        )
         rest = [row for row in dict.fromkeys(pool) if row not in wanted]
         chosen = wanted + rest[: max(size - len(wanted), 1 if len(wanted) < MOST else 0)]
         order = {row: place for place, row in enumerate(everything)}

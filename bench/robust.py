@@ -1,4 +1,4 @@
-"""What robust match refuses and accepts beyond the audit: right answers on real databases, wrong ones on small contexts.
+"""What robust match refuses and accepts beyond the audit: right answers on real databases, wrong ones on small parts.
 
 Four shares, each with an interval over references: (a) other readings of Spider's references that match strictly on the
 full database and are refused; (b) near misses that the full database tells from the reference, accepted on a context of
@@ -229,9 +229,9 @@ def main() -> None:
             add(written_accepted([small for small, _ in pairs], "contexts", scorer))
     data |= {"source": "spider and embedded", "seed": SEED, "databases": DATABASES, "sizes": vars(sizes)}
     notes = [
-        "Shares in per cent; 'minimum – maximum' is the 95 % interval over references, 'repetitions' the number of pairs.",
-        "A reading is right where it gives the reference's rows on the full database; it is debatable where that may be "
-        "luck of these data. A near miss is wrong where the full database tells it from the reference.",
+        "Shares in per cent; 'minimum – maximum' is the 95 % interval over references, 'repetitions' counts pairs.",
+        "A reading is right where it gives the reference's rows on the full database; it is debatable where that may "
+        "be luck of these data. A near miss is wrong where the full database tells it from the reference.",
     ]
     if (arguments.out or not arguments.quick) and parts >= set("abcd"):
         result = record("robust", lines, packages=PACKAGES, data=data, notes=notes)

@@ -8,17 +8,20 @@ the first place). Neither covers every right answer.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas
 
-from common.certify.readings import readings
+from common.certify.readings import Repeats, labels, readings
+from common.certify.references import parts_of
 from common.certify.rewrites import rewrites
 from common.scoring import Scorer
 
 if TYPE_CHECKING:
     from common.data import Example
 
+_REPEATS = 'SELECT 1 FROM "{0}" HAVING COUNT("{1}") > COUNT(DISTINCT "{1}")'
 VERDICTS = ("published", "strict", "robust")
 
 
@@ -53,7 +56,12 @@ def other_readings(examples: Sequence[Example], scorer: Scorer) -> pandas.DataFr
     Only those count that give the reference's rows on the given database, so `strict` is true in every line; results
     without rows are left out. detail: why a reading is no robust match, in the scorer's words.
     """
-    pairs = [(example, reading) for example in examples for reading in readings(example.sql, example.schema)]
+    repeats = _repeats(examples)
+    pairs = [
+        (example, reading)
+        for example in examples
+        for reading in readings(example.sql, example.schema, repeats[example.schema, example.database])
+    ]
     verdicts = scorer.score_batch([(example, reading.sql) for example, reading in pairs])
     return pandas.DataFrame(
         [
@@ -72,3 +80,19 @@ def other_readings(examples: Sequence[Example], scorer: Scorer) -> pandas.DataFr
         ],
         columns=["id", "form", "debatable", "sql", *VERDICTS, "detail"],
     )
+
+
+def _repeats(examples: Sequence[Example]) -> dict[tuple, Repeats]:
+    """The labels that repeat in the given rows, by schema and database."""
+    places = {(example.schema, example.database): example for example in examples}
+    queries = [
+        (place, label, replace(example, sql=_REPEATS.format(*label)))
+        for place, example in places.items()
+        for label in labels(example.schema)
+    ]
+    answers = parts_of([query for _, _, query in queries])
+    repeats: dict[tuple, Repeats] = dict.fromkeys(places, frozenset())
+    for (place, label, _), parts in zip(queries, answers, strict=True):
+        if parts.get("rows"):
+            repeats[place] |= {label}
+    return repeats

@@ -88,7 +88,9 @@ def _facts(reference: Reference) -> dict[str, Any]:
 def _literals(rows: list[tuple]) -> list[list[str]] | None:
     """A short result's values as SQL; None where there are too many, or one that SQL text cannot hold."""
     texts = [[_literal(value) for value in row] for row in rows[:MOST_LITERAL_ROWS]]
-    is_short = len(rows) <= MOST_LITERAL_ROWS and sum(len(text) for row in texts for text in row) < MOST_LITERAL_CHARACTERS
+    is_short = (
+        len(rows) <= MOST_LITERAL_ROWS and sum(len(text) for row in texts for text in row) < MOST_LITERAL_CHARACTERS
+    )
     return texts if is_short and all(text for row in texts for text in row) else None
 
 

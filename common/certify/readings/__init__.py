@@ -1,4 +1,4 @@
-"""Readings of a reference: other natural ways to ask the same, right as the question is meant but not on every database.
+"""Readings of a reference: other ways to ask the same, right as the question is meant but not on every database.
 
 `ORDER BY x LIMIT 1` for `x = (SELECT MIN(x) …)` is right where no two rows tie, COUNT(key) for COUNT(*) where no key is
 missing, GROUP BY name for GROUP BY id where no two rows share a name. Whether one is right on the given rows is not
@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import sqlglot
 from sqlglot import exp
 
 from common.certify.readings import counting, joining, membership, superlatives, values, windows
-from common.certify.readings.structure import Query, Table, tables
+from common.certify.readings.structure import Query
+from common.certify.readings.tables import Table, tables
 from common.certify.rewrites import LONGEST, rewrites, safety
 
 MOST_OF_ONE_FORM = 2
+Repeats = frozenset[tuple[str, str]]  # a table's name with a column's
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,11 @@ class Reading:
     debatable: bool
 
 
-def readings(sql: str, schema: str) -> list[Reading]:
+def readings(sql: str, schema: str, repeats: Repeats = frozenset()) -> list[Reading]:
     """Readings of a reference in a fixed order, each text once; none is the reference or one of its `rewrites`.
 
-    schema: its CREATE TABLE statements. Empty where either cannot be parsed. Never raises.
+    schema: its CREATE TABLE statements. repeats: of `labels(schema)` those whose values repeat in the given rows, so
+    that they name no row. Empty where a text cannot be parsed. Never raises.
     """
     if len(sql) > LONGEST:
         return []
@@ -48,7 +51,7 @@ def readings(sql: str, schema: str) -> list[Reading]:
     by_text: dict[str, Reading] = {}
     counts: dict[str, int] = {}
     try:
-        for form, text, debatable in _all(sql, _tables(schema)):
+        for form, text, debatable in _all(sql, _tables(schema, repeats)):
             key = _plain(text) if text else ""
             if key and key != _plain(sql) and key not in by_text and counts.get(form, 0) < MOST_OF_ONE_FORM:
                 counts[form] = counts.get(form, 0) + 1
@@ -59,9 +62,17 @@ def readings(sql: str, schema: str) -> list[Reading]:
     return [reading for key, reading in by_text.items() if key not in equals]
 
 
+def labels(schema: str) -> list[tuple[str, str]]:
+    """Tables, as they are written, with a column by which people name their rows."""
+    return [(table.name, column) for table in _tables(schema).values() for column in sorted(table.labels)]
+
+
 @lru_cache(maxsize=256)
-def _tables(schema: str) -> Mapping[str, Table]:
-    return tables(schema)
+def _tables(schema: str, repeats: Repeats = frozenset()) -> Mapping[str, Table]:
+    return {
+        name: replace(table, repeats=frozenset(column for owner, column in repeats if owner == table.name))
+        for name, table in tables(schema).items()
+    }
 
 
 def _plain(text: str) -> str:

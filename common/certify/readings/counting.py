@@ -38,7 +38,11 @@ def _counts(query: Query, tree: exp.Expression) -> Forms:
         if isinstance(node, exp.Count) and (end := query.resolve(node.this)):
             yield "COUNT(column) as COUNT(*)", replaced(tree, [(node, "COUNT(*)")]), False
             is_key = end[0] == query.finest and end[1].identifies(end[2])
-            yield "COUNT(x) as COUNT(DISTINCT x)", replaced(tree, [(node, f"COUNT(DISTINCT {sql(node.this)})")]), not is_key
+            yield (
+                "COUNT(x) as COUNT(DISTINCT x)",
+                replaced(tree, [(node, f"COUNT(DISTINCT {sql(node.this)})")]),
+                not is_key,
+            )
         elif isinstance(node, exp.Count) and isinstance(node.this, exp.Distinct) and len(node.this.expressions) == 1:
             column = node.this.expressions[0]
             end = query.resolve(column)
@@ -66,7 +70,9 @@ def _groups(query: Query) -> Forms:
     owner_columns = [
         (node, other[2])
         for projection in query.projections
-        if isinstance(node := unaliased(projection), exp.Column) and (other := query.resolve(node)) and other[0] == alias
+        if isinstance(node := unaliased(projection), exp.Column)
+        and (other := query.resolve(node))
+        and other[0] == alias
     ]
     if name == table.key:
         others = [(sql(node), column) for node, column in owner_columns if column != name]

@@ -34,7 +34,8 @@ def _without_parent(query: Query, link: Link) -> Forms:
     copy = Query(tree, query.schema)
     uses = [c for c in copy.columns() if (end := copy.resolve(c)) and end[0] == link.parent]
     joins = [join for join in copy.joins if join.args.get("on") is not None]
-    on = [j for j in joins if {sql(n).casefold() for n in j.find_all(exp.Column)} >= {link.child_key.casefold(), link.parent_key.casefold()}]
+    keys = {link.child_key.casefold(), link.parent_key.casefold()}
+    on = [join for join in joins if {sql(node).casefold() for node in join.find_all(exp.Column)} >= keys]
     if len(on) != 1 or not isinstance(on[0].args["on"], exp.EQ) or len(joins) != len(copy.joins):
         return
     join = on[0]
@@ -82,7 +83,11 @@ def _counts_of_children(query: Query) -> Forms:
         return
     link, calls, join = query.links[0], query.aggregates, query.joins[0]
     end = query.resolve(query.group[0])
-    if len(calls) != 1 or not isinstance(calls[0], exp.Count) or not isinstance(calls[0].parent, exp.Select | exp.Alias):
+    if (
+        len(calls) != 1
+        or not isinstance(calls[0], exp.Count)
+        or not isinstance(calls[0].parent, exp.Select | exp.Alias)
+    ):
         return
     if not end or end[0] != link.parent or not end[1].identifies(end[2]) or query.where or query.order:
         return

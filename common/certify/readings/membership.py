@@ -7,7 +7,8 @@ from contextlib import suppress
 
 from sqlglot import exp
 
-from common.certify.readings.structure import Query, Table, quoted, sql, unaliased
+from common.certify.readings.structure import Query, quoted, sql, unaliased
+from common.certify.readings.tables import Table
 
 Forms = Iterator[tuple[str, str | None, bool]]
 
@@ -60,7 +61,11 @@ def _of_in(query: Query, place: int, node: exp.In, negated: bool) -> Forms:
         if len(inner.sources) == 1:
             on = " AND ".join([meets, *inner.where])
             source = f"{query.source} LEFT JOIN {inner.source} ON {on}"
-            yield "NOT IN as LEFT JOIN … IS NULL", query.build(source=source, where=[*rest, f"{sql(target)} IS NULL"]), False
+            yield (
+                "NOT IN as LEFT JOIN … IS NULL",
+                query.build(source=source, where=[*rest, f"{sql(target)} IS NULL"]),
+                False,
+            )
         if query.is_plain and query.is_whole:
             both = f"{query.source} JOIN {inner.source} ON {meets}" if len(inner.sources) == 1 else None
             if both:
@@ -168,7 +173,9 @@ def _of_join(query: Query) -> Forms:
         yield "JOIN as IN", text, debatable
         if is_parent and where and " = " in where:
             single = f"{kept_key} = (SELECT {other_key} FROM {tables[other]}{where})"
-            label = any(end[2] in end[1].labels for c in query.columns(query.tree.args["where"]) if (end := query.resolve(c)))
+            label = any(
+                end[2] in end[1].labels for c in query.columns(query.tree.args["where"]) if (end := query.resolve(c))
+            )
             yield "JOIN as = (SELECT)", query.build(source=tables[kept], where=[*sides[kept], single]), not label
 
 
@@ -224,7 +231,7 @@ def _on_keys(left: Query, right: Query, name: str, word: str) -> Forms:
         return
     inner = right.build(select=right.column(there[0], end[1].key), distinct=False)
     member = f"{left.column(end[0], end[1].key)} {word} ({inner})"
-    debatable = not (end[2] in end[1].labels)
+    debatable = end[2] not in end[1].labels
     yield f"{name} on labels as {word} on keys", left.build(where=[*left.where, member]), debatable
     for link in right.links:
         if link.parent == there[0] and len(right.joins) == 1 and not right.where:
@@ -235,4 +242,3 @@ def _on_keys(left: Query, right: Query, name: str, word: str) -> Forms:
             )
             member = f"{left.column(end[0], end[1].key)} {word} (SELECT {link.child_key} FROM {child})"
             yield f"{name} on labels as {word} on keys", left.build(where=[*left.where, member]), debatable
-

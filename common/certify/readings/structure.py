@@ -1,115 +1,17 @@
-"""What a form of asking has to know: a schema's tables and keys, and a query's clauses as texts to build another from.
-
-Keys are declared ones, and where a table declares none the column that is called `id` or that ends in it and stands
-first. A label is the column that people name a row by: `name`, `title`, the table's own word, or the only text column
-that could be one. Data is not looked at: whether a label is unique is for the strict verdict to say.
-"""
+"""A query's clauses as texts, to build another query from, and the keys that join its sources."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import sqlglot
 from sqlglot import exp
 
+from common.certify.readings.tables import Table
 from common.mutations.edits import render, swap
-
-_LABELS = frozenset({"name", "title", "label", "full_name", "fullname", "names", "titles"})
-_PERSONAL = re.compile(r"^(first|last|middle|family|given|f|l)_?name$")
-_TEXT = re.compile(r"CHAR|TEXT|CLOB", re.IGNORECASE)
-_INTEGER = re.compile(r"INT", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of the schema. columns: declared types by folded name. parents: of a child key, table and column."""
-
-    name: str
-    columns: Mapping[str, str]
-    key: str | None
-    parents: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-
-    @cached_property
-    def labels(self) -> frozenset[str]:
-        names = {name for name in self.columns if self._is_label(name)}
-        if not names:
-            texts = [n for n in self.columns if self.is_text(n) and n != self.key and n not in self.parents]
-            names = {n for n in texts[:1] if not _PERSONAL.match(n)}
-        return frozenset(names)
-
-    def is_text(self, column: str) -> bool:
-        return bool(_TEXT.search(self.columns.get(column, "")))
-
-    def is_integer(self, column: str) -> bool:
-        return bool(_INTEGER.search(self.columns.get(column, "")))
-
-    def identifies(self, column: str) -> bool:
-        """Whether a value of this column names one row, as people mean it."""
-        return column == self.key or column in self.labels
-
-    def _is_label(self, name: str) -> bool:
-        if _PERSONAL.match(name):
-            return False
-        stem = re.sub(r"_?(name|title)$", "", name)
-        own = bool(stem) and stem != name and self.name.casefold().startswith(stem[:4])
-        return name in _LABELS or own
-
-
-def tables(schema: str) -> dict[str, Table]:
-    """The tables that a schema makes, by folded name; {} where it cannot be parsed."""
-    try:
-        trees = [tree for tree in sqlglot.parse(schema, dialect="sqlite") if isinstance(tree, exp.Create)]
-    except Exception:  # whatever sqlglot raises on an odd text
-        return {}
-    trees = [tree for tree in trees if tree.kind == "TABLE" and isinstance(tree.this, exp.Schema)]
-    first = {tree.this.this.name.casefold(): _key(tree.this) for tree in trees}
-    return {
-        tree.this.this.name.casefold(): Table(
-            tree.this.this.name,
-            {c.name.casefold(): c.kind.sql() if c.kind else "" for c in _columns(tree.this)},
-            first[tree.this.this.name.casefold()],
-            _parents(tree.this, first),
-        )
-        for tree in trees
-    }
-
-
-def _columns(schema: exp.Schema) -> list[exp.ColumnDef]:
-    return [part for part in schema.expressions if isinstance(part, exp.ColumnDef)]
-
-
-def _key(schema: exp.Schema) -> str | None:
-    columns = _columns(schema)
-    names = [column.name.casefold() for column in columns]
-    for column in columns:
-        if column.find(exp.PrimaryKeyColumnConstraint):
-            return column.name.casefold()
-    if primary := next(schema.find_all(exp.PrimaryKey), None):
-        return primary.expressions[0].name.casefold() if len(primary.expressions) == 1 else None
-    if "id" in names:
-        return "id"
-    return names[0] if names and names[0].endswith("_id") and len(names) > 1 and not names[1].endswith("id") else None
-
-
-def _parents(schema: exp.Schema, keys: Mapping[str, str | None]) -> dict[str, tuple[str, str]]:
-    pairs = [(foreign.expressions, foreign.args.get("reference")) for foreign in schema.find_all(exp.ForeignKey)]
-    pairs += [
-        ([column.this], reference) for column in _columns(schema) for reference in column.find_all(exp.Reference)
-    ]
-    parents = {}
-    for children, reference in pairs:
-        target = reference.this if reference else None
-        table = target.this if isinstance(target, exp.Schema) else target
-        if table is None or len(children) != 1:
-            continue
-        name = table.name.casefold()
-        column = target.expressions[0].name.casefold() if isinstance(target, exp.Schema) else keys.get(name)
-        if column:
-            parents[children[0].name.casefold()] = (name, column)
-    return parents
 
 
 @dataclass(frozen=True)
@@ -184,7 +86,9 @@ class Query:
     def rows_number(self) -> int | None:
         """LIMIT's number where it is one and there is no OFFSET."""
         number = self.limit.expression if self.limit else None
-        return int(number.name) if isinstance(number, exp.Literal) and number.name.isdigit() and not self.offset else None
+        return (
+            int(number.name) if isinstance(number, exp.Literal) and number.name.isdigit() and not self.offset else None
+        )
 
     def columns(self, node: exp.Expression | None = None) -> list[exp.Column]:
         return [column for column in (node or self.tree).find_all(exp.Column) if not isinstance(column.this, exp.Star)]

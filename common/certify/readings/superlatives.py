@@ -73,7 +73,11 @@ def _of_rows(query: Query, key: exp.Expression, number: int) -> Forms:
     x, best = sql(key), "MAX" if _down(query) else "MIN"
     if number == 1:
         top = query.build(select=f"{best}({x})", order="", limit="")
-        yield "LIMIT 1 as = (SELECT MAX)", query.build(where=[*query.where, f"{x} = ({top})"], order="", limit=""), False
+        yield (
+            "LIMIT 1 as = (SELECT MAX)",
+            query.build(where=[*query.where, f"{x} = ({top})"], order="", limit=""),
+            False,
+        )
         end = query.resolve(key)
         if end and query.joins and not query.where:
             whole = f"SELECT {best}({end[2]}) FROM {end[1].name}"
@@ -127,7 +131,11 @@ def _of_groups(query: Query, key: exp.Expression, number: int) -> Forms:
         text = f"WITH totals AS ({rows}) SELECT {outer} FROM totals WHERE total = (SELECT {best}(total) FROM totals)"
         yield "top group as CTE", text, False
     rank = f"RANK() OVER (ORDER BY {x}{' DESC' if down else ''}) AS place"
-    yield f"top {_n(number)} groups as RANK", _ranks(outer, query.build(select=f"{inner}, {rank}", **bare), number), False
+    yield (
+        f"top {_n(number)} groups as RANK",
+        _ranks(outer, query.build(select=f"{inner}, {rank}", **bare), number),
+        False,
+    )
 
 
 def _as_limit(query: Query) -> Forms:
@@ -139,14 +147,14 @@ def _as_limit(query: Query) -> Forms:
         if not isinstance(inner, exp.Select) or len(inner.expressions) != 1 or inner.args.get("group"):
             continue
         best = unaliased(inner.expressions[0])
-        if isinstance(best, exp.Max | exp.Min) and isinstance(best.this, exp.Column):
-            if best.this.name.casefold() == condition.this.name.casefold():
-                rest = [text for number, text in enumerate(query.where) if number != place]
-                where = inner.args.get("where")
-                if len(rest) == (0 if where is None else 1) and not inner.args.get("joins"):
-                    down = " DESC" if isinstance(best, exp.Max) else ""
-                    text = query.build(where=rest, order=f"{sql(condition.this)}{down}", limit="1", distinct=False)
-                    yield "= (SELECT MAX) as LIMIT 1", text, False
+        if not isinstance(best, exp.Max | exp.Min) or not isinstance(best.this, exp.Column):
+            continue
+        rest = [text for number, text in enumerate(query.where) if number != place]
+        same = best.this.name.casefold() == condition.this.name.casefold()
+        if same and not inner.args.get("joins") and len(rest) == (1 if inner.args.get("where") else 0):
+            down = " DESC" if isinstance(best, exp.Max) else ""
+            text = query.build(where=rest, order=f"{sql(condition.this)}{down}", limit="1", distinct=False)
+            yield "= (SELECT MAX) as LIMIT 1", text, False
 
 
 def _extreme_as_limit(query: Query) -> Forms:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from sqlglot import exp
 
-from common.certify.readings.structure import Query, Table, quoted, replaced, sql, unaliased
+from common.certify.readings.structure import Query, quoted, replaced, sql, unaliased
+from common.certify.readings.tables import Table
 
 Forms = Iterator[tuple[str, str | None, bool]]
 _RANKS = {exp.Rank: "RANK", exp.DenseRank: "DENSE_RANK", exp.RowNumber: "ROW_NUMBER"}
@@ -102,7 +103,11 @@ def of_firsts(tree: exp.Select, schema: Mapping[str, Table]) -> Forms:
     order, groups = window.args.get("order"), window.args.get("partition_by") or []
     for kind, name in _RANKS.items():
         if type(window.this) is not kind and type(window.this) is not exp.DenseRank:
-            yield f"first of a group: {_RANKS[type(window.this)]} as {name}", replaced(tree, [(window.this, f"{name}()")]), False
+            yield (
+                f"first of a group: {_RANKS[type(window.this)]} as {name}",
+                replaced(tree, [(window.this, f"{name}()")]),
+                False,
+            )
     if len(inner.sources) == 1 and not inner.where and order and len(order.expressions) == 1 and len(groups) == 1:
         term = order.expressions[0]
         best = "MAX" if term.args.get("desc") else "MIN"
