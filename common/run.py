@@ -29,7 +29,7 @@ from common.results.ledger import check_name
 from common.results.places import command, place, with_overrides
 from common.results.record import Decoding, Record
 from common.settings import UserError, outputs, relative, writable
-from common.statistics import column_order_refusals, metrics, outcomes, slices
+from common.statistics import column_order_refusals, metrics, outcomes, slices, strict_only_matches
 
 if TYPE_CHECKING:
     from common.evaluation import Report
@@ -136,6 +136,7 @@ class Run:
             slices=slices(report.rows),
             outcomes=outcomes(report.rows),
             column_order_refusals=column_order_refusals(report.rows),
+            strict_only_matches=strict_only_matches(report.rows),
             cost=sections.cost(report, trained, search),
             curve=f"{method}.curve.csv" if trained else "",
             trials=f"{method}.trials.csv" if search else "",

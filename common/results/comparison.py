@@ -90,6 +90,7 @@ def compare(place: Path, methods: Sequence[str] | None = None) -> "pandas.DataFr
             "scorable": entry.rows,
             "rows": record["data"]["n"],
             "column_order_refusals": record.get("column_order_refusals"),
+            "strict_only_matches": record.get("strict_only_matches"),
             "trainable_parameters": record["model"]["trainable_parameters"],
             "stale": staleness(record) if entry.rows else "",
         }

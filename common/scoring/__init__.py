@@ -34,7 +34,7 @@ policy, on rows that were chosen to part the reference from its near misses. It 
 on databases of different seeds. It still is no proof: what neither the constants nor the kinds of rows bring out (a
 rule of the schema's own, a rare combination) goes unseen, and the conservative generator by design accepts answers
 that are right only as long as names are unique and gaps stay where they are. Where no database can be generated it is
-the match itself.
+the match itself, and `detail` says so.
 
 **The published metric** is kept with its faults: the raw completion, one connection and cursor for schema, reference
 and completion, the real clock, list equality, 1.0 or 0.7 × ROUGE-L. It runs inside the same sandbox, so what the
@@ -51,9 +51,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from common.scoring.scorer import Scorer, Verdict
 
-__all__ = ["COLUMN_ORDER", "Scorer", "Verdict"]
+__all__ = ["COLUMN_ORDER", "STRICT_ONLY", "Scorer", "Verdict"]
 # A verdict's detail where nothing but the order of the columns keeps a completion from a match.
 COLUMN_ORDER = "the reference's columns in another order"
+# That of a robust match which rests on the given database alone.
+STRICT_ONLY = "strict only: no database could be generated for this reference"
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,7 @@ from common.sandbox import database as databases
 from common.sandbox.database import Database, Unloadable
 from common.sandbox.statements import Failure
 from common.sandbox.worker import allow, free_time, privileges, renew
-from common.scoring import suites
+from common.scoring import STRICT_ONLY, suites
 from common.scoring.published import Judgement, PublishedMetric
 from common.scoring.running import Reference, difference, first_run, run_on, statements_of
 
@@ -130,7 +130,7 @@ def _judge_on_all(others: Callable[[], Iterator[Reference | None]], sql: str) ->
         if not parts["match"]:
             why = parts["detail"] or parts["outcome"]
             return {"robust_match": False, "detail": f"on generated database {number}: {why}"}
-    return {"robust_match": True} if number else {"robust_match": True, "detail": suites.STRICT_ONLY}
+    return {"robust_match": True} if number else {"robust_match": True, "detail": STRICT_ONLY}
 
 
 def _load(schema: str, file: str | None) -> Database:

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from common.sandbox import Job, Pool, SandboxError
+from common.sandbox.guard import ORDINARY
 from common.sandbox.pool import _batches
 from common.sandbox.process import ROOT, Worker
-from common.sandbox.guard import ORDINARY
 from tests.unit.cases import LONG_STEP
 
 TASK = "common.scoring.judge"

@@ -15,6 +15,7 @@ from common.statistics import (
     paired_difference,
     paired_rows,
     slices,
+    strict_only_matches,
 )
 
 
@@ -224,6 +225,12 @@ def test_refusals_for_the_order_of_columns_alone_are_counted():
     rows += [row("e", None) | order, row("f", False, detail="on generated database 1: " + order["detail"])]
     assert column_order_refusals(rows) == 2
     assert column_order_refusals([]) == 0
+
+
+def test_robust_matches_that_rest_on_the_given_database_alone():
+    alone = {"detail": "strict only: no database could be generated for this reference"}
+    rows = [row("a", True, robust_match=True) | alone, row("b", True, robust_match=True), row("c", False) | alone]
+    assert strict_only_matches(rows) == 1 and strict_only_matches([]) == 0
 
 
 def test_slices():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from common.scoring import Scorer, suites
+from common.scoring import STRICT_ONLY, Scorer, suites
 from common.scoring.suites import store
 from common.scoring.suites.naming import is_label, is_name
 
@@ -334,7 +334,7 @@ def test_no_new_number_is_negative_and_no_year_is_halved(scorer):
 def test_a_match_without_databases_says_that_it_is_strict_only(scorer):
     rows = [("", "SELECT 1"), ("CREATE TABLE t (a); INSERT INTO t VALUES (1);", "SELECT abs(random()) >= 0 FROM t")]
     verdicts = scorer.score_batch({"schema": s, "reference": q, "prediction": q + " "} for s, q in rows)
-    assert [(v.match, v.robust_match, v.detail) for v in verdicts] == [(True, True, suites.STRICT_ONLY)] * 2
+    assert [(v.match, v.robust_match, v.detail) for v in verdicts] == [(True, True, STRICT_ONLY)] * 2
     with Scorer(workers=1) as strict:
         assert strict.score(schema="", reference="SELECT 1", prediction="SELECT 1 ").detail == ""
 

@@ -28,8 +28,6 @@ import base64
 import zlib
 from collections.abc import Iterable
 
-STRICT_ONLY = "strict only: no database could be generated for this reference"  # detail of a match without a suite
-
 
 def pack(images: Iterable[bytes]) -> list[str]:
     """The databases of a suite as texts."""
