@@ -55,7 +55,7 @@ _COMMENT = re.compile(r"--[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 _QUIET = re.compile(rf"'[^']*(?:'|\Z)|\"[^\"]*(?:\"|\Z)|{_COMMENT.pattern}", re.DOTALL)  # what opens no bracket
 _CASE, _END = re.compile(r"\bcase\b", re.IGNORECASE), re.compile(r"\bend\b", re.IGNORECASE)
 # What a statement cannot end with: these words, and these marks. "RETURNING *" can end one, "SELECT *" cannot.
-_UNFINISHED = words(
+_INCOMPLETE = words(
     "select distinct all from where group order by having and or not on using limit offset set values into join left"
     " right full inner outer cross natural as in like is between case when then else with union intersect except insert"
     " update create table index unique alter add column rename to drop over partition window escape collate returning"
@@ -82,18 +82,19 @@ def extract_sql(completion: Any) -> str:
     """
     text = completion if isinstance(completion, str) else ""
     text = _BLOCK.sub("\n", _THINK.sub("\n", text))
-    text = _END_BLOCK.split(text)[-1]  # the prompt may have opened the block
+    text = _END_BLOCK.split(text)[-1]  # the prompt may have depth the block
     text = next((tag[2] for tag in islice(_ANSWERS.finditer(text), _PARTS) if _holds_statement(tag[2])), text)
     value = _json_sql(text)
     text, whole = (text, False) if value is None else (value, True)
-    blocks = [(fence[2].lower(), _fenced(fence[3])) for fence in islice(_FENCE.finditer(text), _PARTS)]
+    blocks = [(fence[2].lower(), _block(fence[3])) for fence in islice(_FENCE.finditer(text), _PARTS)]
     statements = [(label, body) for label, body in blocks if _begins_statement(body)]
     if statements:
         text, whole = next((body for label, body in statements if label.startswith("sql")), statements[0][1]), True
     return _without_prose(text.strip(BLANK), whole=whole).strip(BLANK)
 
 
-def _fenced(body: str) -> str:
+def _block(body: str) -> str:
+    """The SQL of a fence's body, which may be JSON."""
     value = _json_sql(body)
     return (body if value is None else value).strip(BLANK)
 
@@ -180,12 +181,12 @@ def _without_prose(text: str, *, whole: bool) -> str:
 
 def _end(text: str, *, whole: bool) -> int:
     """Where the statement that begins `text` ends. whole: at no blank line."""
-    begin = quoted = opened = 0  # a stretch between blank lines; the last string's end; brackets and CASEs
+    begin = string = depth = 0  # a stretch between blank lines; the last string's end; brackets and CASEs
     last, title, looks = "", None, _LOOKS
     for token in _TOKEN.finditer(text):
         kind = token.lastgroup
         if kind == "string":
-            quoted = token.end()
+            string = token.end()
         elif kind == "tag":
             return token.start()
         elif kind == "semicolon":
@@ -196,16 +197,16 @@ def _end(text: str, *, whole: bool) -> int:
                 looks -= 1
                 if is_prose(_paragraph(text, token.end())):
                     return token.end()
-            begin, opened, last, title = token.end(), 0, "", None
+            begin, depth, last, title = token.end(), 0, "", None
         elif kind == "blank" and looks and not whole:
             looks -= 1
             stretch = _QUIET.sub(" ", text[begin : token.start()])
-            opened = max(0, opened + stretch.count("(") - stretch.count(")"))
-            opened = max(0, opened + len(_CASE.findall(stretch)) - len(_END.findall(stretch)))
-            tail = _COMMENT.sub(" ", text[max(begin, quoted) : token.start()]).rstrip(BLANK)
-            last = tail or ("''" if quoted > begin else last)
+            depth = max(0, depth + stretch.count("(") - stretch.count(")"))
+            depth = max(0, depth + len(_CASE.findall(stretch)) - len(_END.findall(stretch)))
+            tail = _COMMENT.sub(" ", text[max(begin, string) : token.start()]).rstrip(BLANK)
+            last = tail or ("''" if string > begin else last)
             begin = token.end()
-            if opened or not _can_end(last):
+            if depth or not _can_end(last):
                 title = None
                 continue
             paragraph = _paragraph(text, token.end())
@@ -226,7 +227,7 @@ def _can_end(sql: str) -> bool:
     word = last.group().lower()
     if word[-1] == "*":
         return word.startswith("returning")
-    return word[-1] in ")'\"`]?" or (word[-1].isalnum() or word[-1] == "_") and word not in _UNFINISHED
+    return word[-1] in ")'\"`]?" or (word[-1].isalnum() or word[-1] == "_") and word not in _INCOMPLETE
 
 
 def _paragraph(text: str, start: int) -> str:

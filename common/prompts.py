@@ -3,20 +3,25 @@
 The system text is the specification's sentence, word for word, with the schema in single quotes as it is (not escaped).
 """
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from common.extraction import extract_sql
+from common.settings import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from common.data import Example
 
-__all__ = ("SYSTEM", "completion_ids", "extract_sql", "messages", "prompt_ids", "render")
+__all__ = ("SYSTEM", "check_tokenizer", "completion_ids", "extract_sql", "messages", "prompt_ids", "render")
 SYSTEM = (
     "The user asks a question. Your task is to generate the SQL query to answer that question. "
     "Return SQL query only. The context of the question is the following: '{context}'"
 )
+
+# Holds what a template may escape or trim.
+_SAMPLE = {"schema": "CREATE TABLE \"a b\" (c TEXT DEFAULT 'é');\n-- 1 < 2 & 3", "question": "Which \"c\" is it, 'é'?"}
 
 
 def messages(example: "Example") -> list[dict[str, str]]:
@@ -42,3 +47,33 @@ def prompt_ids(example: "Example", tokenizer: "PreTrainedTokenizerBase") -> list
 def completion_ids(example: "Example", tokenizer: "PreTrainedTokenizerBase") -> list[int]:
     """The reference as token ids, the end token behind it: what follows `prompt_ids` in training."""
     return tokenizer(example.sql, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+
+
+def check_tokenizer(tokenizer: "PreTrainedTokenizerBase", model_id: str) -> None:
+    """Raise UserError where prompts of this tokenizer would lack schema or question, or completions their end.
+
+    Renders one prompt. Not covered: a template that says something else for longer texts, or leaves out the answer's
+    opening.
+    """
+    if tokenizer.chat_template is None:
+        raise UserError(f"{model_id} has no chat template; take an instruction-tuned model")
+    if tokenizer.eos_token_id is None:
+        raise UserError(
+            f"{model_id} has no end token; name its eos_token in tokenizer_config.json, or take another model"
+        )
+    example = SimpleNamespace(**_SAMPLE)
+    advice = "take a model whose template has a system role"
+    try:
+        prompt = render(example, tokenizer)
+    except Exception as error:  # the template is a program of the model's makers, and raises what it likes
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"the chat template of {model_id} fails on a system message ({reason[:200]}); {advice}"
+        ) from None
+    system, user = (message["content"] for message in messages(example))
+    if system not in prompt:
+        raise UserError(
+            f"the chat template of {model_id} leaves out the system message, which has the schema; {advice}"
+        )
+    if user not in prompt:
+        raise UserError(f"the chat template of {model_id} leaves out the question; take a model whose template has it")

@@ -50,8 +50,8 @@ _SURE = words(
 # and others that may be a name or an alias, but then no word follows.
 _LIKELY = _SURE | words(
     "a an it its he she i my me so be been has have had does did can could may might since however therefore thus also"
-    " note sure hope let what who how why at about per via than hence while both such but use uses"
-    " used using means given returns retrieves selects finds gets"
+    " note sure hope let what who how why at about per via than hence while both such but use uses used"
+    " using means given returns retrieves selects finds gets"
 )
 _PRONOUNS = words("it its he she")  # may be an alias, but no table that has one
 _MARKS = re.compile(
@@ -68,10 +68,10 @@ _TITLE = re.compile(r"[^\W\d]\w*(?:[ \t]+[^\W\d]\w*){0,2}")
 _PIECE = re.compile(
     r"--[^\n]*|/\*.*?(?:\*/|\Z)"
     r"|(?P<contraction>(?!(?:[xnebr]|u&)')[^\W\d]\w*['’](?=\w|\s))"
-    r"|(?P<word>[^\W\d]\w*(?:\.[^\W\d]\w*)*+(?!\())"
+    r"|(?P<word>[^\W\d]\w*+(?:\.[^\W\d]\w*+)*+(?!\())"
     r"|(?P<call>[^\W\d]\w*\()"
     r"|(?P<number>\d+(?:\.\d+)?\w*)"
-    r"|(?P<quoted>'[^'\n]*'|\"[^\"\n]*\"|`[^`\n]*`|\[[^\]\n]*\])"
+    r"|(?P<string>'[^'\n]*'|\"[^\"\n]*\"|`[^`\n]*`|\[[^\]\n]*\])"
     rf"|(?P<comparison>[<>!=]=|[<>=])|(?P<line>\n)|(?P<mark>[^{re.escape(BLANK)}])",
     re.DOTALL | re.IGNORECASE,
 )
@@ -83,7 +83,7 @@ _FAR_EAST = "\u3040"  # from here on come scripts without space between words
 class _Piece:
     """A word, mark or string: its kind, its text in lower case, and what stands on either side."""
 
-    kind: str = ""  # word, keyword, clause, call, number, quoted, comparison, contraction, line or mark
+    kind: str = ""  # word, keyword, clause, call, number, string, comparison, contraction, line or mark
     text: str = ""
     capital: bool = False
     close: bool = False  # to the piece before
@@ -135,7 +135,7 @@ def _weight(pieces: list[_Piece]) -> int:
     weight, clause = 0, False
     reads_on = pieces[:1] and pieces[0].kind == "clause" or pieces[1:2] and pieces[1].text in _ALIAS_ENDS
     for piece in pieces:
-        operand = previous.kind in ("word", "number", "quoted")
+        operand = previous.kind in ("word", "number", "string")
         sentence = operand and piece.capital and piece.text in _SURE
         if piece.kind == "comparison" or clause and (piece.kind == "line" or sentence):
             break
@@ -153,13 +153,12 @@ def _weight(pieces: list[_Piece]) -> int:
 
 def _row_weight(earlier: _Piece, previous: _Piece, piece: _Piece) -> int:
     """Of two words in a row, or a word and a number."""
-    words = {previous.text, piece.text}
     if previous.kind not in ("word", "number", "keyword", "clause"):
         return 0
     if piece.kind in ("keyword", "clause"):
         no_clause = piece.text == "is" and previous.kind == "clause" and previous.text != "end"  # "LIMIT is …"
         return 2 if previous.text in _SURE or no_clause else int(piece.text == "by" and previous.kind == "word")
-    if words & _SURE or previous.text in _PRONOUNS:
+    if previous.text in _SURE | _PRONOUNS or piece.text in _SURE:
         return 2
     if previous.kind in ("keyword", "clause") or earlier.text in _SOURCES or earlier.kind == "mark":
         return 0
@@ -184,4 +183,4 @@ def _is_unbroken(pieces: list[_Piece]) -> bool:
     """Whether a sentence without space begins it: a long word of the Far East that no SQL follows."""
     if not pieces or pieces[0].kind != "word" or len(pieces[0].text) < 6 or max(pieces[0].text) < _FAR_EAST:
         return False
-    return len(pieces) == 1 or pieces[1].kind in ("word", "number", "quoted", "line") or not pieces[1].text.isascii()
+    return len(pieces) == 1 or pieces[1].kind in ("word", "number", "string", "line") or not pieces[1].text.isascii()
