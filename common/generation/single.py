@@ -4,6 +4,7 @@ Tokens are chosen and answers end as in the batch; nothing of the model's own ge
 that `common.generation.support` keeps out of the batch. Not covered: beams, and encoder-decoder models.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +12,7 @@ import torch
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
 
 from common.generation.sampling import Choose
+from common.generation.support import longest_independent
 from common.settings import UserError
 
 
@@ -55,6 +57,8 @@ def answer_singly(
     """
     for number, row in enumerate(inputs):
         answer = Answer(number, choose, ends, max_new_tokens)
+        if longest_independent(model) < math.inf:  # RoPE that grows with what is read goes back to its start
+            model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device), use_cache=False)
         config, model.generation_config = model.generation_config, GenerationConfig()  # else it would be merged in
         try:
             model.generate(
