@@ -83,8 +83,10 @@ def references(source: str, split: str, size: int) -> list[Example]:
 def readings_refused(rows: Sequence[Example], scorer: Scorer) -> tuple[list[dict], dict, pandas.DataFrame]:
     """(a) Readings that are right on the full database and refused, with and without those that are debatable."""
     table = other_readings(rows, scorer)
+    table = table[table["group"] != "layout"].reset_index(drop=True)  # strict match refuses those, too
     table["value"] = ~table["robust"].astype(bool)
-    clear = table[~table["debatable"].astype(bool)]
+    table["debatable"] = table["group"] == "debatable"
+    clear = table[~table["debatable"]]
     forms = shares(table, ["value"], by="form").drop(index="all")
     names = table.groupby("form")["debatable"].mean()
     each = clear.groupby("form")["value"].mean()

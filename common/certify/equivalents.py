@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import pandas
 
-from common.certify.readings import Repeats, labels, readings
+from common.certify.readings import GROUPS, Repeats, labels, readings
 from common.certify.references import parts_of
 from common.certify.rewrites import rewrites
+from common.certify.shares import shares
 from common.scoring import Scorer
 
 if TYPE_CHECKING:
@@ -51,10 +52,11 @@ def equivalents(examples: Sequence[Example], scorer: Scorer) -> pandas.DataFrame
 
 
 def other_readings(examples: Sequence[Example], scorer: Scorer) -> pandas.DataFrame:
-    """One line a reading that matches strictly: id, form, debatable, sql, published, strict, robust, detail.
+    """One line a reading that is right on the given rows: id, form, group, sql, published, strict, robust, detail.
 
-    Only those count that give the reference's rows on the given database, so `strict` is true in every line; results
-    without rows are left out. detail: why a reading is no robust match, in the scorer's words.
+    What is right is decided by a strict match, so that `strict` is true in every line, but for those of the group
+    `layout`, which are right by how they are made. Results without rows are left out. detail: why it is no match, in
+    the scorer's words.
     """
     repeats = _repeats(examples)
     pairs = [
@@ -68,7 +70,7 @@ def other_readings(examples: Sequence[Example], scorer: Scorer) -> pandas.DataFr
             {
                 "id": example.id,
                 "form": reading.form,
-                "debatable": reading.debatable,
+                "group": reading.group,
                 "sql": reading.sql,
                 "published": verdict.published_match,
                 "strict": verdict.match,
@@ -76,10 +78,29 @@ def other_readings(examples: Sequence[Example], scorer: Scorer) -> pandas.DataFr
                 "detail": verdict.detail,
             }
             for (example, reading), verdict in zip(pairs, verdicts, strict=True)
-            if verdict.match and not verdict.both_empty
+            if (verdict.match or (reading.group == "layout" and verdict.outcome == "mismatch"))
+            and not verdict.both_empty
         ],
-        columns=["id", "form", "debatable", "sql", *VERDICTS, "detail"],
+        columns=["id", "form", "group", "sql", *VERDICTS, "detail"],
     )
+
+
+def reading_shares(table: pandas.DataFrame) -> pandas.DataFrame:
+    """Shares of readings that each verdict keeps: `all` and each form of the clear ones, then the two other groups.
+
+    table: from `other_readings`. Columns as of `shares`.
+    """
+    clear, *others = (table[table["group"] == group] for group in GROUPS)
+    lines = [shares(clear, VERDICTS, by="form")]
+    for group, part in zip(GROUPS[1:], others, strict=True):
+        if len(part):
+            lines.append(shares(part, VERDICTS, by="group").loc[[group]])
+    return pandas.concat(lines)
+
+
+def strict_only(*tables: pandas.DataFrame) -> int:
+    """How many references have no generated databases, by what the verdicts' details say: there robust is strict."""
+    return len({id for table in tables for id in table.loc[table["detail"].str.contains("strict only"), "id"]})
 
 
 def _repeats(examples: Sequence[Example]) -> dict[tuple, Repeats]:

@@ -100,8 +100,7 @@ def _literal(value: Any) -> str:
     if isinstance(value, bytes):
         return f"X'{value.hex()}'"
     if isinstance(value, str):
-        is_plain = value.isprintable() and not any("\ud800" <= letter <= "\udfff" for letter in value)
-        return "'" + value.replace("'", "''") + "'" if is_plain else ""
+        return "'" + value.replace("'", "''") + "'" if value.isprintable() else ""  # bytes that are no UTF-8 are not
     return repr(value) if abs(value) < 1e300 else ""
 
 

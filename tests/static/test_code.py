@@ -17,7 +17,10 @@ LAYERS = [
 ]
 # The same within each package; `__init__` and `__main__` stand above all parts of theirs.
 PARTS = {
-    "certify": ["duplicates", "floor", "rewrites", "probe", "shares", "references", "equivalents", "kept", "mutants"],
+    "certify": ["duplicates", "floor", "rewrites", "readings", "probe", "shares", "references", "equivalents"]
+    + ["literals", "mutants"],
+    "certify.readings": ["tables", "structure", "superlatives", "counting", "membership", "joining", "values"]
+    + ["windows", "layout"],
     "certify.rewrites": ["conditions", "safety", "queries", "writes", "texts"],
     "data": ["example", "notices", "cells", "tables", "files", "splits", "gretel", "ddl", "spider"],
     "generation": ["sampling", "onednn", "capacity", "batching", "support", "single", "answers"],
@@ -132,7 +135,7 @@ NO_NAMES = {
     "idle",
 }
 # What the committed notebooks call stays until they are executed anew.
-OF_NOTEBOOKS = {"common/certify/kept.py": {"kept"}, "common/run.py": {"found"}}
+OF_NOTEBOOKS = {"common/run.py": {"found"}}
 
 
 def identifiers(source: str) -> set[str]:

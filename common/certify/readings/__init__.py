@@ -11,32 +11,32 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import sqlglot
 from sqlglot import exp
 
-from common.certify.readings import counting, joining, membership, superlatives, values, windows
+from common.certify.readings import counting, joining, layout, membership, superlatives, values, windows
 from common.certify.readings.structure import Query
 from common.certify.readings.tables import Table, tables
 from common.certify.rewrites import LONGEST, rewrites, safety
 
 MOST_OF_ONE_FORM = 2
+# clear: right for all data that people would expect. debatable: not so where the data were a little different, as with
+# DISTINCT dropped where no two rows happen to be equal. layout: the same facts in other columns or types.
+GROUPS = ("clear", "debatable", "layout")
 Repeats = frozenset[tuple[str, str]]  # a table's name with a column's
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The same question asked otherwise. form: how, e.g. `LIMIT 1 as = (SELECT MAX)`.
-
-    debatable: it answers another question where the data were different in a way that people would expect, as with
-    DISTINCT dropped where no two rows happen to be equal.
-    """
+    """The same question asked otherwise. form: how, e.g. `LIMIT 1 as = (SELECT MAX)`. group: one of GROUPS."""
 
     form: str
     sql: str
-    debatable: bool
+    group: str
 
 
 def readings(sql: str, schema: str, repeats: Repeats = frozenset()) -> list[Reading]:
@@ -51,11 +51,11 @@ def readings(sql: str, schema: str, repeats: Repeats = frozenset()) -> list[Read
     by_text: dict[str, Reading] = {}
     counts: dict[str, int] = {}
     try:
-        for form, text, debatable in _all(sql, _tables(schema, repeats)):
+        for form, text, group in _all(sql, _tables(schema, repeats)):
             key = _plain(text) if text else ""
             if key and key != _plain(sql) and key not in by_text and counts.get(form, 0) < MOST_OF_ONE_FORM:
                 counts[form] = counts.get(form, 0) + 1
-                by_text[key] = Reading(form, text, debatable)
+                by_text[key] = Reading(form, text, group)
     except Exception:  # whatever sqlglot raises on an odd text; what there is so far is good
         pass
     equals = {_plain(rewrite.sql) for rewrite in rewrites(sql, schema)} if by_text else set()
@@ -79,7 +79,8 @@ def _plain(text: str) -> str:
     return " ".join(text.replace(";", " ").replace("(", " ( ").replace(")", " ) ").split()).casefold()
 
 
-def _all(sql: str, schema: Mapping[str, Table]) -> Iterator[tuple[str, str | None, bool]]:
+def _all(sql: str, schema: Mapping[str, Table]) -> Iterator[tuple[str, str | None, str]]:
+    """Form, text and group."""
     trees = [tree for tree in sqlglot.parse(sql, dialect="sqlite") if tree is not None]
     if len(trees) != 1 or not isinstance(trees[0], exp.Query):
         return
@@ -87,6 +88,14 @@ def _all(sql: str, schema: Mapping[str, Table]) -> Iterator[tuple[str, str | Non
     if not safety.survives(sql, tree.sql(dialect="sqlite", comments=False)):
         return
     tree = _with_strings(tree, schema)
+    for form, text, debatable in _forms(tree, schema):
+        yield form, text, "debatable" if debatable else "clear"
+    if isinstance(tree, exp.Select):
+        with suppress(ValueError):
+            yield from ((form, text, "layout") for form, text in layout.forms(Query(tree, schema)))
+
+
+def _forms(tree: exp.Query, schema: Mapping[str, Table]) -> Iterator[tuple[str, str | None, bool]]:
     if isinstance(tree, exp.SetOperation):
         yield from membership.of_sets(tree, schema)
     elif isinstance(tree, exp.Select):

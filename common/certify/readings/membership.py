@@ -154,11 +154,11 @@ def _of_join(query: Query) -> Forms:
         return
     link = query.links[0]
     names = (link.child, link.child_key), (link.parent, link.parent_key)
-    for (kept, kept_key), (other, other_key) in (names, names[::-1]):
-        visible = [query.resolve(c) for part in (*query.projections, *query.order) for c in query.columns(part)]
-        if any(p.is_star for p in query.projections) or not all(end and end[0] == kept for end in visible):
+    for (base, base_key), (other, other_key) in (names, names[::-1]):
+        ends = [query.resolve(c) for part in (*query.projections, *query.order) for c in query.columns(part)]
+        if any(p.is_star for p in query.projections) or not all(end and end[0] == base for end in ends):
             continue
-        sides: dict[str, list[str]] = {kept: [], other: []}
+        sides: dict[str, list[str]] = {base: [], other: []}
         for text, condition in zip(query.where, query.conjuncts, strict=True):
             owners = {end[0] if (end := query.resolve(c)) else "" for c in query.columns(condition)}
             if len(owners) != 1 or not owners <= sides.keys():
@@ -167,16 +167,16 @@ def _of_join(query: Query) -> Forms:
         tables = {node.alias_or_name: sql(node) for node in (query.tree.args["from_"].this, query.joins[0].this)}
         where = f" WHERE {' AND '.join(sides[other])}" if sides[other] else ""
         is_parent = other == link.parent
-        member = f"{kept_key} IN (SELECT {other_key} FROM {tables[other]}{where})"
-        text = query.build(source=tables[kept], where=[*sides[kept], member])
-        debatable = not is_parent and not (query.distinct and query.sources[kept].identifies(visible[0][2]))
+        member = f"{base_key} IN (SELECT {other_key} FROM {tables[other]}{where})"
+        text = query.build(source=tables[base], where=[*sides[base], member])
+        debatable = not is_parent and not (query.distinct and query.sources[base].identifies(ends[0][2]))
         yield "JOIN as IN", text, debatable
         if is_parent and where and " = " in where:
-            single = f"{kept_key} = (SELECT {other_key} FROM {tables[other]}{where})"
+            single = f"{base_key} = (SELECT {other_key} FROM {tables[other]}{where})"
             label = any(
                 end[2] in end[1].labels for c in query.columns(query.tree.args["where"]) if (end := query.resolve(c))
             )
-            yield "JOIN as = (SELECT)", query.build(source=tables[kept], where=[*sides[kept], single]), not label
+            yield "JOIN as = (SELECT)", query.build(source=tables[base], where=[*sides[base], single]), not label
 
 
 def _of_or(query: Query) -> Forms:

@@ -1,8 +1,9 @@
 """A schema's tables, their keys, and the columns by which people name their rows.
 
-Keys are declared ones, and where a table declares none the column that is called `id` or that ends in it and stands
-first. A label is the column that people name a row by: `name`, `title`, the table's own word, or the first text column
-beside the key. Data is not looked at: which labels repeat in the given rows is for the caller to say.
+Keys are declared ones, and where a table declares none the column that is called `id`, or the first where it is named
+after the table, as `town_id` is. A label is the column that people name a row by: `name`, `title`, the table's own
+word, or the first text column beside the key. Data is not looked at: which labels repeat in the given rows is for the
+caller to say.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ def _key(schema: exp.Schema) -> str | None:
         return primary.expressions[0].name.casefold() if len(primary.expressions) == 1 else None
     if "id" in names:
         return "id"
-    return names[0] if names and names[0].endswith("_id") and len(names) > 1 and not names[1].endswith("id") else None
+    first, table = names[0] if names else "", schema.this.name.casefold()
+    return first if first.endswith("id") and table.startswith(first.removesuffix("id").rstrip("_")[:4]) else None
 
 
 def _parents(schema: exp.Schema, keys: Mapping[str, str | None]) -> dict[str, tuple[str, str]]:
