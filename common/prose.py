@@ -29,11 +29,11 @@ _CLAUSES = words(
 )
 # Other words of SQL. A word of these two lists is none in a row of words.
 _KEYWORDS = _CLAUSES | words(
-    "by all any distinct exists case null nothing first next last row rows only key foreign primary unique constraint"
-    " default check references generated of no to for if each after before instead into table view index trigger column"
-    " cast conflict recursive materialized temp temporary cascade restrict action strict deferrable initially deferred"
-    " always stored virtual autoincrement int integer bigint unsigned double precision character varying varchar text"
-    " real float numeric decimal boolean blob"
+    "by partition all any distinct exists case null nothing first next last row rows only key foreign primary unique"
+    " constraint default check references generated of no to for if each after before instead into table view index"
+    " trigger column cast conflict recursive materialized temp temporary cascade restrict action strict deferrable"
+    " initially deferred always stored virtual preceding following current unbounded autoincrement int integer bigint"
+    " unsigned double precision character varying varchar text real float numeric decimal boolean blob"
 )
 # The operand behind one of these words, or behind a mark, may have an alias.
 _SOURCES = words("from join select distinct all update into returning over collate")
@@ -59,7 +59,7 @@ _MARKS = re.compile(
     r"|[*_=~-]{3,}[ \t\r]*(?:\n|\Z)"  # a rule
     r"|\d+[.)][ \t]+\S|\(\d+ rows?\b"  # a numbered list, the number of rows
     r"|(?-i:In [^\W\d]\w*, )"  # a sentence: "In SQLite, …"
-    r"|\|[^\n]*\|[ \t\r]*(?:\n|\Z)|\+[-=+]{3,}",  # a table
+    r"|\|[^\n|]+\|(?:[^\n]+\|[ \t\r]*(?:\n|\Z)|[ \t\r]*\n\|)|\+[-=+]{3,}",  # a table: bars around a line and below
     re.IGNORECASE,
 )
 _ITEM = re.compile(r"[-*+>][ \t]+")  # of a list or a quotation; or an operator
@@ -141,7 +141,7 @@ def _weight(pieces: list[_Piece]) -> int:
             break
         if piece.kind == "line":
             continue
-        if piece.kind in ("word", "number", "keyword", "clause"):
+        if piece.kind in ("word", "number", "string", "keyword", "clause"):
             weight += _row_weight(earlier, previous, piece)
         elif piece.kind == "mark":
             weight += _mark_weight(previous, piece, clause=reads_on)
@@ -155,6 +155,8 @@ def _row_weight(earlier: _Piece, previous: _Piece, piece: _Piece) -> int:
     """Of two words in a row, or a word and a number."""
     if previous.kind not in ("word", "number", "keyword", "clause"):
         return 0
+    if piece.kind == "string":
+        return 2 if previous.text in _SURE else 0
     if piece.kind in ("keyword", "clause"):
         no_clause = piece.text == "is" and previous.kind == "clause" and previous.text != "end"  # "LIMIT is …"
         return 2 if previous.text in _SURE or no_clause else int(piece.text == "by" and previous.kind == "word")
