@@ -56,9 +56,9 @@ def test_a_telling_context_holds_what_the_reference_names(town):
 
 def test_conditions_by_hand():
     forms = conditions(
-        Example(id="1", question="", schema=ITEMS, sql="SELECT name FROM item WHERE price > 3 ORDER BY id")
+        Example(id="1", question="", schema=ITEMS, sql="SELECT name FROM item WHERE id > 0 ORDER BY id")
     )
-    start, end = "SELECT name FROM item WHERE price > 3 AND", "ORDER BY id"
+    start, end = "SELECT name FROM item WHERE id > 0 AND", "ORDER BY id"
     assert forms == {
         "IN (all texts)": f"{start} name IN ('a', 'b') {end}",
         "int > min - 1": f"{start} price > 9 {end}",
