@@ -144,11 +144,11 @@ def mutants_accepted(pairs: Sequence[tuple[Example, Example]], most: int, scorer
     )
     rewritten = equivalents([small for small, _ in pairs], scorer)
     rewritten["value"] = rewritten["robust"].astype(bool)
-    target, kept = {"at_most": TARGETS["mutants"]}, {"at_least": TARGETS["rewrites"]}
+    most, least = {"at_most": TARGETS["mutants"]}, {"at_least": TARGETS["rewrites"]}
     lines = [
         measurement("mutants-strict", "wrong near misses accepted on contexts, strict", "%", share(table, "strict")),
-        measurement("mutants", "wrong near misses accepted on contexts, robust", "%", share(table), target),
-        measurement("rewrites", "rewrites kept on contexts, robust", "%", share(rewritten), kept),
+        measurement("mutants", "wrong near misses accepted on contexts, robust", "%", share(table), most),
+        measurement("rewrites", "rewrites kept on contexts, robust", "%", share(rewritten), least),
     ]
     by_operator = table.groupby("operator")["value"].agg(["size", "sum"]).astype(int)
     data = {"contexts": len(pairs), "operators": {name: list(map(int, line)) for name, line in by_operator.iterrows()}}

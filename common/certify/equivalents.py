@@ -22,7 +22,7 @@ from common.scoring import Scorer
 if TYPE_CHECKING:
     from common.data import Example
 
-_REPEATS = 'SELECT 1 FROM "{0}" HAVING COUNT("{1}") > COUNT(DISTINCT "{1}")'
+_REPEATS = 'SELECT 1 FROM "{0}" WHERE "{1}" IS NOT NULL GROUP BY "{1}" HAVING COUNT(*) > 1 LIMIT 1'
 VERDICTS = ("published", "strict", "robust")
 
 

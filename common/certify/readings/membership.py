@@ -66,7 +66,7 @@ def _of_in(query: Query, place: int, node: exp.In, negated: bool) -> Forms:
                 query.build(source=source, where=[*rest, f"{sql(target)} IS NULL"]),
                 False,
             )
-        if query.is_plain and query.is_whole:
+        if query.is_plain and query.is_whole and not any(p.is_star for p in query.projections):
             both = f"{query.source} JOIN {inner.source} ON {meets}" if len(inner.sources) == 1 else None
             if both:
                 right = query.build(source=both, where=[*rest, *inner.where])
@@ -232,7 +232,8 @@ def _on_keys(left: Query, right: Query, name: str, word: str) -> Forms:
     inner = right.build(select=right.column(there[0], end[1].key), distinct=False)
     member = f"{left.column(end[0], end[1].key)} {word} ({inner})"
     debatable = end[2] not in end[1].labels
-    yield f"{name} on labels as {word} on keys", left.build(where=[*left.where, member]), debatable
+    several = {"distinct": bool(left.joins)}
+    yield f"{name} on labels as {word} on keys", left.build(where=[*left.where, member], **several), debatable
     for link in right.links:
         if link.parent == there[0] and len(right.joins) == 1 and not right.where:
             child = next(
@@ -241,4 +242,5 @@ def _on_keys(left: Query, right: Query, name: str, word: str) -> Forms:
                 if node.alias_or_name == link.child
             )
             member = f"{left.column(end[0], end[1].key)} {word} (SELECT {link.child_key} FROM {child})"
-            yield f"{name} on labels as {word} on keys", left.build(where=[*left.where, member]), debatable
+            text = left.build(where=[*left.where, member], **several)
+            yield f"{name} on labels as {word} on keys", text, debatable

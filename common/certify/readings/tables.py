@@ -55,8 +55,8 @@ class Table:
         if _PERSONAL.match(name):
             return False
         stem = re.sub(r"_?(name|title)$", "", name)
-        own = bool(stem) and stem != name and self.name.casefold().startswith(stem[:4])
-        return name in _LABELS or own
+        names_rows = bool(stem) and stem != name and self.name.casefold().startswith(stem[:4])
+        return name in _LABELS or names_rows
 
 
 def tables(schema: str) -> dict[str, Table]:
