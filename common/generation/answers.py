@@ -8,6 +8,7 @@ length) are answered row by row by the library, which a line on stdout says.
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from weakref import WeakSet
 
@@ -67,6 +68,7 @@ def complete(
     try:
         with (
             laid_out(model),
+            _without_router_loss(model),
             tqdm(total=len(prompts), desc=progress, unit="row", file=sys.stderr, disable=not progress) as bar,
         ):
             rows = _answer(
@@ -91,6 +93,20 @@ def complete(
             "overflows, or the weights are broken; load the model in bfloat16 or float32"
         )
     return [answers[number] for number in range(len(prompts))]
+
+
+@contextmanager
+def _without_router_loss(model: PreTrainedModel | PeftModel) -> Iterator[None]:
+    """Training has a model of experts compute the loss of their balance; it does not know a cache's masks."""
+    config = model.config.get_text_config()
+    is_on = getattr(config, "output_router_logits", False)
+    if is_on:
+        config.output_router_logits = False
+    try:
+        yield
+    finally:
+        if is_on:
+            config.output_router_logits = True
 
 
 def _answer(

@@ -66,7 +66,9 @@ def _difference(model: PreTrainedModel) -> str:
         return [ANSWER[len(batch[row]) - 1] for row in rows]
 
     try:
-        start = model(input_ids=torch.tensor([PREFIX], device=model.device), past_key_values=DynamicCache())
+        start = model(
+            input_ids=torch.tensor([PREFIX], device=model.device), past_key_values=DynamicCache(), use_cache=True
+        )
         sizes = {"max_new_tokens": len(ANSWER), "batch_size": len(ROWS)}
         for _ in decode(model, ROWS, start.past_key_values, choose=choose, ends=set(), **sizes):
             pass

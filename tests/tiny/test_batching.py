@@ -280,6 +280,11 @@ def test_layers_that_cannot_be_laid_out_are_left(tiny):
     half = torch.nn.Linear(4, 4).half()
     with laid_out(half):
         assert "forward" not in vars(half)
+    doubling = type("Doubling", (torch.nn.Linear,), {"forward": lambda self, x: 2 * x @ self.weight.T})(
+        4, 3, bias=False
+    )
+    with laid_out(doubling):  # a router or a quantising layer does more than multiply
+        assert "forward" not in vars(doubling)
     biased, inputs = torch.nn.Linear(4, 3), torch.randn(2, 5, 4)
     with torch.inference_mode(), laid_out(biased):
         assert torch.allclose(biased(inputs), inputs @ biased.weight.T + biased.bias, atol=1e-6)
