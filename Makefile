@@ -54,12 +54,12 @@ notebooks: setup  ## execute NOTEBOOKS as committed, write results/ and README.m
 	@$(BIN)/python -m common.study publish --profile $(PROFILE) $(NOTEBOOKS)
 
 test: setup  ## every test but those that need the network or a GPU
-	@$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder tests
+	@$(BIN)/python -m pytest -q -rfEs -n auto --dist loadfile --no-loadscope-reorder tests
 
 check: setup  ## ruff, formatting, and the static tests
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/python -m pytest -q tests/static
+	@$(BIN)/python -m pytest -q -W always::UserWarning tests/static
 
 bench: setup  ## measure scoring, training and generation against the published recipe (half an hour, on a quiet machine)
 	@$(BIN)/python -m bench.scoring

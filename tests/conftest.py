@@ -25,6 +25,7 @@ _place: list[tempfile.TemporaryDirectory] = []
 def pytest_configure(config: pytest.Config) -> None:
     """Here and not in a fixture: it comes before any import, and the hub's client reads its variables when imported."""
     sys.path.insert(0, str(ROOT))  # for bench/, which is no part of the installed package
+    gc.disable()  # until all is imported
     # A worker's folder lies in that of the process that has started it, whose environment it has.
     first = Path(os.environ["TEXT_TO_SQL_OUTPUTS"]) if hasattr(config, "workerinput") else None
     above = first.parent if first else None
@@ -87,8 +88,8 @@ def _limit(name: str) -> str:
 
 def pytest_collection_finish() -> None:
     """What the imports made stays: every training ends in looking for garbage, a third of a second in all of it."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

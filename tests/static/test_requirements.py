@@ -63,9 +63,9 @@ def test_requirements_are_pinned_exactly_and_install_the_package():
 
 @pytest.mark.parametrize("folder", ["common", "tests"])
 def test_what_is_imported_is_named(folder):
-    names = imports(folder)
+    names, distributors = imports(folder), packages_distributions()
     assert "torch" in names
-    owners = {name: {normal(owner) for owner in packages_distributions().get(name, [])} for name in names}
+    owners = {name: {normal(owner) for owner in distributors.get(name, [])} for name in names}
     assert not {name: owner for name, owner in owners.items() if not owner & pins().keys()}, "name it, and why"
 
 
