@@ -55,9 +55,7 @@ def test_a_telling_context_holds_what_the_reference_names(town):
 
 
 def test_conditions_by_hand():
-    forms = conditions(
-        Example(id="1", question="", schema=ITEMS, sql="SELECT name FROM item WHERE id > 0 ORDER BY id")
-    )
+    forms = conditions(Example(id="1", question="", schema=ITEMS, sql="SELECT name FROM item WHERE id > 0 ORDER BY id"))
     start, end = "SELECT name FROM item WHERE id > 0 AND", "ORDER BY id"
     assert forms == {
         "IN (all texts)": f"{start} name IN ('a', 'b') {end}",

@@ -82,7 +82,7 @@ def _of_rows(query: Query, key: exp.Expression, number: int) -> Forms:
         if end and query.joins and not query.where:
             whole = f"SELECT {best}({end[2]}) FROM {end[1].name}"
             text = query.build(where=[f"{x} = ({whole})"], order="", limit="")
-            yield "LIMIT 1 as = (SELECT MAX)", text, False
+            yield "LIMIT 1 as = (SELECT MAX) of the table", text, end[0] != query.finest
         texts = [sql(unaliased(projection)) for projection in query.projections]
         if texts == [x]:
             yield "LIMIT 1 as MAX", query.build(select=f"{best}({x})", order="", limit=""), False
@@ -93,7 +93,7 @@ def _of_rows(query: Query, key: exp.Expression, number: int) -> Forms:
         if end[1] is not None and not query.where:
             text = query.build(where=[f"{x} >= (SELECT {best}({end[2]}) FROM {end[1].name})"], order="", limit="")
             if best == "MAX":
-                yield "LIMIT 1 as >= (SELECT MAX)", text, False
+                yield "LIMIT 1 as >= (SELECT MAX)", text, end[0] != query.finest
     if not any(p.is_star for p in query.projections):
         inner, outer = names(query)
         rank = f"RANK() OVER (ORDER BY {x}{' DESC' if _down(query) else ''}) AS place"
@@ -154,7 +154,7 @@ def _as_limit(query: Query) -> Forms:
         if same and not inner.args.get("joins") and len(rest) == (1 if inner.args.get("where") else 0):
             down = " DESC" if isinstance(best, exp.Max) else ""
             text = query.build(where=rest, order=f"{sql(condition.this)}{down}", limit="1", distinct=False)
-            yield "= (SELECT MAX) as LIMIT 1", text, False
+            yield "= (SELECT MAX) as LIMIT 1", text, bool(query.joins)
 
 
 def _extreme_as_limit(query: Query) -> Forms:
