@@ -1,4 +1,4 @@
-"""What generated rows are like: keys, names, ties, least values, dates; and the reports that showed what they were not."""
+"""What generated rows are like: keys, names, formats; and the reports that showed what they were not."""
 
 # ruff: noqa: E501 - a table of cases reads best with one case a line
 
@@ -10,49 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from common.scoring import STRICT_ONLY, Scorer, suites
-from common.scoring.suites import store
+from common.scoring import STRICT_ONLY, Scorer
 from common.scoring.suites.naming import is_label, is_name
+from tests.unit.suite_rows import FIELDS, SHOPS, databases, robust
 
 REPORTS = json.loads(Path(__file__).with_name("robust_cases.json").read_text())
-FIELDS = ("schema", "reference", "prediction")
-SHOPS = """
-CREATE TABLE employee (id INT PRIMARY KEY, name TEXT, salary INT, boss INT REFERENCES employee(id), hired DATE);
-INSERT INTO employee VALUES (1,'Ann',100,NULL,'2021-03-01'),(2,'Bob',120,1,'2022-05-01'),(3,'Cid',90,1,'2023-07-09'),(4,'Dee',150,2,'2023-11-30');
-CREATE TABLE shop (id INT PRIMARY KEY, name TEXT, head INT REFERENCES employee(id));
-INSERT INTO shop VALUES (1,'A',1),(2,'B',2),(3,'C',4);
-CREATE TABLE hiring (employee_id INT PRIMARY KEY REFERENCES employee(id), shop_id INT REFERENCES shop(id));
-INSERT INTO hiring VALUES (1,1),(2,1),(3,2),(4,3);
-CREATE TABLE shift (day TEXT, employee_id INT REFERENCES employee(id), shop_id INT REFERENCES shop(id), hours INT, PRIMARY KEY (day, employee_id));
-INSERT INTO shift VALUES ('2023-01-01',1,1,8),('2023-01-01',2,1,6),('2023-01-02',1,2,7),('2023-01-03',3,2,9);
-"""
 
 
 @pytest.fixture(scope="module")
 def scorer():
     with Scorer(workers=2, databases=4) as scorer:
         yield scorer
-
-
-def robust(scorer, schema: str, pairs: list[tuple[str, str]]) -> list[bool | None]:
-    rows = [dict(zip(FIELDS, (schema, *pair), strict=True)) for pair in pairs]
-    verdicts = scorer.score_batch(rows)
-    assert [pair for pair, v in zip(pairs, verdicts, strict=True) if not v.match] == [], "each has to match strictly"
-    return [v.robust_match for v in verdicts]
-
-
-def databases(scorer, schema: str, reference: str, *, seed: int = 0, database: Path | None = None):
-    """The suite of a reference, as connections. seed: the scorer's."""
-    scorer.score(schema=schema, reference=reference, prediction=reference + " ", database=database)
-    file = store.file_digest(database) if database else ""
-    key = store.key(schema, file, reference, number=4, generator="conservative", seed=seed)
-    connections = []
-    for text in store.read([key])[key]:
-        connection = sqlite3.connect(":memory:")
-        connection.deserialize(suites.unpack(text))
-        connections.append(connection)
-    assert connections
-    return connections
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -260,65 +228,6 @@ def test_columns_that_the_rows_use_as_names_stay_unique(scorer, label):
         (f"SELECT {label} FROM truck WHERE miles > 15 INTERSECT SELECT {label} FROM truck WHERE miles < 35", f"SELECT {label} FROM truck WHERE miles > 15 AND miles < 35"),
     ]  # fmt: skip
     assert robust(scorer, schema, pairs) == [True] * 3
-
-
-NO_TIES = [
-    ("SELECT name FROM employee ORDER BY salary DESC LIMIT 1", "SELECT name FROM employee WHERE salary = (SELECT max(salary) FROM employee)"),
-    ("SELECT name FROM employee WHERE salary = (SELECT max(salary) FROM employee)", "SELECT name FROM employee ORDER BY salary DESC LIMIT 1"),
-    ("SELECT name FROM employee WHERE hired IN (SELECT min(hired) FROM employee)", "SELECT name FROM employee ORDER BY hired LIMIT 1"),
-    ("SELECT name FROM employee ORDER BY hired LIMIT 2", "SELECT name FROM (SELECT name, rank() OVER (ORDER BY hired) AS r FROM employee) WHERE r <= 2 ORDER BY r"),
-    ("SELECT name FROM employee ORDER BY salary LIMIT 1 OFFSET 1", "SELECT name FROM employee WHERE salary = (SELECT min(salary) FROM employee WHERE salary > (SELECT min(salary) FROM employee))"),
-    ("SELECT shop_id FROM hiring GROUP BY shop_id ORDER BY count(*) DESC LIMIT 1", "SELECT shop_id FROM hiring GROUP BY shop_id HAVING count(*) = (SELECT max(n) FROM (SELECT count(*) AS n FROM hiring GROUP BY shop_id))"),
-    ("SELECT employee_id FROM shift GROUP BY employee_id ORDER BY sum(hours) DESC LIMIT 1", "WITH s AS (SELECT employee_id, sum(hours) AS h FROM shift GROUP BY employee_id) SELECT employee_id FROM s WHERE h = (SELECT max(h) FROM s)"),
-    ("SELECT name FROM employee JOIN shift ON id = employee_id ORDER BY hours DESC LIMIT 1", "SELECT name FROM employee JOIN shift ON id = employee_id WHERE hours = (SELECT max(hours) FROM shift)"),
-    ("SELECT hired, sum(salary) OVER (ORDER BY hired) FROM employee", "SELECT hired, sum(salary) OVER (ORDER BY hired ROWS UNBOUNDED PRECEDING) FROM employee"),
-    ("SELECT hired, sum(salary) OVER (ORDER BY hired) FROM employee", "SELECT hired, (SELECT sum(b.salary) FROM employee b WHERE b.hired <= a.hired) FROM employee a"),
-    ("SELECT day, sum(hours) OVER (PARTITION BY employee_id ORDER BY day) FROM shift", "SELECT day, sum(hours) OVER (PARTITION BY employee_id ORDER BY day ROWS UNBOUNDED PRECEDING) FROM shift"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-def test_where_the_given_rows_leave_no_tie_the_generated_ones_leave_none(seed):
-    with Scorer(workers=2, databases=4, seed=seed) as scorer:
-        refused = [pair for pair, kept in zip(NO_TIES, robust(scorer, SHOPS, NO_TIES), strict=True) if not kept]
-    assert refused == []
-
-
-def test_where_the_given_rows_tie_the_generated_ones_may(scorer):
-    schema = SHOPS + "UPDATE employee SET salary = 150 WHERE id = 1;"
-    reference = "SELECT name FROM employee ORDER BY salary DESC, name LIMIT 2"
-    assert robust(scorer, schema, [(reference, "SELECT name FROM employee WHERE salary = 150 ORDER BY name")]) == [
-        False
-    ]
-
-
-LEAST = [
-    ("SELECT name FROM employee", "SELECT name FROM employee WHERE salary > 89"),
-    ("SELECT name FROM employee", "SELECT name FROM employee WHERE salary >= 50"),
-    ("SELECT name FROM employee", "SELECT name FROM employee WHERE salary < 151"),
-    ("SELECT name FROM employee", "SELECT name FROM employee WHERE hired >= '2021-03-01'"),
-    ("SELECT name FROM employee", "SELECT name FROM employee WHERE hired > '2021-01-01'"),
-    ("SELECT name FROM employee", "SELECT name FROM employee WHERE hired <= '2023-11-30'"),
-    ("SELECT count(*) FROM shift", "SELECT count(*) FROM shift WHERE hours IN (6, 7, 8, 9)"),
-    ("SELECT count(*) FROM employee", "SELECT count(*) FROM employee WHERE name IN ('Ann', 'Bob', 'Cid', 'Dee')"),
-    ("SELECT avg(salary) FROM employee WHERE hired > '2022-01-01'", "SELECT avg(salary) FROM employee WHERE hired > '2022-01-01' AND salary > 80"),
-    ("SELECT max(salary) FROM employee", "SELECT 150"),
-    ("SELECT min(salary), max(salary) FROM employee", "VALUES (90, 150)"),
-    ("SELECT count(DISTINCT shop_id) FROM hiring", "SELECT 3"),
-    ("SELECT name FROM shop", "SELECT 'A' UNION ALL SELECT 'B' UNION ALL SELECT 'C'"),
-    ("SELECT max(hired) FROM employee", "SELECT '2023-11-30'"),
-    ("SELECT id FROM employee WHERE hired LIKE '2023-07-%'", "SELECT id FROM employee WHERE strftime('%m', hired) = '07'"),
-    ("SELECT id FROM employee WHERE hired LIKE '2023-07%'", "SELECT id FROM employee WHERE hired LIKE '%-07-%'"),
-    ("SELECT id FROM employee WHERE hired LIKE '%-07-%'", "SELECT id FROM employee WHERE hired LIKE '2023-07-%'"),
-    ("SELECT id FROM employee WHERE hired LIKE '2021%'", "SELECT id FROM employee WHERE hired < '2021-12-01'"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-def test_what_every_given_row_fulfils_is_parted(seed):
-    with Scorer(workers=2, databases=4, seed=seed) as scorer:
-        accepted = [pair for pair, taken in zip(LEAST, robust(scorer, SHOPS, LEAST), strict=True) if taken]
-    assert accepted == []
 
 
 def test_no_new_number_is_negative_and_no_year_is_halved(scorer):
