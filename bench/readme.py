@@ -15,6 +15,7 @@ PATH = ROOT / "bench" / "README.md"
 BLOCKS: dict[str, Callable[[], str]] = {
     "ratios": tables.ratios,
     "generation": partial(tables.markdown, "generation"),
+    "robust": partial(tables.markdown, "robust"),
     "scoring": partial(tables.markdown, "scoring"),
     "training": partial(tables.markdown, "training"),
     "gpu": gpu_lines.markdown,

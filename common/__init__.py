@@ -5,5 +5,6 @@ Example → messages → completion → SQL → Verdict → Report → record in
 
 import logging
 
-# Wherever it is imported first, bitsandbytes advises a package at every start, for a kernel that `load_model` avoids.
-logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+# When it is imported, bitsandbytes advises a package, for a kernel that `load_model` avoids. All else that it logs is
+# shown.
+logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(lambda record: "gemm_4bit_forward" not in str(record.msg))

@@ -15,9 +15,14 @@ from common.statistics import is_right, metrics, outcomes, paired_difference, pa
 
 
 def data_table(examples: Sequence[Example], ids: Sequence[int] = (0, 1)) -> pandas.DataFrame:
-    """Some rows as a table, by position."""
+    """Some rows as a table, by position; positions beyond the last row are left out."""
     fields = ("complexity", "question", "schema", "sql")
-    return pandas.DataFrame([{field: getattr(examples[i], field) for field in fields} for i in ids])
+    return pandas.DataFrame([{field: getattr(examples[i], field) for field in fields} for i in _within(ids, examples)])
+
+
+def _within(ids: Sequence[int], examples: Sequence[Example]) -> list[int]:
+    """Data of one's own may have fewer rows than a notebook reads."""
+    return [i for i in ids if i < len(examples)]
 
 
 def verdict_table(example: Example, completions: Sequence[str], *, databases: int = 0) -> pandas.DataFrame:
@@ -73,7 +78,9 @@ def outcome_table(reports: Mapping[str, Sequence[dict]]) -> pandas.DataFrame:
 
 
 def reading_table(examples: Sequence[Example], rows: Sequence[dict], ids: Sequence[int]) -> pandas.DataFrame:
-    """Predictions beside their references, by position, with the scorer's reason."""
+    """Predictions beside their references, by position, with the scorer's reason; positions beyond the last row are
+    left out."""
+    ids = _within(ids, examples)
     return pandas.DataFrame(
         [
             {

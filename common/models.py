@@ -28,6 +28,7 @@ from transformers.integrations import sdpa_attention
 from common.gguf import convert
 from common.hub import hub_commit, no_hub
 from common.profiles import EMBEDDED_MODEL, TINY_MODEL
+from common.prompts import check_tokenizer
 from common.provenance import code, digest, files_digest
 from common.settings import UserError, once, outputs
 from common.tiny import make_tiny
@@ -70,7 +71,7 @@ def load_model(model_id: str, *, precision: str = "float32", quantisation: str =
     """Load base weights in `precision`, or as NF4 with double quantisation computing in `precision`.
 
     model_id: a hub id, also as `id@revision`; a local folder; or one of the two ids that need no hub. Raises UserError
-    where it cannot be had.
+    where it cannot be had, or its tokenizer cannot write our prompts and completions.
     """
     if quantisation not in ("", "nf4"):
         raise UserError(f"unknown quantisation '{quantisation}'; give '' or 'nf4'")
@@ -89,8 +90,9 @@ def load_model(model_id: str, *, precision: str = "float32", quantisation: str =
     commit = None if local else revision
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, revision=commit)
+        check_tokenizer(tokenizer, model_id)  # before gigabytes are loaded
         model = AutoModelForCausalLM.from_pretrained(source, revision=commit, **options)
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, UserError):
         raise
     except Exception as error:  # transformers raises whatever it stumbles over in a file
         if local:
@@ -98,8 +100,6 @@ def load_model(model_id: str, *, precision: str = "float32", quantisation: str =
                 f"{model_id} holds no model that transformers can load ({type(error).__name__}); check the folder"
             ) from None
         raise no_hub(model_id, error) from None
-    if tokenizer.chat_template is None:
-        raise UserError(f"{model_id} has no chat template; take an instruction-tuned model")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     for module in model.modules():

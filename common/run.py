@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import pandas
 
-from common import distributed, locks, provenance, results
+from common import distributed, locks, paths, provenance, results
 from common.data import Example, load_examples
 from common.data import revision as data_revision
 from common.profiles import Profile, resolve
@@ -29,7 +29,7 @@ from common.results.ledger import check_name
 from common.results.places import command, place, with_overrides
 from common.results.record import Decoding, Record
 from common.settings import UserError, outputs, relative, writable
-from common.statistics import metrics, outcomes, slices
+from common.statistics import column_order_refusals, metrics, outcomes, slices, strict_only_matches
 
 if TYPE_CHECKING:
     from common.evaluation import Report
@@ -70,11 +70,17 @@ class Run:
         """Record and predictions rows of a run that this one is compared with: of its own folder of records, or
         committed ones of the same rows, prompt, decoding, scoring and base model.
 
-        Raises UserError, with the command that makes such a record, where there is none.
+        Raises UserError, with the command that makes such a record, where there is none, and where the file or folder
+        that the rows are from has changed since: its references may be others.
         """
         folders = dict.fromkeys([self.place, results.folder(self.profile.name)])
-        place = find_comparable(method, self.terms, [*folders], command(method, self.profile, self.seed))
-        return results.read_record(place, method), results.read_predictions(place, method)
+        rerun = command(method, self.profile, self.seed)
+        place = find_comparable(method, self.terms, [*folders], rerun)
+        record, source = results.read_record(place, method), self.profile.data
+        is_file = source.partition("@")[0] not in ("embedded", "gretel")
+        if is_file and record["data"]["revision"] != self.terms["data"]["revision"]:
+            raise UserError(f"{source} has changed since the record '{method}' was made from it; {rerun} makes it anew")
+        return record, results.read_predictions(place, method)
 
     @cached_property
     def terms(self) -> dict:
@@ -129,6 +135,8 @@ class Run:
             metrics=metrics(report.rows),
             slices=slices(report.rows),
             outcomes=outcomes(report.rows),
+            column_order_refusals=column_order_refusals(report.rows),
+            strict_only_matches=strict_only_matches(report.rows),
             cost=sections.cost(report, trained, search),
             curve=f"{method}.curve.csv" if trained else "",
             trials=f"{method}.trials.csv" if search else "",
@@ -171,7 +179,8 @@ def start_run(
 ) -> Run:
     """Check what the run needs, set the seeds, take its folder, print one line, and return the run.
 
-    `model_id`, `data` and `test_rows` override the profile where given; `parameters` are the notebook's own and are
+    `model_id`, `data` and `test_rows` override the profile where given; relative paths in the first two count from this
+    process's folder, which is the notebook's where it is run by hand. `parameters` are the notebook's own and are
     recorded. `needs` names methods whose records must exist and be comparable with what this run will answer. Raises
     UserError with what to do, also where another process works in the run's folder.
     """
@@ -181,6 +190,7 @@ def start_run(
     sizes = resolve(profile)
     if test_rows < 0:
         raise UserError(f"TEST_ROWS is {test_rows}; give 0 for the profile's {sizes.test_rows}, or a number of rows")
+    model_id, data = paths.model(model_id), paths.data(data)
     parameters = {"profile": profile, "model_id": model_id, "data": data, "test_rows": test_rows, **parameters}
     sizes = with_overrides(sizes, parameters)
     _quiet()
@@ -188,8 +198,9 @@ def start_run(
     with distributed.main_first():  # a model that is made or fetched is so by one process, the others find it
         revision = _revision(sizes.model_id) if "common.models" in modules else ""
     basis = provenance.basis(*modules, without=provenance.SCORING)  # rows are scored anew each time
-    facts = [name, dataclasses.asdict(sizes), data_revision(sizes.data), revision, seed, parameters]
-    digest = provenance.digest(*facts, basis)
+    # Folders are no facts: the same data under another path are the same run's.
+    named = [sections.public(part) for part in (dataclasses.asdict(sizes), parameters)]
+    digest = provenance.digest(name, *named, data_revision(sizes.data), revision, seed, basis)
     run = Run(
         name=name,
         notebook=notebook,

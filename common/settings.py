@@ -31,14 +31,41 @@ class UserError(Exception):
         return [f"{type(self).__name__}: {self}"]
 
 
+def absolute(path: str, base: Path | None = None) -> Path:
+    """The path in full: from `base` (None: this process's folder) where it is relative, `~` and `..` resolved.
+
+    A link in the last place stays one, since what it links to may have a name that says nothing.
+    """
+    place = Path(path)
+    with suppress(RuntimeError):  # the ~ of nobody's home is a name like any other
+        place = place.expanduser()
+    place = (base or Path.cwd()) / place
+    if place.name in ("", ".."):
+        return Path(os.path.realpath(place))
+    return Path(os.path.realpath(place.parent), place.name)
+
+
+def environment_base() -> Path:
+    """Where relative paths in environment variables count from: the root in all of the repository's folders, else this
+    process's folder. A notebook's kernel is in the notebook's folder, a command mostly in the root; both find the same.
+    """
+    here = Path.cwd()
+    return ROOT if here.is_relative_to(ROOT) else here
+
+
 def outputs() -> Path:
     """Folder of checkpoints, scratch runs and caches; the environment's TEXT_TO_SQL_OUTPUTS moves it."""
-    return Path(os.environ.get("TEXT_TO_SQL_OUTPUTS") or ROOT / "outputs")
+    return _folder("TEXT_TO_SQL_OUTPUTS") or ROOT / "outputs"
 
 
 def results() -> Path:
     """Folder of the ledger; the environment's TEXT_TO_SQL_RESULTS moves it."""
-    return Path(os.environ.get("TEXT_TO_SQL_RESULTS") or ROOT / "results")
+    return _folder("TEXT_TO_SQL_RESULTS") or ROOT / "results"
+
+
+def _folder(variable: str) -> Path | None:
+    text = os.environ.get(variable)
+    return absolute(text, environment_base()) if text else None
 
 
 def publishing() -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy
 
+from common.scoring import COLUMN_ORDER, STRICT_ONLY
 from common.settings import UserError
 
 if TYPE_CHECKING:
@@ -209,6 +210,16 @@ def _slice(rows: list[dict]) -> dict[str, dict]:
 def outcomes(rows: Iterable[dict]) -> dict[str, int]:
     """How many rows came to each outcome, by name."""
     return dict(sorted(Counter(row["outcome"] for row in rows).items()))
+
+
+def column_order_refusals(rows: Iterable[dict]) -> int:
+    """How many rows strict match refused for the order of their columns alone, which many evaluators ignore."""
+    return sum(row["match"] is False and row["detail"] == COLUMN_ORDER for row in rows)
+
+
+def strict_only_matches(rows: Iterable[dict]) -> int:
+    """How many robust matches rest on the given database alone, because none could be generated."""
+    return sum(row["robust_match"] is True and row["detail"] == STRICT_ONLY for row in rows)
 
 
 def paired_rows(a_rows: Sequence[dict], b_rows: Sequence[dict]) -> tuple[list[dict], list[dict]]:

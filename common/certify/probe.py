@@ -9,11 +9,13 @@ from typing import Any
 from common.sandbox import database as databases
 from common.sandbox.database import Database, Unloadable
 from common.sandbox.statements import Failure
+from common.sandbox.worker import allow
 from common.scoring import ordering
 from common.scoring.running import Reference, first_run
 from common.scoring.state import quote
 
 Say = Callable[..., None]
+MOST_LITERAL_ROWS, MOST_LITERAL_CHARACTERS = 40, 4_000
 
 databases.set_heap_limit()
 _files: dict[str, bytes] = {}
@@ -33,7 +35,7 @@ def run(shared: dict[str, Any], items: list[Any], file: str | None, say: Say) ->
     """Look at references of one database, items of [SQL].
 
     Parts given for each: outcome (`runs`, `reference_error`, `reference_nondeterministic`, `schema_invalid`), detail,
-    schema_rows; of one that runs also rows, columns, writes, all_null, ties, cut, unordered.
+    schema_rows; of one that runs also rows, columns, writes, all_null, ties, cut, unordered, literals.
     """
     say(None, "schema")
     try:
@@ -42,6 +44,7 @@ def run(shared: dict[str, Any], items: list[Any], file: str | None, say: Say) ->
         for item in range(len(items)):
             say(item, None, {"outcome": "schema_invalid", "detail": str(error), "schema_rows": False})
         return
+    allow(database.budget.seconds)
     try:
         rows_part = {"schema_rows": _has_rows(database)}
         for item, (sql,) in enumerate(items):
@@ -69,7 +72,7 @@ def _facts(reference: Reference) -> dict[str, Any]:
     # Order is followed for one query alone, as the scorer does.
     single = not writes and len(reference.statements) == 1
     limit, order = (single and ordering.has_outer(statement, word) for word in ("limit", "order"))
-    blocks = (reference.blocks() or []) if order else []
+    blocks = [block for each in reference.orders() for block in each] if order else []
     return {
         "rows": len(rows),
         "columns": run.results[-1].width if run.results else 0,
@@ -78,7 +81,27 @@ def _facts(reference: Reference) -> dict[str, Any]:
         "ties": any(_differ(block) for block in blocks),
         "cut": any(len(block.rows) > block.stop - block.start and _differ(block) for block in blocks),
         "unordered": bool(limit and not order),
+        "literals": None if writes or not rows else _literals(rows),
     }
+
+
+def _literals(rows: list[tuple]) -> list[list[str]] | None:
+    """A short result's values as SQL; None where there are too many, or one that SQL text cannot hold."""
+    texts = [[_literal(value) for value in row] for row in rows[:MOST_LITERAL_ROWS]]
+    is_short = (
+        len(rows) <= MOST_LITERAL_ROWS and sum(len(text) for row in texts for text in row) < MOST_LITERAL_CHARACTERS
+    )
+    return texts if is_short and all(text for row in texts for text in row) else None
+
+
+def _literal(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, bytes):
+        return f"X'{value.hex()}'"
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'" if value.isprintable() else ""  # bytes that are no UTF-8 are not
+    return repr(value) if abs(value) < 1e300 else ""
 
 
 def _differ(block: ordering.Block) -> bool:

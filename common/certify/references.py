@@ -47,6 +47,13 @@ def look(examples: Sequence[Example], *, workers: int = 2) -> pandas.DataFrame:
     had to be stopped. rows, columns: of what was returned, 0 where it does not run. Raises SandboxError where our own
     machinery fails, never for anything in a text.
     """
+    parts = parts_of(examples, workers=workers)
+    lines = [_line(example, part) for example, part in zip(examples, parts, strict=True)]
+    return pandas.DataFrame(lines, index=pandas.Index([example.id for example in examples], name="id"))
+
+
+def parts_of(examples: Sequence[Example], *, workers: int = 2) -> list[dict]:
+    """What `probe` says of each reference, in order; `{"killed": stage}` with what came before where it was stopped."""
     groups: dict[tuple, list[int]] = {}
     for number, example in enumerate(examples):
         key = (example.database, "" if example.database else example.schema)
@@ -61,9 +68,8 @@ def look(examples: Sequence[Example], *, workers: int = 2) -> pandas.DataFrame:
     finally:
         pool.close()
     order = [number for numbers in groups.values() for number in numbers]
-    parts_of = dict(zip(order, (parts for answers in results for parts in answers), strict=True))
-    lines = [_line(example, parts_of[number]) for number, example in enumerate(examples)]
-    return pandas.DataFrame(lines, index=pandas.Index([example.id for example in examples], name="id"))
+    by_number = dict(zip(order, (parts for answers in results for parts in answers), strict=True))
+    return [by_number[number] for number in range(len(examples))]
 
 
 def summary(table: pandas.DataFrame) -> pandas.DataFrame:

@@ -2,12 +2,15 @@
 
 A row's answer does not depend on the rows beside it, but for rounding where two tokens are nearly as likely; what is
 sampled depends on the seed, the stream and the row's number alone. How the batch is kept full is in
-`common.generation.batching`.
+`common.generation.batching`; models that it cannot answer as they do alone (Mamba, other states, positions scaled by
+length) are answered row by row by the library, which a line on stdout says.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from weakref import WeakSet
 
 import torch
 from peft import PeftModel
@@ -16,9 +19,13 @@ from transformers import DynamicCache, PreTrainedModel
 
 from common.generation.batching import decode, shared_start
 from common.generation.onednn import laid_out
-from common.generation.sampling import Sampling, likeliest, sampler
+from common.generation.sampling import Choose, Sampling, likeliest, sampler
+from common.generation.single import answer_singly
+from common.generation.support import obstacle
 from common.models import LoadedModel
 from common.settings import UserError
+
+_slow: WeakSet[torch.nn.Module] = WeakSet()  # models of which the line was printed
 
 
 @dataclass(frozen=True)
@@ -61,13 +68,12 @@ def complete(
     try:
         with (
             laid_out(model),
+            _without_router_loss(model),
             tqdm(total=len(prompts), desc=progress, unit="row", file=sys.stderr, disable=not progress) as bar,
         ):
-            count = shared_start(prompts)
-            rows = decode(
-                _decoder(model),
-                [prompt[count:] for prompt in prompts],
-                _prefix(model, prompts[0][:count]),
+            rows = _answer(
+                model,
+                prompts,
                 choose=sampler(sampling) if sampling else likeliest,
                 ends=ends,
                 max_new_tokens=max_new_tokens,
@@ -89,6 +95,44 @@ def complete(
     return [answers[number] for number in range(len(prompts))]
 
 
+@contextmanager
+def _without_router_loss(model: PreTrainedModel | PeftModel) -> Iterator[None]:
+    """Training has a model of experts compute the loss of their balance; it does not know a cache's masks."""
+    config = model.config.get_text_config()
+    is_on = getattr(config, "output_router_logits", False)
+    if is_on:
+        config.output_router_logits = False
+    try:
+        yield
+    finally:
+        if is_on:
+            config.output_router_logits = True
+
+
+def _answer(
+    model: PreTrainedModel | PeftModel,
+    prompts: Sequence[list[int]],
+    *,
+    choose: Choose,
+    ends: set[int],
+    max_new_tokens: int,
+    batch_size: int,
+) -> Iterator[tuple[int, list[int]]]:
+    """(number, tokens) of every prompt as it ends, from the batch, or row by row where the model is not fit for it."""
+    decoder = _decoder(model)
+    virtual = model.active_peft_config.num_virtual_tokens if _is_prompt_tuned(model) else 0
+    sizes = {"choose": choose, "ends": ends, "max_new_tokens": max_new_tokens}
+    reason = obstacle(decoder, virtual + max(map(len, prompts)) + max_new_tokens)
+    if not reason:
+        count = shared_start(prompts)
+        rows, prefix = [prompt[count:] for prompt in prompts], _prefix(model, prompts[0][:count])
+        return decode(decoder, rows, prefix, batch_size=batch_size, **sizes)
+    if decoder not in _slow:
+        _slow.add(decoder)
+        print(f"Rows are answered one by one, which is slow: {reason}")
+    return answer_singly(_library_model(model), (_inputs(model, prompt) for prompt in prompts), **sizes)
+
+
 def _is_prompt_tuned(model: PreTrainedModel | PeftModel) -> bool:
     return isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning
 
@@ -100,14 +144,25 @@ def _decoder(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
 
 def _prefix(model: PreTrainedModel | PeftModel, tokens: Sequence[int]) -> DynamicCache | None:
     """Keys and values of what stands before every prompt: the model's virtual tokens, if any, then `tokens`."""
-    decoder = _decoder(model)
-    vectors = decoder.get_input_embeddings()(torch.tensor([tokens], dtype=torch.long, device=model.device))
-    if _is_prompt_tuned(model):
-        # peft itself puts the virtual tokens before the padding: the shorter a row, the farther it stands from them.
-        vectors = torch.cat([model.get_prompt(batch_size=1).to(vectors.dtype), vectors], dim=1)
-    if not vectors.shape[1]:
+    if not tokens and not _is_prompt_tuned(model):
         return None
-    return decoder(inputs_embeds=vectors, use_cache=True, logits_to_keep=1).past_key_values
+    options = {"past_key_values": DynamicCache(), "use_cache": True, "logits_to_keep": 1}
+    return _decoder(model)(**_inputs(model, tokens), **options).past_key_values
+
+
+def _inputs(model: PreTrainedModel | PeftModel, tokens: Sequence[int]) -> dict[str, torch.Tensor]:
+    """Tokens as one row: their ids, or, behind virtual tokens, embeddings."""
+    ids = torch.tensor([tokens], dtype=torch.long, device=model.device)
+    if not _is_prompt_tuned(model):
+        return {"input_ids": ids}
+    # peft itself puts the virtual tokens before the padding: the shorter a row, the farther it stands from them.
+    vectors = model.get_base_model().get_input_embeddings()(ids)
+    return {"inputs_embeds": torch.cat([model.get_prompt(batch_size=1).to(vectors.dtype), vectors], dim=1)}
+
+
+def _library_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    """The model whose `generate` is the library's own; adapters that lie in its layers have their say."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
 def end_tokens(loaded: LoadedModel) -> set[int]:

@@ -2,8 +2,10 @@
 
 All rows of the batch write at one column, so a row of L tokens holds the L columns before it, wherever it began; keys
 and values lie in blocks that are taken once. The queue has the longest prompts first, so a newcomer always fits behind
-the column. What all prompts begin with is read once. Covers decoder-only models with ordinary attention; which token
-is chosen is `common.generation.sampling`'s.
+the column. What all prompts begin with is read once. Every row stands whole, padded on its left, so that the model's
+code makes its own masks: sliding windows and chunks, which all layers' columns are kept for, ALiBi and plain causal
+ones. Covers decoder-only models that cache keys and values alone, which `common.generation.support` finds out; which
+token is chosen is `common.generation.sampling`'s.
 """
 
 import os
@@ -12,7 +14,7 @@ from dataclasses import dataclass, field
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
 
 from common.generation.capacity import capacity, column_bytes, free_bytes, probe
 from common.generation.sampling import Choose
@@ -35,9 +37,9 @@ class Columns:
         return min(self.starts)
 
     def mask(self) -> torch.Tensor:
-        """(rows, 1, 1, columns from the first in use to the one that is written), true where a row may look."""
+        """(rows, columns from the first in use to the one that is written), true where a row has a token."""
         columns = torch.arange(self.first, self.end + 1, device=self.device)
-        return (columns >= torch.tensor(self.starts, device=self.device)[:, None])[:, None, None]
+        return columns >= torch.tensor(self.starts, device=self.device)[:, None]
 
     def positions(self) -> torch.Tensor:
         """(rows, 1): how many tokens a row has before the one that is written."""
@@ -81,10 +83,14 @@ class BlockLayer(CacheLayerMixin):
         stretch = slice(end - keys.shape[1], end)
         self.keys[slot, :, stretch], self.values[slot, :, stretch] = keys, values
 
+    def _blocks(self) -> tuple[torch.Tensor, ...]:
+        """None where the layer takes the keys and values of another one."""
+        return (self.keys, self.values) if self.is_initialized else ()
+
     def evict(self, sources: torch.Tensor, targets: torch.Tensor, rest: int) -> None:
         """Rows move from the slots `sources` to `targets`; from slot `rest` on there is none any more."""
         first, end, rows = self._columns.first, self._columns.end, len(self._columns.starts)
-        for block in (self.keys, self.values):
+        for block in self._blocks():
             used = block[:rows, :, first:end]
             if len(sources):
                 used[targets] = used[sources]
@@ -93,10 +99,32 @@ class BlockLayer(CacheLayerMixin):
     def shift(self, by: int) -> None:
         """All rows `by` columns to the left."""
         first, end, rows = self._columns.first, self._columns.end, len(self._columns.starts)
-        for block in (self.keys, self.values):
+        for block in self._blocks():
             used = block[:rows, :, first:end].clone()  # old and new columns may overlap
             block[:rows, :, first:end] = 0
             block[:rows, :, first - by : end - by] = used
+
+
+class PrefixLayer(DynamicLayer):
+    """One layer's keys and values in a prefill: the padding of each row, then those of the prefix, then its own.
+
+    keys, values: the prefix's, (1, heads, length, head size). columns: (rows, columns), for each place where it comes
+    from in prefix, padding and prompt, put end to end.
+    """
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor, columns: torch.Tensor):
+        super().__init__()
+        self.lazy_initialization(keys, values)
+        self.keys, self.values = (states.expand(len(columns), -1, -1, -1) for states in (keys, values))
+        self._columns = columns[:, None, :, None]
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_, **__):
+        def joined(before: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+            states = torch.cat([before, states], dim=2)
+            return states.gather(2, self._columns.expand(-1, states.shape[1], -1, states.shape[3]))
+
+        self.keys, self.values = joined(self.keys, key_states), joined(self.values, value_states)
+        return self.keys, self.values
 
 
 @dataclass
@@ -126,13 +154,18 @@ class Batch:
     def prefill(self, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, DynamicCache]:
         """Read prompts, padded on the left: logits of each one's next token, (prompts, vocabulary), and all keys and
         values."""
-        model, count, before = self._model, len(prompts), self._prefix_length
-        width = max(map(len, prompts))
-        ids = torch.tensor([[0] * (width - len(p)) + list(p) for p in prompts], device=model.device)
-        mask = torch.tensor([[1] * before + [0] * (width - len(p)) + [1] * len(p) for p in prompts], device=ids.device)
-        cache = DynamicCache(config=model.config)
-        for number, layer in enumerate(self._prefix.layers if before else ()):
-            cache.update(layer.keys.expand(count, -1, -1, -1), layer.values.expand(count, -1, -1, -1), number)
+        model, before, width = self._model, self._prefix_length, max(map(len, prompts))
+        gaps = [width - len(prompt) for prompt in prompts]
+        ids = torch.tensor([[0] * gap + list(p) for gap, p in zip(gaps, prompts, strict=True)], device=model.device)
+        mask = torch.tensor([[0] * gap + [1] * (before + width - gap) for gap in gaps], device=model.device)
+        cache = DynamicCache()  # of no config: a windowed layer would keep its window alone
+        if before:
+            columns = torch.tensor(
+                [[*range(before, before + gap), *range(before), *range(before + gap, before + width)] for gap in gaps],
+                device=model.device,
+            )
+            layers = [(layer.keys, layer.values) for layer in self._prefix.layers]  # None: it takes another layer's
+            cache = Cache([PrefixLayer(k, v, columns) if k is not None else DynamicLayer() for k, v in layers])
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, before:]
         output = model(
             input_ids=ids,
@@ -146,15 +179,15 @@ class Batch:
 
     def insert(self, row: Row, length: int, cache: DynamicCache, source: int) -> None:
         """A row with its first token, whose prompt of `length` tokens was read as row `source` of `cache`."""
-        slot, end, before = len(self.rows), self.columns.end, self._prefix_length
-        for layer, read in zip(self._layers, cache.layers, strict=True):
+        slot, end, length = len(self.rows), self.columns.end, length + self._prefix_length
+        for layer, read in zip(self._layers, cache.layers, strict=False):  # the last ones may have none of their own
+            if not read.is_initialized:
+                continue  # as here
             if not layer.is_initialized:
                 layer.lazy_initialization(read.keys, read.values)
-            keys, values = read.keys[source], read.values[source]
-            layer.write(slot, end, keys[:, keys.shape[1] - length :], values[:, values.shape[1] - length :])
-            layer.write(slot, end - length, keys[:, :before], values[:, :before])
+            layer.write(slot, end, read.keys[source, :, -length:], read.values[source, :, -length:])
         self.rows.append(row)
-        self.columns.starts.append(end - length - before)
+        self.columns.starts.append(end - length)
 
     def step(self) -> torch.Tensor:
         """Read each row's last token; logits of its next one, (rows, vocabulary)."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import Cache
 
 
@@ -39,12 +39,14 @@ def column_bytes(cache: Cache) -> int:
 
     The config does not tell those: under autocast, float32 weights of a norm make keys and values float32.
     """
-    return sum(layer.keys[0, :, 0].nbytes + layer.values[0, :, 0].nbytes for layer in cache.layers)
+    layers = [layer for layer in cache.layers if layer.keys is not None]  # others take the keys and values of these
+    return sum(layer.keys[0, :, 0].nbytes + layer.values[0, :, 0].nbytes for layer in layers)
 
 
 def probe(model: PreTrainedModel) -> Cache:
     """Keys and values of one token, to see their size."""
-    return model(input_ids=torch.tensor([[0]], device=model.device), use_cache=True, logits_to_keep=1).past_key_values
+    options = {"past_key_values": DynamicCache(), "use_cache": True, "logits_to_keep": 1}
+    return model(input_ids=torch.tensor([[0]], device=model.device), **options).past_key_values
 
 
 def free_bytes(device: torch.device) -> int | None:

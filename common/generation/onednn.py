@@ -48,7 +48,10 @@ def _plain_weight(module: torch.nn.Module) -> torch.Tensor | None:
     weight = module.weight.detach()
     if weight.device.type != "cpu":
         return None
-    if getattr(module, "compute_dtype", None) == torch.float32 and getattr(module.weight, "quant_state", None):
+    is_packed = bool(getattr(module.weight, "quant_state", None))
+    if type(module).forward is not torch.nn.Linear.forward and not is_packed:
+        return None  # a router, or a layer that quantises on the way: it does more than multiply
+    if is_packed and getattr(module, "compute_dtype", None) == torch.float32:
         from bitsandbytes.functional import dequantize_4bit
 
         weight = dequantize_4bit(weight, module.weight.quant_state)

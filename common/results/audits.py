@@ -21,8 +21,12 @@ from common.settings import ROOT, UserError, relative, replace_text, writable, w
 
 FOLDER = "audit"
 KEYS = ("source", "profile", "notebook", "seed", "parameters", "code", "environment", "data", "tables")
-TABLES = ("references", "floor", "mutants", "mutants_like_given", "rewrites", "duplicates")
+TABLES = ("references", "floor", "mutants", "mutants_like_given", "rewrites", "readings", "hard_coded", "duplicates")
 _SCRATCH = "smoke"
+_COLUMNS = (
+    *(("mutants", "all"), ("mutants_like_given", "all"), ("mutants", "two changes"), ("hard_coded", "all")),
+    *(("rewrites", "all"), ("readings", "all")),
+)
 _VERDICTS = {"published": "published_match", "strict": "match", "robust": "robust_match"}
 
 
@@ -98,9 +102,14 @@ def _sentence(record: dict) -> str:
     data, flags = record["data"], record["tables"]["references"]
     counts = ", ".join(f"{words} {flag['n']:,}" for words, flag in flags.items() if flag["n"])
     equal = record["tables"]["duplicates"]["question, schema and sql"]["equal or near"]
+    strict_only = data.get("strict_only")
+    fallback = f" For {strict_only} of them no databases could be generated; robust is strict there." * bool(
+        strict_only
+    )
     return (
         f"`{record['source']}`, split {data['split']}, {data['n']:,} references, of these: {counts or 'no remark'}. "
         f"Rows that are, or nearly are, among {data['train_rows']:,} training rows: {equal:.1%}."
+        f"{fallback}"
     )
 
 
@@ -108,21 +117,24 @@ def _table(record: dict) -> str:
     tables = record["tables"]
     floors = [(answer, line) for answer, line in tables["floor"].items()]
     heads = ["verdict", "best constant answer", "wrong queries accepted", "of these, like the given data"]
-    heads += ["with two changes", "right queries kept"]
+    heads += ["with two changes", "written-out results accepted", "right queries kept", "other right readings kept"]
     lines = []
     for verdict, field in _VERDICTS.items():
         answer, best = max(floors, key=lambda pair: pair[1][field] or 0.0)
         cells = [f"{_share(best[field])} `{answer}`" if best[field] else _share(best[field])]
-        for table, row in (("mutants", "all"), ("mutants_like_given", "all"), ("mutants", "two changes")):
-            cells.append(_interval(tables[table].get(row), verdict))
-        lines.append([verdict, *cells, _interval(tables["rewrites"].get("all"), verdict)])
+        # An audit from before there was a table has a dash.
+        cells += [_interval(tables.get(table, {}).get(row), verdict) for table, row in _COLUMNS]
+        lines.append([verdict, *cells])
     counts = " · ".join(
         f"{words} n = {tables[table]['all']['n']:,}"
         for words, table in (
             ("wrong", "mutants"),
             ("like the given data", "mutants_like_given"),
+            ("written out", "hard_coded"),
             ("right", "rewrites"),
+            ("other readings", "readings"),
         )
+        if table in tables
     )
     return f"{pipes(heads, lines)}\n\n{counts}"
 

@@ -89,6 +89,8 @@ def compare(place: Path, methods: Sequence[str] | None = None) -> "pandas.DataFr
         line |= {
             "scorable": entry.rows,
             "rows": record["data"]["n"],
+            "column_order_refusals": record.get("column_order_refusals"),
+            "strict_only_matches": record.get("strict_only_matches"),
             "trainable_parameters": record["model"]["trainable_parameters"],
             "stale": staleness(record) if entry.rows else "",
         }

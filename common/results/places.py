@@ -8,6 +8,7 @@ committed; a script has no such cell, so for it they are the defaults of `start_
 import ast
 import dataclasses
 import json
+import shlex
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,8 +52,18 @@ def command(method: str, profile: Profile, seed: int) -> str:
     pairs |= {"seed": seed} if seed != SEED else {}
     words = ["make run", f"PROFILE={profile.name}"]
     words += [f"NOTEBOOKS={notebook}"] if (notebook := notebook_of(method)) else []
-    words += [f'ARGS="{" ".join(f"-p {name.upper()}={value}" for name, value in pairs.items())}"'] if pairs else []
+    words += [_make_variable("ARGS", shlex.join(_options(pairs)))] if pairs else []
     return f"`{' '.join(words)}`"
+
+
+def _options(pairs: Mapping[str, object]) -> list[str]:
+    return [word for name, value in pairs.items() for word in ("-p", f"{name.upper()}={value}")]
+
+
+def _make_variable(name: str, text: str) -> str:
+    """`NAME="text"` for the shell that calls make: make takes the text, doubles of `$` apart, to a shell of its own."""
+    text = text.replace("$", "$$")
+    return shlex.quote(f"{name}={text}") if set(text) & set('"$`\\!') else f'{name}="{text}"'
 
 
 def notebook_paths() -> list[Path]:

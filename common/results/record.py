@@ -104,8 +104,9 @@ class Cost:
 @dataclass(frozen=True)
 class Record:
     """One run. status: complete, partial or failed. metrics and slices: of `common.statistics`. curve, trials: names of
-    files beside the record, "" where there is none. predictions_digest: of the predictions file, "" where there is none
-    or the record is older than that key."""
+    files beside the record, "" where there is none. column_order_refusals, strict_only_matches: of `common.statistics`.
+    predictions_digest: of the predictions file, "" where there is none. A record older than these three keys has none
+    of them."""
 
     method: str
     profile: str
@@ -126,6 +127,8 @@ class Record:
     curve: str
     trials: str = ""
     outcomes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    column_order_refusals: int | None = None
+    strict_only_matches: int | None = None
     search: Mapping[str, object] = dataclasses.field(default_factory=dict)
     predictions_digest: str = ""
 

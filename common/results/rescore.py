@@ -12,7 +12,7 @@ from common.prompts import extract_sql
 from common.results.ledger import load, read_predictions, write_record
 from common.results.sections import scorer_digest, scoring
 from common.settings import UserError
-from common.statistics import metrics, outcomes, slices
+from common.statistics import column_order_refusals, metrics, outcomes, slices, strict_only_matches
 
 _VERDICT = ("match", "robust_match", "outcome")
 
@@ -47,6 +47,8 @@ def rescore(path: Path, source: str = "") -> str:
     ]
     changes = sum(any(old[key] != new[key] for key in _VERDICT) for old, new in zip(rows, news, strict=True))
     record |= {"metrics": metrics(news), "slices": slices(news), "outcomes": outcomes(news)}
+    record["column_order_refusals"] = column_order_refusals(news)
+    record["strict_only_matches"] = strict_only_matches(news)
     versions = scoring(databases)
     record["scoring"] |= {"sqlite": versions.sqlite, "sqlglot": versions.sqlglot}
     record["code"] |= {"scorer_digest": scorer_digest()}

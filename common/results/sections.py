@@ -16,7 +16,8 @@ from common import provenance
 from common.data import Example, ids_hash, revision
 from common.prompts import messages
 from common.results.record import Code, Cost, Data, Environment, Model, Scoring
-from common.scoring.scorer import EVALUATION_SEED, GENERATORS
+from common.scoring.arguments import GENERATORS
+from common.scoring.scorer import EVALUATION_SEED
 from common.settings import ROOT, UserError
 
 if TYPE_CHECKING:

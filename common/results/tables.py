@@ -13,6 +13,12 @@ STALE = (
     "† trained or answered by code older than today's, or made before records said by which: run again, its figures "
     "may differ."
 )
+COUNTS = {  # said below a table of the runs that have some, by the key of their record
+    "column_order_refusals": "Refused by strict match for the order of the columns alone, which many evaluators "
+    "ignore, of scorable rows:",
+    "strict_only_matches": "Robust matches that rest on the given database alone, since none could be generated, of "
+    "scorable rows:",
+}
 COMMITTED = "The baseline is the committed one, from `results/`."
 
 
@@ -74,7 +80,14 @@ def _name(method: str, row: "pandas.Series", quote: str = "") -> str:
 
 
 def _remarks(table: "pandas.DataFrame") -> list[str]:
-    return [*([STALE] if table["stale"].any() else []), *([COMMITTED] if table["committed"].any() else [])]
+    remarks = [*([STALE] if table["stale"].any() else []), *([COMMITTED] if table["committed"].any() else [])]
+    for column, words in COUNTS.items():
+        numbers = table[column].where(table["scorable"] > 0).dropna()  # older records have none
+        counts = [(method, number, table.loc[method, "scorable"]) for method, number in numbers.items() if number]
+        if counts:
+            shares = ", ".join(f"{method} {number:.0f} of {rows:,}" for method, number, rows in counts)
+            remarks.append(f"{words} {shares}{'; the others none' if len(counts) < len(numbers) else ''}.")
+    return remarks
 
 
 def _sentence(entries: Sequence[Entry]) -> str:

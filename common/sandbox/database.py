@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from common.sandbox import functions
-from common.sandbox.guard import Guard
+from common.sandbox.guard import ORDINARY, Guard, budget_of
 
 HEAP_LIMIT = 64 * 2**20  # of SQLite, all connections of the process together
 MAX_PAGES = 2048  # a private copy may grow by so many pages, 8 MB
@@ -25,7 +25,7 @@ LIMITS = {
     sqlite3.SQLITE_LIMIT_LENGTH: LENGTH,
     sqlite3.SQLITE_LIMIT_SQL_LENGTH: SQL_LENGTH,
     sqlite3.SQLITE_LIMIT_COLUMN: 200,
-    sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 100,
+    sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 1000,  # SQLite's own
     sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 50,
     sqlite3.SQLITE_LIMIT_VDBE_OP: 50_000,
     sqlite3.SQLITE_LIMIT_FUNCTION_ARG: 64,
@@ -92,6 +92,7 @@ class Database:
         self._schema = schema
         self._file = file
         self.settings = settings or {}
+        self.budget = ORDINARY
         self._image: bytes | None = None
         self._by_script = False
         # Whether the image is all there is: no temporary objects, settings, counters, clock or random numbers, and no
@@ -110,19 +111,26 @@ class Database:
 
     @contextmanager
     def copy(self) -> Iterator[Handle]:
-        """A private copy, closed at the end."""
-        handle = _connect(None if self._by_script else self._image)
+        """A private copy, closed at the end. Raises Unloadable, above all where there is no room for one."""
+        handle = self._open_copy()
         try:
-            if self._by_script:
-                self._run_script(handle)
-            handle.guard.begin("inspect")
-            pages = handle.connection.execute("PRAGMA page_count").fetchone()[0]
-            handle.connection.execute(f"PRAGMA max_page_count={pages + MAX_PAGES}")
-            for name, value in self.settings.items():
-                handle.connection.execute(f"PRAGMA {name}={value}")
-            yield self._settle(handle)
+            yield handle
         finally:
             handle.connection.close()
+
+    def _open_copy(self) -> Handle:
+        try:
+            with _close_on_error(_connect(None if self._by_script else self._image)) as handle:
+                if self._by_script:
+                    self._run_script(handle)
+                handle.guard.begin("inspect")
+                pages = handle.connection.execute("PRAGMA page_count").fetchone()[0]
+                handle.connection.execute(f"PRAGMA max_page_count={pages + MAX_PAGES}")
+                for name, value in self.settings.items():
+                    handle.connection.execute(f"PRAGMA {name}={value}")
+                return self._settle(handle)
+        except (sqlite3.Error, sqlite3.Warning, MemoryError, ValueError) as error:
+            raise Unloadable(f"no copy of the database could be made: {str(error) or 'out of memory'}") from error
 
     def fill_published(self, connection: sqlite3.Connection) -> bool:
         """Put the file's content into a plain connection; False where the database comes from a script."""
@@ -186,6 +194,7 @@ class Database:
         """What holds from here on for a connection that reads."""
         for limit, value in LIMITS.items():
             handle.connection.setlimit(limit, value)
+        self.budget = handle.guard.budget = budget_of(len(self._image or b""))
         handle.guard.begin("read")
         return handle
 
@@ -205,6 +214,7 @@ def _room_for_script(handle: Handle) -> None:
     handle.guard.begin("inspect")
     handle.connection.execute(f"PRAGMA max_page_count={MAX_SCHEMA_PAGES}")
     handle.guard.begin("schema")
+    handle.guard.budget = ORDINARY
     for limit, value in SCHEMA_LIMITS.items():  # all of them: a spare connection has those of its last queries
         handle.connection.setlimit(limit, value)
 
@@ -252,7 +262,11 @@ def _connect(image: bytes | None) -> Handle:
     # No statement cache: a cached statement is not shown to the authorizer again.
     connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=0)
     if image:
-        connection.deserialize(image)
+        try:
+            connection.deserialize(image)
+        except BaseException:
+            connection.close()
+            raise
     connection.text_factory = _decode
     connection.execute("PRAGMA temp_store=2")
     guard = Guard()

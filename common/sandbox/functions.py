@@ -6,11 +6,13 @@ computed by SQLite itself on a second connection, so that formats and modifiers 
 
 import sqlite3
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from common.sandbox.guard import Guard
 
 NOW = "2024-01-15 12:00:00"
+LONGEST_DATE = 40  # characters of a text whose value is kept
 # Function: the position of its time value.
 _TIME_VALUE = {"date": 0, "time": 0, "datetime": 0, "julianday": 0, "unixepoch": 0, "strftime": 1}
 _KEYWORDS = {"current_timestamp": NOW, "current_date": NOW[:10], "current_time": NOW[11:]}
@@ -60,15 +62,26 @@ def _volatile_function(value: Any, guard: Guard) -> Callable[[], Any]:
 def _date_function(name: str, position: int, guard: Guard) -> Callable[..., Any]:
     def function(*values: Any) -> Any:
         guard.count_call()
-        arguments = list(values)
-        time_value = arguments[position] if len(arguments) > position else None
-        if len(arguments) == position or _word(time_value) in ("subsec", "subsecond"):
-            arguments.insert(position, NOW)
-        elif _word(time_value) == "now":
-            arguments[position] = NOW
-        return _native(name, arguments)
+        if all(value.__class__ is str and len(value) <= LONGEST_DATE for value in values):
+            return _of_texts(name, position, values)
+        return _at_noon(name, position, values)
 
     return function
+
+
+def _at_noon(name: str, position: int, values: tuple[Any, ...]) -> Any:
+    """A date function's value while the clock shows NOW."""
+    arguments = list(values)
+    time_value = arguments[position] if len(arguments) > position else None
+    if len(arguments) == position or _word(time_value) in ("subsec", "subsecond"):
+        arguments.insert(position, NOW)
+    elif _word(time_value) == "now":
+        arguments[position] = NOW
+    return _native(name, arguments)
+
+
+# A column of dates holds the same few again and again. Of texts only: 1 equals 1.0, but is not written like it.
+_of_texts = lru_cache(maxsize=4096)(_at_noon)
 
 
 def _word(value: Any) -> str:

@@ -9,9 +9,11 @@ import sqlite3
 from dataclasses import dataclass, field
 
 STEPS_BETWEEN_TICKS = 10_000
-STEP_BUDGET = 2_000_000
-# Calls into our own SQL functions, each worth many steps: at most a third of the CPU that a stage may use.
-CALL_BUDGET = 20_000
+# A database of so many bytes has the ordinary budget, a larger one as many times that as it is larger, to MOST_TIMES:
+# such a statement takes half a second.
+ORDINARY_BYTES = 64 * 2**10
+MOST_TIMES = 6.0
+MOST_TIMES_THE_SECONDS = 2.5
 
 _MASTER = {"sqlite_master", "sqlite_temp_master", "sqlite_schema", "sqlite_temp_schema"}
 _CATALOGUES = {"sqlite_stmt", "dbstat", "sqlite_dbpage", "bytecode", "tables_used"}
@@ -48,6 +50,31 @@ _NAMES = {
 }
 
 
+@dataclass(frozen=True)
+class RunBudget:
+    """What a statement may use. calls: into our own SQL functions (dates, random numbers), each worth many steps.
+
+    seconds: of CPU for a stage of work. Steps and calls decide, alike on every machine: they come to at most a third
+    of the seconds, which only end what burns them inside one step.
+    """
+
+    steps: int = 2_000_000
+    calls: int = 40_000
+    seconds: float = 0.5
+
+
+ORDINARY = RunBudget()
+
+
+def budget_of(size: int) -> RunBudget:
+    """The budget on a database of so many bytes: where there are more rows, statements have more to do."""
+    if size <= ORDINARY_BYTES:
+        return ORDINARY
+    times = min(size / ORDINARY_BYTES, MOST_TIMES)
+    seconds = ORDINARY.seconds * min(times, MOST_TIMES_THE_SECONDS)
+    return RunBudget(int(ORDINARY.steps * times), int(ORDINARY.calls * times), seconds)
+
+
 @dataclass
 class Guard:
     """Authorizer, step counter and random numbers of one connection.
@@ -64,6 +91,7 @@ class Guard:
     seed: int = 0
     ticks: int = 0
     calls: int = 0
+    budget: RunBudget = ORDINARY
     volatile: bool = False  # asked for what another connection may answer otherwise: clock, random numbers, counters
     _alters: bool = False
     _random: random.Random | None = field(default=None, repr=False)
@@ -82,14 +110,14 @@ class Guard:
     def tick(self) -> bool:
         """Called by SQLite every 10,000 steps; true ends the statement."""
         self.ticks += 1
-        self.over_budget |= self.ticks >= STEP_BUDGET // STEPS_BETWEEN_TICKS
+        self.over_budget |= self.ticks >= self.budget.steps // STEPS_BETWEEN_TICKS
         return self.over_budget
 
     def count_call(self, weight: int = 1) -> None:
         """Called by our own SQL functions, whose time the step budget does not see."""
         self.calls += weight
         self.volatile = True
-        if self.calls > CALL_BUDGET:
+        if self.calls > self.budget.calls:
             self.over_budget = True
             raise RuntimeError("call budget")
 

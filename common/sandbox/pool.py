@@ -16,6 +16,7 @@ from common.sandbox.process import DiedAtStart, SandboxError, Worker
 MOST_ITEMS = 32  # in one message
 MOST_CHARACTERS = 2_000_000  # in one message, but for a longer item, which goes alone
 MOST_FILE_BYTES = 64 * 2**20  # of database files in one worker
+LARGEST_FILE = 60 * 2**20  # bytes; SQLite's heap in a worker holds no more
 MOST_STARTS = 3
 _LOG = logging.getLogger(__name__)
 

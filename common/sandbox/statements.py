@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from common.sandbox.database import SQL_LENGTH, Database, Handle
-from common.sandbox.guard import CALL_BUDGET, STEP_BUDGET
 
 MAX_ROWS = 10_000
 MAX_BYTES = 4_000_000
@@ -54,6 +53,16 @@ class Result:
     width: int
 
 
+@dataclass
+class Room:
+    """How many rows, and bytes of them, statements may return together; `rows` and `size` are taken already."""
+
+    most_rows: int = MAX_ROWS
+    most_bytes: int = MAX_BYTES
+    rows: int = 0
+    size: int = 0
+
+
 def split(sql: str) -> list[str]:
     """The statements of a text without their semicolons; comments and stray semicolons alone are none."""
     if "--" not in sql and "/*" not in sql and ";" not in sql.rstrip().removesuffix(";"):  # nine of ten, at a tenth
@@ -92,25 +101,25 @@ def check(sql: str) -> None:
         raise Failure("too_large", f"{size} bytes of SQL, at most {SQL_LENGTH} are run")
 
 
-def execute(handle: Handle, statement: str, *, enough: Enough | None = None) -> Result | None:
+def execute(handle: Handle, statement: str, *, room: Room | None = None, enough: Enough | None = None) -> Result | None:
     """Run one statement to its end: its Result, or None where it returns no columns. Raises Failure.
 
-    enough: told the rows so far, may end the reading early.
+    room: for the rows, where other statements share it. enough: told the rows so far, may end the reading early.
     """
     try:
         cursor = handle.connection.execute(statement)
         if cursor.description is None:
             return None
-        rows = fetch(cursor, most_rows=MAX_ROWS, most_bytes=MAX_BYTES, enough=enough)
-        return Result(rows, len(cursor.description))
+        return Result(fetch(cursor, room or Room(), enough), len(cursor.description))
     except (sqlite3.Error, sqlite3.Warning, MemoryError, ValueError, OverflowError) as error:
         raise failure(error, handle) from error
 
 
-def fetch(cursor: sqlite3.Cursor, *, most_rows: int, most_bytes: int, enough: Enough | None = None) -> list[Row]:
-    """All rows of a cursor. Raises Failure beyond so many rows, or bytes (16 a value, and those of text and blob)."""
+def fetch(cursor: sqlite3.Cursor, room: Room, enough: Enough | None = None) -> list[Row]:
+    """All rows of a cursor. Raises Failure where the room is too small; a value takes 16 bytes, and those of its text
+    or blob."""
     rows: list[Row] = []
-    size = 0
+    size, most_rows, most_bytes = room.size, room.most_rows - room.rows, room.most_bytes
     for row in cursor:
         rows.append(row)
         size += VALUE_BYTES * len(row)
@@ -120,9 +129,11 @@ def fetch(cursor: sqlite3.Cursor, *, most_rows: int, most_bytes: int, enough: En
         if enough is not None and enough(rows):
             break
         if len(rows) > most_rows:
-            raise Failure("too_large", f"more than {most_rows} rows")
+            raise Failure("too_large", f"more than {room.most_rows} rows")
         if size > most_bytes:
             raise Failure("too_large", f"more than {most_bytes} bytes of rows")
+    room.rows += len(rows)
+    room.size = size
     return rows
 
 
@@ -132,8 +143,9 @@ def failure(error: BaseException, handle: Handle) -> Failure:
     if handle.guard.refusal:
         return Failure("forbidden", f"{handle.guard.refusal} is not allowed")
     if handle.guard.over_budget:
-        calls = handle.guard.calls > CALL_BUDGET
-        return Failure("budget", f"more than {CALL_BUDGET} date calls" if calls else f"more than {STEP_BUDGET} steps")
+        budget = handle.guard.budget
+        calls = handle.guard.calls > budget.calls
+        return Failure("budget", f"more than {budget.calls} date calls" if calls else f"more than {budget.steps} steps")
     if isinstance(error, MemoryError):
         return Failure("too_large", "out of memory")
     if isinstance(error, sqlite3.IntegrityError):
@@ -151,10 +163,10 @@ def run_queries(database: Database, statements: list[str], *, seed: int) -> list
     """Results of statements that only read, or None where one of them would write. Raises Failure."""
     handle = database.reader
     handle.guard.begin("read", seed=seed)
-    results = []
+    results, room = [], Room()
     for statement in statements:
         try:
-            result = execute(handle, statement)
+            result = execute(handle, statement, room=room)
         except Failure:
             if handle.guard.wants_write:
                 return None

@@ -13,12 +13,14 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from common.sandbox import frames
+from common.sandbox.guard import ORDINARY
 
-CPU_SECONDS = 0.5
+# Of CPU, for all stages of an item together with those that it shares with others.
+ITEM_SECONDS = 2.0
 ADDRESS_SPACE = 2**30
 _PR_SET_PDEATHSIG = 1
 
@@ -47,24 +49,78 @@ def main(task_name: str, parent: int, steps: int) -> None:
             else:
                 _serve(task, pipe, steps, message[1], message[2])
         except BaseException:
-            _arm(0.0)
+            _alarm.stop()
             _send(pipe, ["fatal", traceback.format_exc()])
             return
 
 
-@contextmanager
-def free_time() -> Iterator[None]:
+class _Alarm:
+    """The CPU alarm: SIGVTALRM at its default action ends the process inside any long operation.
+
+    A stage has `seconds`, and less where little is left to its item.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = ORDINARY.seconds
+        self._item: int | None = None
+        self._shared = self._used = self._armed = 0.0
+
+    def start_piece(self) -> None:
+        """Nothing is used, and stages have the ordinary time again."""
+        self.__init__()
+
+    def start_stage(self, item: int | None) -> None:
+        """item: None for what all items of the piece share."""
+        self._used += self._spend(self.seconds)
+        if item != self._item:
+            if self._item is None:
+                self._shared = self._used
+            self._item, self._used = item, 0.0
+        left = ITEM_SECONDS - self._shared - self._used
+        if left < self.seconds:
+            self._spend(max(left, 0.001))  # 0 would be no alarm
+
+    def renew(self) -> None:
+        """The ordinary time anew inside a stage; what was used so far is forgotten."""
+        self._spend(ORDINARY.seconds)
+
+    def stop(self) -> None:
+        self._used += self._spend(0.0)
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """No alarm meanwhile, unless a stage starts inside."""
+        armed = self._armed
+        rest = armed - self._spend(0.0)
+        try:
+            yield
+        finally:
+            self._used += self._spend(rest)
+            self._armed = armed
+
+    def _spend(self, seconds: float) -> float:
+        """Set the alarm; what has been used since it was set before."""
+        used = max(self._armed - signal.setitimer(signal.ITIMER_VIRTUAL, seconds)[0], 0.0)
+        self._armed = seconds
+        return used
+
+
+_alarm = _Alarm()
+
+
+def free_time() -> AbstractContextManager[None]:
     """For our own work inside a stage, which is bounded by what it works on: no CPU time counts."""
-    rest = signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)[0]
-    try:
-        yield
-    finally:
-        _arm(rest)
+    return _alarm.pause()
 
 
 def renew() -> None:
     """CPU time anew, for the next piece of foreign work in one stage."""
-    _arm(CPU_SECONDS)
+    _alarm.renew()
+
+
+def allow(seconds: float) -> None:
+    """CPU time of each further stage of this piece of work."""
+    _alarm.seconds = seconds
 
 
 @contextmanager
@@ -98,14 +154,15 @@ def _serve(task: Any, pipe: int, steps: int, pieces: list[dict[str, Any]], drop:
             if more:
                 parts[item].update(more)
             if stage is None or (item, stage) in without:
-                _arm(0.0)
+                _alarm.stop()
                 return False
             os.write(steps, b"%d %d %s\n" % (number, -1 if item is None else item, stage.encode()))
-            _arm(CPU_SECONDS)
+            _alarm.start_stage(item)
             return True
 
+        _alarm.start_piece()
         task.run(piece["shared"], piece["items"], piece["file"], say)
-        _arm(0.0)
+        _alarm.stop()
         _send(pipe, ["done", number, parts])
     _send(pipe, ["end"])
 
@@ -114,11 +171,6 @@ def _send(pipe: int, message: Any) -> None:
     data = memoryview(frames.pack(message))
     while data:
         data = data[os.write(pipe, data) :]
-
-
-def _arm(seconds: float) -> None:
-    """The CPU alarm: SIGVTALRM at its default action ends the process inside any long operation."""
-    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
 
 
 def _lock_down(parent: int) -> list[str]:

@@ -11,8 +11,8 @@ from typing import Any
 from common.sandbox import database as databases
 from common.sandbox.database import Database, Unloadable
 from common.sandbox.statements import Failure
-from common.sandbox.worker import free_time, privileges, renew
-from common.scoring import suites
+from common.sandbox.worker import allow, free_time, privileges, renew
+from common.scoring import STRICT_ONLY, suites
 from common.scoring.published import Judgement, PublishedMetric
 from common.scoring.running import Reference, difference, first_run, run_on, statements_of
 
@@ -49,6 +49,7 @@ def run(shared: dict[str, Any], items: list[list[str]], file: str | None, say: S
     database, reference, unscorable = None, None, None
     try:
         database = _load("" if file else schema, file)
+        allow(database.budget.seconds)
         say(None, "reference")
         reference = first_run(database, reference_sql)
     except Unloadable as error:
@@ -119,7 +120,8 @@ def _on_suite(reference: Reference | None, suite: list[str]) -> Iterator[Callabl
 
 
 def _judge_on_all(others: Callable[[], Iterator[Reference | None]], sql: str) -> dict[str, Any]:
-    """robust_match, and the first database that says no."""
+    """robust_match, and the first database that says no; where there is none at all, that."""
+    number = 0
     for number, other in enumerate(others(), start=1):
         renew()
         if other is None:
@@ -128,7 +130,7 @@ def _judge_on_all(others: Callable[[], Iterator[Reference | None]], sql: str) ->
         if not parts["match"]:
             why = parts["detail"] or parts["outcome"]
             return {"robust_match": False, "detail": f"on generated database {number}: {why}"}
-    return {"robust_match": True}
+    return {"robust_match": True} if number else {"robust_match": True, "detail": STRICT_ONLY}
 
 
 def _load(schema: str, file: str | None) -> Database:
@@ -136,11 +138,18 @@ def _load(schema: str, file: str | None) -> Database:
     if key in _cache:
         _cache.move_to_end(key)
         return _cache[key]
-    database = Database(file=_files[file]) if file else Database(schema=schema)
+    if file:
+        _make_room(MOST_BYTES - len(_files[file]))  # before it is loaded: SQLite's heap has to hold both
+    database = Database(schema=schema, file=_files[file] if file else None)
+    _make_room(MOST_BYTES - database.size)
     _cache[key] = database
-    while len(_cache) > 1 and (len(_cache) > MOST_DATABASES or sum(d.size for d in _cache.values()) > MOST_BYTES):
-        _cache.popitem(last=False)[1].close()
     return database
+
+
+def _make_room(size: int) -> None:
+    """Close the oldest databases until one of them fewer than there may be are left, of that size together."""
+    while _cache and (len(_cache) >= MOST_DATABASES or sum([d.size for d in _cache.values()]) > size):
+        _cache.popitem(last=False)[1].close()
 
 
 def _judge(reference: Reference, sql: str, on_ties: Callable[[], None]) -> Judgement:
@@ -160,7 +169,7 @@ def _judge(reference: Reference, sql: str, on_ties: Callable[[], None]) -> Judge
     why = None
     if not same:
         with free_time():
-            why = difference(reference, run, on_ties)
+            why = difference(reference, run, on_ties, explains=True)
     if why:
         return Judgement(_parts(False, "mismatch", why), statements, run)
     return Judgement(

@@ -30,8 +30,32 @@ class Column:
     path: tuple[str, ...]  # its table and name, or its name alone, where it is a plain column; else ()
 
 
-def ranking_sql(query: Query, width: int, describe: Describe) -> str | None:
-    """SQL that gives the query's columns without LIMIT, and a rank by its keys behind them, in that rank's order."""
+@dataclass(frozen=True)
+class Ranking:
+    """A query without LIMIT whose rows are ranked by its keys.
+
+    head: WITH the query as RANKING, its keys among the columns c1, c2, …; keys: an expression over these and how it is
+    sorted (collation, direction, place of NULL).
+    """
+
+    head: str
+    width: int
+    keys: list[tuple[str, str]]
+
+    def sql(self, *, each: bool = False) -> str:
+        """Rows in order: the query's columns, the values of the keys, and the rank by all of them.
+
+        each: the rank by each key in place of that.
+        """
+        terms = ["".join(key) for key in self.keys]
+        ranks = [f"dense_rank() OVER (ORDER BY {term})" for term in (terms if each else [", ".join(terms)])]
+        columns = [f"c{i}" for i in range(1, self.width + 1)] + [expression for expression, _ in self.keys] + ranks
+        numbers = range(len(columns) - len(ranks) + 1, len(columns) + 1)
+        return f"{self.head} SELECT {', '.join(columns)} FROM {RANKING} ORDER BY {', '.join(map(str, numbers))}"
+
+
+def ranking_of(query: Query, width: int, describe: Describe) -> Ranking | None:
+    """How the query's rows are ranked; None where a key is not understood."""
     core, simple = query.cores[0], len(query.cores) == 1
     lists = [_columns(query, each, width, describe) for each in query.cores]
     if core.insert is None and simple:
@@ -52,13 +76,9 @@ def ranking_sql(query: Query, width: int, describe: Describe) -> str | None:
             key = f"c{width + len(extras)}"
         if not key:
             return None
-        keys.append(f"{key}{collation}{direction}")
-    names = [f"c{i}" for i in range(1, width + len(extras) + 1)]
-    rank = f"dense_rank() OVER (ORDER BY {', '.join(keys)})"
-    return (
-        f"WITH {RANKING}({', '.join(names)}) AS (\n{_with_columns(query, extras)}\n) "
-        f"SELECT {', '.join(names[:width])}, {rank} FROM {RANKING} ORDER BY {width + 1}"
-    )
+        keys.append((key, f"{collation}{direction}"))
+    names = ", ".join([f"c{i}" for i in range(1, width + len(extras) + 1)])
+    return Ranking(f"WITH {RANKING}({names}) AS (\n{_with_columns(query, extras)}\n)", width, keys)
 
 
 def _columns(query: Query, core: Core, width: int, describe: Describe) -> list[Column]:

@@ -9,6 +9,7 @@ the difference (a PRAGMA, the counters of changes, SQLite's own catalogues, the 
 original does.
 """
 
+import re
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 
 from common.sandbox.database import HEAP_LIMIT, LENGTH, SCHEMA_LENGTH, Database
 from common.sandbox.guard import Guard
-from common.sandbox.statements import Failure, fetch
+from common.sandbox.statements import Failure, Room, fetch
 from common.scoring.running import Reference, Run
 
 MOST_ROWS = 100_000
@@ -32,6 +33,13 @@ _CHANGES = {
 _VOLATILE = {"date", "time", "datetime", "julianday", "unixepoch", "strftime", "timediff", "random", "randomblob"}
 _VOLATILE |= {"current_date", "current_time", "current_timestamp"}
 _COUNTERS = {"changes", "total_changes", "last_insert_rowid"}
+# A text that begins otherwise fails whatever the database holds. What is left to SQLite: comments, semicolons, a BOM.
+_BEGINNING = re.compile(r"[ \t\n\f\r]*(?:([A-Za-z]+)|[`<>*#(\['\"\d])")
+_STATEMENTS = {
+    *("select", "with", "values", "insert", "replace", "update", "delete", "create", "drop", "alter", "explain"),
+    *("pragma", "attach", "detach", "begin", "commit", "end", "rollback", "savepoint", "release", "vacuum"),
+    *("analyze", "reindex"),
+}
 _ORDINARY = {"sqlite_master", "sqlite_schema", "sqlite_sequence"}
 
 Rows = list[tuple[object, ...]]
@@ -82,11 +90,18 @@ class PublishedMetric:
 
     def match(self, prediction: str) -> bool:
         """Whether the raw texts give equal lists."""
-        answer = self._match_on_image(prediction) if self._shares else None
-        return self._match_anew(prediction) if answer is None else answer
+        if not _may_run(prediction):
+            return False
+        try:
+            answer = self._match_on_image(prediction) if self._shares else None
+            return self._match_anew(prediction) if answer is None else answer
+        except MemoryError:  # no room for a connection beside a large database
+            return False
 
     def from_strict_match(self, reference: Reference, completion: str, judgement: Judgement) -> bool | None:
         """The answer where the strict match has run the very same texts, which only read; None where it has not."""
+        if not _may_run(completion):
+            return False
         if self._database is None or not self._database.is_plain:
             return None
         if not (_is_all(self._reference, reference.statements) and _is_all(completion, judgement.statements)):
@@ -120,10 +135,11 @@ class PublishedMetric:
     def _match_anew(self, prediction: str) -> bool:
         connection, guard = _connect()
         with closing(connection):
-            has_content = self._database is not None and self._database.fill_published(connection)
-            guard.attach(connection)
             cursor = connection.cursor()
             try:
+                has_content = self._database is not None and self._database.fill_published(connection)
+                guard.budget = self._database.budget if self._database is not None else guard.budget
+                guard.attach(connection)
                 if not has_content:
                     guard.begin("published")
                     cursor.executescript(self._schema)
@@ -166,8 +182,15 @@ class PublishedMetric:
         connection.set_authorizer(None)  # to SQLite an image is an ATTACH
         self._database.deserialize_into(connection)
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LENGTH)
+        watch.budget = self._database.budget
         watch.attach(connection)
         return connection, watch
+
+
+def _may_run(text: str) -> bool:
+    """False for a text that is no SQL from its first word on."""
+    beginning = _BEGINNING.match(text)
+    return beginning is None or (beginning[1] or "").lower() in _STATEMENTS
 
 
 def _is_all(text: str, statements: list[str]) -> bool:
@@ -204,6 +227,6 @@ def _run(cursor: sqlite3.Cursor, sql: str, guard: Guard) -> Rows:
     guard.begin("published")
     try:
         cursor.execute(sql)
-        return fetch(cursor, most_rows=MOST_ROWS, most_bytes=MOST_BYTES)
+        return fetch(cursor, Room(MOST_ROWS, MOST_BYTES))
     except MemoryError:
         raise Failure("too_large", "out of memory") from None

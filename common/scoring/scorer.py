@@ -10,14 +10,12 @@ from typing import Any
 
 from common.prompts import extract_sql
 from common.sandbox import Job, Pool
+from common.scoring.arguments import Row, check_file, check_options, row_of, rows_of
 from common.scoring.rouge import rouge_l
 from common.scoring.suites import store
-from common.settings import UserError
 
 ROUGE_WEIGHT = 0.7
 LONGEST_COMPLETION = 4_000_000  # characters; a longer one is not looked at
-MOST_DATABASES = 32
-GENERATORS = ("conservative", "aggressive")
 # What is optimised must not be what is measured: rewards are given on other databases than results.
 EVALUATION_SEED, REWARD_SEED = 0, 1
 _TASK = "common.scoring.judge"
@@ -51,7 +49,6 @@ class Verdict:
 
 
 _Key = tuple[str, str, Path | None]  # schema, reference, database: what the completions of a group share
-_Row = tuple[str, str, Path | None, str]  # and the completion
 _Advance = Callable[[int], Any] | None
 _TOO_LONG = {
     "match": False,
@@ -92,16 +89,9 @@ class Scorer:
         generator: conservative or aggressive, see `common.scoring.suites`. seed: of these databases; REWARD_SEED where
         a model learns from the verdicts. Raises UserError for a number or a generator that makes no sense.
         """
-        if not 0 <= databases <= MOST_DATABASES:
-            raise UserError(
-                f"databases={databases} is not possible; give 0 for the strict match, or 1 to 32, such as 4"
-            )
-        if generator not in GENERATORS:
-            raise UserError(f"unknown generator '{generator}'; choose one of {', '.join(GENERATORS)}")
-        if workers < 1:
-            raise UserError(f"workers={workers} leaves nobody to score; give at least 1")
-        self._pool = Pool(_TASK, workers=workers)
-        self._suite = {"number": databases, "generator": generator, "seed": seed}
+        check_options(workers=workers, databases=databases, generator=generator, seed=seed)
+        self._pool = Pool(_TASK, workers=int(workers))
+        self._suite = {"number": int(databases), "generator": generator, "seed": int(seed)}
 
     def score(self, *, schema: str, reference: str, prediction: str, database: Path | None = None) -> Verdict:
         """The verdict on one raw completion.
@@ -111,21 +101,23 @@ class Scorer:
         for anything in the texts.
         """
         row = {"schema": schema, "reference": reference, "prediction": prediction, "database": database}
-        return self.score_batch([row])[0]
+        return self._score_rows([row_of(row)])[0]
 
     def score_batch(self, rows: Iterable[Any], progress: bool = False) -> list[Verdict]:
         """Verdicts in the order of rows: dicts with `score`'s arguments, or (Example, completion) pairs.
 
         Equal rows are scored once. progress: a bar on stderr. Raises as `score` does.
         """
-        requests = [_row(row) for row in rows]
+        return self._score_rows(rows_of(rows), progress)
+
+    def _score_rows(self, requests: list[Row], progress: bool = False) -> list[Verdict]:
         # Completions of one reference travel together, whatever their place in the batch.
         groups: dict[_Key, dict[str, None]] = defaultdict(dict)
         for row in requests:
             groups[row[:3]][row[3]] = None
-        for database in {key[2] for key in groups}:
-            _check_readable(database)
-        verdicts: dict[_Row, Verdict] = {}
+        for database in {key[2] for key in groups} - {None}:
+            check_file(database)
+        verdicts: dict[Row, Verdict] = {}
         with _bar(progress, sum(map(len, groups.values())), "scoring") as advance:
             for keys in _chunks(groups):
                 self._score({key: list(groups[key]) for key in keys}, verdicts, advance, progress)
@@ -142,7 +134,7 @@ class Scorer:
         self.close()
 
     def _score(
-        self, groups: dict[_Key, list[str]], verdicts: dict[_Row, Verdict], advance: _Advance, progress: bool
+        self, groups: dict[_Key, list[str]], verdicts: dict[Row, Verdict], advance: _Advance, progress: bool
     ) -> None:
         """Add the verdicts on completions by what they share."""
         names = self._names(groups)
@@ -153,7 +145,7 @@ class Scorer:
             items = [[completion, sql] for completion, sql in pairs if sql is not None]
             completions.append(pairs)
             jobs.append(_job(key, items, **({"suite": suites[names[key]]} if names.get(key) in suites else {})))
-        overlaps: dict[_Row, tuple[float, float]] = {}
+        overlaps: dict[Row, tuple[float, float]] = {}
         comparison = _compare(groups, completions, overlaps)
         results = self._pool.run(jobs, on_finish=advance, meanwhile=comparison)
         deque(comparison, maxlen=0)  # what is left of it
@@ -243,31 +235,6 @@ def _bar(visible: bool, total: int, what: str) -> Iterator[_Advance]:
         yield bar.update
 
 
-def _row(row: Any) -> _Row:
-    if isinstance(row, Mapping):
-        unknown = row.keys() - {"schema", "reference", "prediction", "database"}
-        if unknown:
-            raise TypeError(f"unknown keys in a row: {', '.join(sorted(map(str, unknown)))}")
-        schema, reference, prediction = row["schema"], row["reference"], row["prediction"]
-        database = row.get("database")
-    else:
-        example, prediction = row
-        schema, reference, database = example.schema, example.sql, example.database
-    if not (isinstance(schema, str) and isinstance(reference, str) and isinstance(prediction, str)):
-        raise TypeError("schema, reference and prediction are strings")
-    return schema, reference, None if database is None else Path(database), prediction
-
-
-def _check_readable(database: Path | None) -> None:
-    if database is None:
-        return
-    try:
-        with database.open("rb"):
-            pass
-    except OSError as error:
-        raise UserError(f"cannot read the database {database}: {error.strerror}; check the path") from error
-
-
 def _extract(completion: str) -> str | None:
     return extract_sql(completion) if len(completion) <= LONGEST_COMPLETION else None
 
@@ -275,7 +242,7 @@ def _extract(completion: str) -> str | None:
 def _compare(
     groups: Iterable[_Key],
     completions: Iterable[list[tuple[str, str | None]]],
-    overlaps: dict[_Row, tuple[float, float]],
+    overlaps: dict[Row, tuple[float, float]],
 ) -> Iterator[None]:
     """Add each row's ROUGE-L of the SQL and of the raw completion, a row at a step."""
     for key, pairs in zip(groups, completions, strict=True):

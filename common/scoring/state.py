@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.sandbox.database import Handle
-from common.sandbox.statements import TOKEN, Row, failure, fetch
+from common.sandbox.statements import TOKEN, Room, Row, failure, fetch
 from common.scoring.compare import same_bag
+from common.scoring.pairing import PairingBudget
 
 MOST_ROWS = 20_000
 MOST_BYTES = 8_000_000
@@ -39,15 +40,16 @@ class State:
     others: dict[str, tuple[Any, ...]]
 
 
-def difference(reference: State, prediction: State) -> str | None:
-    """The first difference, for a person; None where the databases are equal."""
+def difference(reference: State, prediction: State, budget: PairingBudget | None = None) -> str | None:
+    """The first difference, for a person; None where the databases are equal. budget: as of `compare.same_bag`."""
+    budget = budget or PairingBudget()
     for name in sorted(reference.tables.keys() | prediction.tables.keys()):
         ours, theirs = reference.tables.get(name), prediction.tables.get(name)
         if ours is None or theirs is None:
             return f"{name} {'should not be there' if ours is None else 'is missing'}"
         if ours.shape != theirs.shape:
             return f"{name} has other columns, types, defaults or keys"
-        if not same_bag(ours.rows, theirs.rows):
+        if not same_bag(ours.rows, theirs.rows, budget):
             return f"{name} holds other rows"
     for name in sorted(reference.others.keys() | prediction.others.keys()):
         if reference.others.get(name) != prediction.others.get(name):
@@ -66,13 +68,12 @@ def read(handle: Handle) -> State:
 def _read(handle: Handle) -> State:
     objects = _objects(handle)
     shapes = _shapes(handle, objects)
-    tables, rows = {}, 0
+    tables, room = {}, Room(MOST_ROWS, MOST_BYTES)
     for label, schema, kind, name, _, sql in _labels(objects):
         if kind in ("table", "view"):
-            content = _rows(handle, schema, kind, name, room=MOST_ROWS - rows)
+            content = _rows(handle, schema, kind, name, room)
             # A view over something that is not there is compared by its text.
             tables[label] = Table(normal(sql), []) if content is None else Table(shapes[label], content)
-            rows += len(tables[label].rows)
     return State(tables, {label: shape for label, shape in shapes.items() if label not in tables})
 
 
@@ -115,12 +116,12 @@ def _shape(handle: Handle, schema: str, kind: str, name: str, table: str, sql: s
     return (shape, _unique_keys(handle, schema, name), _foreign_keys(handle, schema, name))
 
 
-def _rows(handle: Handle, schema: str, kind: str, name: str, *, room: int) -> list[Row] | None:
+def _rows(handle: Handle, schema: str, kind: str, name: str, room: Room) -> list[Row] | None:
     """All rows, or None where a view does not run."""
     try:
         handle.guard.mode = "read"  # a view is foreign text
         cursor = handle.connection.execute(f"SELECT * FROM {quote(schema)}.{quote(name)}")
-        return fetch(cursor, most_rows=room, most_bytes=MOST_BYTES)
+        return fetch(cursor, room)
     except sqlite3.DatabaseError:
         if kind != "view" or handle.guard.over_budget:
             raise

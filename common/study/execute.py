@@ -15,9 +15,11 @@ import nbformat
 from common import provenance
 from common.results import folder, places, read_records, readme, save_comparison
 from common.results.tables import plain
-from common.settings import UserError, outputs, relative, replace_text, writable, writing
+from common.settings import UserError, absolute, outputs, relative, replace_text, results, writable, writing
 from common.study.notebooks import Notebook, check_known, defaults, load, parameters_for
 
+# Libraries' folders, which each of them takes from the folder of its own process.
+_FOLDERS = ("HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "TORCH_HOME", "XDG_CACHE_HOME", "TMPDIR")
 PUBLISHABLE = "publishable"  # in the metadata of a copy that was executed for the repository
 
 
@@ -74,11 +76,19 @@ def copy_path(notebook: Notebook, profile: str) -> Path:
 
 
 def _set_environment(publish: bool) -> None:
-    """For the kernels: this `common` and this interpreter before any other, quiet tokenizers, calm bars."""
+    """For the kernels: this `common` and this interpreter before any other, quiet tokenizers, calm bars, and paths in
+    full, since a kernel is in another folder."""
     os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
     os.environ["JUPYTER_PATH"] = str(Path(sys.prefix) / "share" / "jupyter")  # always searched first
     os.environ |= {"TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0"}
     os.environ["TEXT_TO_SQL_PUBLISHING"] = "1" if publish else ""
+    folders = {"TEXT_TO_SQL_OUTPUTS": outputs(), "TEXT_TO_SQL_RESULTS": results()}
+    folders |= {name: absolute(os.environ[name]) for name in _FOLDERS if os.environ.get(name)}
+    os.environ |= {name: str(folder) for name, folder in folders.items() if os.environ.get(name)}
+    if os.environ.get("SWEEP_STORAGE"):
+        from common.sweeps import storage  # slow to import, and few runs have it
+
+        os.environ["SWEEP_STORAGE"] = storage.in_full()
     # A thread that waits spins for some microseconds, then gives its core away. GNU's OpenMP spins for milliseconds, on
     # which anything else that runs slows a training tenfold; without any spinning it is a third slower when alone.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")

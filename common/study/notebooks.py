@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 
+from common import paths
 from common.profiles import resolve
 from common.results import places
 from common.settings import UserError, relative
@@ -104,7 +105,8 @@ def load(path: Path) -> nbformat.NotebookNode:
 
 
 def parameters_for(path: Path, texts: Mapping[str, str]) -> dict[str, object]:
-    """What has to be injected: the texts in their parameters' types, without those that equal the default.
+    """What has to be injected: the texts in their parameters' types, without those that equal the default. A relative
+    path counts from this process's folder, where the command was given; it is injected in full.
 
     A PROFILE that stands for the same profile as the default does is left out too, so that the executed notebook can
     be committed as it is. Raises UserError for an unknown name or a value of another type.
@@ -117,16 +119,16 @@ def parameters_for(path: Path, texts: Mapping[str, str]) -> dict[str, object]:
     return {name: value for name, value in values.items() if value != known[name]}
 
 
-def check_known(names: Iterable[str], paths: Iterable[Path]) -> None:
+def check_known(names: Iterable[str], notebooks: Iterable[Path]) -> None:
     """Raises UserError for a name that is a parameter of none of the notebooks; papermill itself would only warn."""
-    known = list(dict.fromkeys(name for path in paths for name in defaults(path)))
+    known = list(dict.fromkeys(name for path in notebooks for name in defaults(path)))
     if unknown := [name for name in names if name not in known]:
         raise UserError(f"there is no parameter {', '.join(unknown)}; choose from {', '.join(known)}")
 
 
 def _typed(name: str, text: str, default: object) -> object:
     if isinstance(default, str):
-        return text
+        return paths.parameter(name, text)
     try:
         value = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
     except (ValueError, SyntaxError):

@@ -9,7 +9,7 @@ from common.settings import UserError, run_cli
 from common.sweeps.attempts import slots_of
 from common.sweeps.result import table
 from common.sweeps.searching import search
-from common.sweeps.storage import Storage, exists, quiet
+from common.sweeps.storage import Storage, missing, quiet
 from common.sweeps.sweep import Sweep
 
 
@@ -45,8 +45,8 @@ def main() -> int:
         verbs.add_parser(verb, help=about).add_argument("name", metavar="NAME", help="a sweep's id, or how it begins")
     arguments = parser.parse_args()
     quiet()
-    if not exists():
-        raise UserError("there is no sweep storage yet; run a notebook that searches, or set SWEEP_STORAGE")
+    if file := missing():
+        raise UserError(f"there is no sweep storage {file} yet; run a notebook that searches, or set SWEEP_STORAGE")
     storage = Storage()
     by_id = sweeps(storage)
     if arguments.verb == "list":

@@ -9,9 +9,24 @@ from pathlib import Path
 _ACTIVE: set[str] = set()  # tokens of the searches that run in this process
 
 
+def process() -> str:
+    """Names this process: machine, number and beginning, with `-` between them."""
+    return f"{_machine()}-{os.getpid()}-{_start(os.getpid())}"
+
+
+def runs(process: str) -> bool | None:
+    """Whether the process of this name is there; None where that cannot be told, as of another machine or container, or
+    where it is no such name."""
+    machine, _, rest = process.partition("-")
+    pid, _, start = rest.partition("-")
+    if not machine or machine != _machine() or not pid.isdecimal():
+        return None
+    return _start(int(pid)) == start
+
+
 def enter() -> str:
     """A token for a search that begins in this process."""
-    token = f"{_machine()}-{os.getpid()}-{_start(os.getpid())}-{uuid.uuid4().hex[:8]}"
+    token = f"{process()}-{uuid.uuid4().hex[:8]}"
     _ACTIVE.add(token)
     return token
 
@@ -24,12 +39,8 @@ def leave(token: str) -> None:
 def lives(token: str) -> bool | None:
     """Whether the worker's process, and its search in it, is there; None where that cannot be told, as of another
     machine or container. One that is there may still be stuck."""
-    machine, pid, start, _ = token.split("-")
-    if not machine or machine != _machine():
-        return None
-    if int(pid) == os.getpid():
-        return token in _ACTIVE
-    return _start(int(pid)) == start
+    alive = runs(token.rpartition("-")[0])
+    return token in _ACTIVE if alive and token.split("-")[1] == str(os.getpid()) else alive
 
 
 def _machine() -> str:

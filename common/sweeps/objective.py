@@ -21,19 +21,21 @@ _NO_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "CUBLAS_STATUS_ALLOC
 
 
 def prepared(sweep: Sweep) -> Sweep:
-    """The sweep with its model's revision, where that is known before loading.
+    """The sweep with its model's revision, where that is known before loading, and with stages no larger than the data.
 
-    Raises UserError, before anything is trained, where the data have fewer rows than a stage asks for, or the model is
-    another than the sweep was begun with.
+    Raises UserError, before anything is trained, where the data have no rows for a stage, or the model is another than
+    the sweep was begun with.
     """
     module = importlib.import_module(sweep.recipe.module)
+    stages = list(sweep.stages)
     for split, name in (("train", "train_rows"), ("validation", "valid_rows")):
-        most = max(getattr(stage, name) for stage in sweep.stages)
+        most = max(getattr(stage, name) for stage in stages)
         try:
-            module.load_rows(sweep.data, split, limit=most, seed=sweep.seed)
+            count = len(module.load_rows(sweep.data, split, limit=most, seed=sweep.seed))
         except UserError as error:
-            stages = [str(n) for n, stage in enumerate(sweep.stages, 1) if getattr(stage, name) == most]
-            raise UserError(f"stage {stages[0]} of {sweep.name} cannot have its rows: {error}") from None
+            raise UserError(f"{sweep.name} cannot have its rows: {error}") from None
+        stages = [dataclasses.replace(stage, **{name: min(count, getattr(stage, name))}) for stage in stages]
+    sweep = dataclasses.replace(sweep, stages=tuple(stages))
     _, revision = locate(sweep.model_id)
     if revision and sweep.model_revision not in ("", revision):
         raise UserError(

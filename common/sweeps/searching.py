@@ -41,7 +41,7 @@ def search(
     objective: what trains a candidate; None trains the sweep's model on its data. folder: where trials keep their
     checkpoints (outputs/sweeps/ID). storage: a storage instead of SWEEP_STORAGE's. heartbeat: seconds between signs of
     life; a trial whose worker gives none for six times that is taken up by another. Raises UserError for a storage that
-    is down, for data smaller than a stage, for a trial that did not start from the base weights, and whatever else a
+    is down, for data without rows, for a trial that did not start from the base weights, and whatever else a
     trial raises, after giving its slot back.
     """
     if objective is None:

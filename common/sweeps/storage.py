@@ -1,11 +1,14 @@
 """Where a sweep is kept: SQLite, PostgreSQL or another database of SQLAlchemy's, or a journal file.
 
-`SWEEP_STORAGE` names it. A URL may hold a password, so nothing here prints one: errors name host and database only.
+`SWEEP_STORAGE` names it, a relative path in it counts from the repository's root (from the process's own folder outside
+of the repository). A URL may hold a password, so nothing here prints one: errors name host and database only.
 """
 
 import json
 import os
+import re
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,11 +16,11 @@ from typing import Any
 import optuna
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.engine import URL, make_url
 
-from common.settings import UserError, outputs, writable, writing
+from common.settings import UserError, absolute, environment_base, outputs, writable
+from common.sweeps.journal import open_journal
 
 KINDS = "sqlite:///FILE, postgresql://USER:PASSWORD@HOST/DATABASE, or journal:FILE"
 PATIENCE = 60.0  # seconds that a running search waits for a storage that does not answer, before it gives up
@@ -28,11 +31,10 @@ class Storage:
     """An open storage. `call` asks it something, `where` names it without its password."""
 
     def __init__(self, url: str | None = None):
-        url = _url(url)
-        path = journal_path(url)
-        self._address = None if path else _parse(url)
-        self.where = str(path) if path else _public(self._address)
-        self._storage = _open_journal(path) if path else self._open_database()
+        place = location(url)
+        self._address = None if isinstance(place, Path) else place
+        self.where = _public(place) if self._address else str(place)
+        self._storage = self._open_database() if self._address else open_journal(place)
 
     def call(self, method: str, *args: Any, patience: float | None = None, **kwargs: Any) -> Any:
         """What a method of Optuna's storage returns; one that is away is asked again for `patience` (PATIENCE) seconds.
@@ -83,24 +85,46 @@ class Storage:
         return line.replace(str(password), "<password>") if password else line
 
 
-def journal_path(url: str) -> Path | None:
+def location(url: str | None = None) -> Path | URL:
+    """A journal's file, or a database's address; the path of a file in full.
+
+    url: None takes SWEEP_STORAGE, or else outputs/sweeps.db. A relative path counts from this process's folder; in
+    SWEEP_STORAGE from `environment_base`, so that notebooks and commands of one repository mean the same file. Raises
+    UserError for a text that names no storage.
+    """
+    text, base = str(url or ""), Path.cwd()
+    if not text:
+        text, base = os.environ.get("SWEEP_STORAGE") or f"sqlite:///{outputs() / 'sweeps.db'}", environment_base()
+    if (file := _journal_file(text)) is not None:
+        return _full(file, base)
+    address = _parse(text)
+    if address.get_backend_name() != "sqlite":
+        return address
+    return address.set(database=str(_full(address.database, base)))
+
+
+def in_full() -> str:
+    """SWEEP_STORAGE as a text that means the same file in every folder. Holds a password if that does; a text that
+    names no storage stays as it is, since not every run needs one."""
+    try:
+        place = location()
+    except UserError:
+        return os.environ["SWEEP_STORAGE"]
+    return f"journal:{place}" if isinstance(place, Path) else place.render_as_string(hide_password=False)
+
+
+def _full(file: str, base: Path) -> Path:
+    """Links are followed: a lock lies beside the file itself, whichever name it is opened by."""
+    return Path(os.path.realpath(absolute(re.sub("^/+", "/", file), base)))
+
+
+def _journal_file(url: str) -> str | None:
     """The file of a journal, None where `url` names no journal."""
     if url.startswith("journal:"):
-        return Path(url.removeprefix("journal:")).expanduser()
-    return Path(url).expanduser() if "://" not in url and url.endswith((".journal", ".log")) else None
-
-
-def exists(url: str | None = None) -> bool:
-    """Whether a storage in a file is there already; true for any other, which only asking can tell."""
-    url = _url(url)
-    path = journal_path(url)
-    if path is None and (address := _parse(url)).get_backend_name() == "sqlite":
-        path = Path(address.database)
-    return path is None or path.exists()
-
-
-def _url(url: str | None) -> str:
-    return str(url or "") or os.environ.get("SWEEP_STORAGE") or f"sqlite:///{outputs() / 'sweeps.db'}"
+        if file := url.removeprefix("journal:").removeprefix("//"):
+            return file
+        raise UserError(f"SWEEP_STORAGE names no storage; give {KINDS}")
+    return url if "://" not in url and url.endswith((".journal", ".log")) else None
 
 
 def _parse(url: str) -> URL:
@@ -108,9 +132,26 @@ def _parse(url: str) -> URL:
         address = make_url(url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url)
     except (sqlalchemy.exc.ArgumentError, ValueError):
         raise UserError(f"SWEEP_STORAGE names no storage; give {KINDS}") from None
-    if address.get_backend_name() == "sqlite" and address.database in (None, "", ":memory:"):
-        raise UserError("a sweep cannot be kept in memory, where no other worker sees it; give sqlite:///FILE")
+    if address.get_backend_name() == "sqlite":
+        if address.host:
+            raise UserError("SWEEP_STORAGE names a host, and SQLite has none; give sqlite:///FILE, with three slashes")
+        if address.database in (None, "", ":memory:"):
+            raise UserError("a sweep cannot be kept in memory, where no other worker sees it; give sqlite:///FILE")
+        if address.database.startswith("file:"):
+            raise UserError("SWEEP_STORAGE has a file: URL in it; give the file's path, as sqlite:///FILE")
     return address
+
+
+def missing(url: str | None = None) -> str:
+    """The file of a storage that is not there yet; "" where it is, and for any other, which only asking can tell."""
+    place = location(url)
+    if isinstance(place, URL):
+        if place.get_backend_name() != "sqlite":
+            return ""
+        place = Path(place.database)
+    with suppress(OSError):  # what forbids to look is told when the storage is opened
+        return "" if place.exists() else str(place)
+    return ""
 
 
 def _public(url: URL) -> str:
@@ -139,31 +180,6 @@ def _with_driver(url: URL) -> URL:
     if backend == "sqlite":
         writable(Path(url.database).parent)
     return url
-
-
-def _open_journal(path: Path) -> BaseStorage:
-    writable(path.parent)
-    lock = JournalFileSymlinkLock(str(path))
-    with writing(path):
-        backend = JournalFileBackend(str(path), lock_obj=lock)
-        lock.acquire()
-        try:
-            _drop_torn_line(path)
-        finally:
-            lock.release()
-    try:
-        return JournalStorage(backend)
-    except (ValueError, KeyError) as error:
-        raise UserError(
-            f"the sweep journal {path} cannot be read ({type(error).__name__}); name another file in SWEEP_STORAGE"
-        ) from None
-
-
-def _drop_torn_line(path: Path) -> None:
-    """A writer that was killed may leave half a line, on which the next one would write: then nobody could read it."""
-    text = path.read_bytes()
-    if text and not text.endswith(b"\n"):
-        os.truncate(path, text.rfind(b"\n") + 1)
 
 
 def quiet() -> None:

@@ -8,9 +8,13 @@ import dataclasses
 import hashlib
 import json
 import shutil
+import sys
+import zipfile
 from array import array
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+import safetensors
 
 from common import distributed, provenance
 from common.models import LoadedModel, base_digest, weights_digest
@@ -20,6 +24,8 @@ from common.training.recipe import Recipe
 from common.training.rows import Item
 
 NOTE, RESULT, SECONDS = "training.json", "trained.json", "seconds.json"
+# What the trainer goes on from, beside its own state: weights, the optimiser's states, the schedule, random numbers.
+_KINDS = ("*model*.*", "optimizer.*", "scheduler.pt", "rng_state*.pth")
 # The words for what a folder's training may differ in, where the name of the fact alone would not do.
 _WORDS = {"rows": "set of rows", "answers": "way of answering"} | {
     "code": "code (of another version of the repository)",
@@ -157,11 +163,10 @@ def remove_checkpoints(folder: Path) -> None:
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint; the trainer writes trainer_state.json last, so one without it was cut short."""
+    """The newest whole checkpoint; one that is not is removed, or the trainer would end at it or go on without it."""
     for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.split("-")[1])):
-        try:
-            json.loads((checkpoint / "trainer_state.json").read_text())["global_step"]
-        except (OSError, ValueError, KeyError, TypeError):
+        if not _is_whole(checkpoint):
+            print(f"{checkpoint} is cut short or damaged; the training goes on from before it", file=sys.stderr)
             shutil.rmtree(checkpoint)
             continue
         if (checkpoint / "pytorch_model_fsdp.bin").exists() != distributed.sharded():
@@ -171,3 +176,30 @@ def last_checkpoint(folder: Path) -> str | None:
             )
         return str(checkpoint)
     return None
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint has all its files, each whole, and the best weights of the evaluations until then. Weights
+    are looked at for their length alone."""
+    try:
+        state = json.loads((checkpoint / "trainer_state.json").read_text())  # which the trainer writes last
+        steps = {entry["step"] for entry in state["log_history"] if "eval_loss" in entry}
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    best = [path for step in steps for path in best_folder(checkpoint.parent, step).glob("*.safetensors")]
+    if not all(any(checkpoint.glob(kind)) for kind in _KINDS) or (steps and not best):
+        return False
+    return all(map(_is_readable, [*checkpoint.iterdir(), *best]))
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        if path.suffix == ".safetensors":
+            with safetensors.safe_open(path, "np"):
+                return True
+        if path.suffix in (".pt", ".pth", ".bin"):  # torch's files are archives with checksums
+            with zipfile.ZipFile(path) as archive:
+                return archive.testzip() is None
+        return path.suffix != ".json" or bool(json.loads(path.read_bytes()))
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, safetensors.SafetensorError):
+        return False

@@ -1,6 +1,7 @@
 """Every notebook, found by glob, executed by papermill at the smoke profile in dependency order; its records are in
 outputs/, and what is committed stays as it is."""
 
+import csv
 import hashlib
 import json
 import shutil
@@ -11,11 +12,13 @@ import pytest
 from nbclient import NotebookClient
 
 from common import results
+from common.data import load_examples
 from common.profiles import PROFILES
 from common.provenance import SCORING, code
 from common.results import audits
+from common.results.rescore import rescore
 from common.settings import ROOT, UserError, outputs
-from common.study.execute import execute, run
+from common.study.execute import copy_path, execute, run
 from common.study.notebooks import find
 from tests.cost import spent, unit
 
@@ -142,17 +145,50 @@ def methods(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.json"))
 
 
-def test_runs_with_other_rows_or_another_seed_are_compared_in_a_folder_of_their_own(hashes, capsys):
+@pytest.fixture
+def mine(tmp_path) -> Path:
+    """A file of 120 rows of one's own: 96 to train on, 12 to validate on, 12 to test on, fewer than smoke asks for."""
+    path = tmp_path / "mine.csv"
+    rows = load_examples("embedded", "train", limit=120)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("sql_prompt", "sql_context", "sql"))
+        writer.writerows((row.question, row.schema, row.sql) for row in rows)
+    return path
+
+
+def test_runs_with_data_of_ones_own_or_another_seed_are_compared_in_a_folder_of_their_own(
+    hashes, mine, monkeypatch, capsys
+):
     before = hashes()
-    run([BASELINE, LORA], "smoke", {"TEST_ROWS": "8", "NF4": "False"})
+    # Named from the folder of the user, who is in neither the root nor the notebooks' folders.
+    (mine.parent / "my folder").mkdir()
+    monkeypatch.chdir(mine.parent / "my folder")
+    run([BASELINE, LORA], "smoke", {"DATA": f"../{mine.name}", "TEST_ROWS": "20", "NF4": "False"})
     (folder,) = (outputs() / "results").iterdir()
     assert folder.name.startswith("smoke@") and methods(folder) == ["baseline", "example-lora"]
     assert results.compare(folder)["difference"].notna().to_dict() == {"baseline": False, "example-lora": True}
     assert {"comparison.md", "comparison.png"} <= {path.name for path in folder.iterdir()}
     assert f"{folder.name} · executed" in capsys.readouterr().out.splitlines()[-1]
+    record = results.read_record(folder, "example-lora")
+    assert (record["data"]["source"], record["data"]["n"]) == ("mine", 12)
+    assert len(results.read_predictions(folder, "example-lora")) == 12
+    assert [(stage["train_rows"], stage["valid_rows"]) for stage in record["stages"]] == [(32, 12)]
+    texts = [output.text for cell in copy(LORA).cells for output in cell.get("outputs", []) if "text" in output]
+    lines = [line for line in "".join(texts).splitlines() if "were asked for" in line]
+    assert lines == [
+        f"{mine} has 12 rows in split 'test', 20 were asked for; 12 are taken",
+        f"{mine} has 12 rows in split 'validation', 16 were asked for; 12 are taken",
+    ]
+    monkeypatch.chdir(mine.parent)
+    assert rescore(folder / "baseline.json", mine.name) == "smoke/baseline: 0 of 12 verdicts changed"
     run([BASELINE], "smoke", {"SEED": "7", "NF4": "False"})
     assert len(list((outputs() / "results").iterdir())) == 2
     assert hashes() == before
+
+
+def copy(notebook) -> nbformat.NotebookNode:
+    return nbformat.read(copy_path(notebook, "smoke"), as_version=4)
 
 
 def test_a_run_by_hand_and_one_without_parameters_compare_with_the_committed_baseline(hashes, capsys):

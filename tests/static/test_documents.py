@@ -113,7 +113,7 @@ def test_typed_results_are_seen(text, numbers):
 
 def test_absent_paths_and_unknown_commands_are_seen():
     text = (
-        "[a](common/data.py) [b](gone.md#x) `common/` `common/gone.py` `Qwen/Qwen3-0.6B` `outputs/x.json` "
+        "[a](common/hub.py) [b](gone.md#x) `common/` `common/gone.py` `Qwen/Qwen3-0.6B` `outputs/x.json` "
         "`results/*/nothing.json` [c](https://example.org/x.md)\n```\ncommon/   code\nlost/  not there\n```\n"
         "`make run` `make coffee` `python -m common.results readme` `python -m common.gone` `python -m bench.gone`"
     )

@@ -11,12 +11,20 @@ from common.generation import Sampling, batching, complete, onednn
 from common.generation.batching import SLACK, Columns, shared_start
 from common.generation.capacity import Capacity, capacity, column_bytes, free_bytes, probe
 from common.generation.onednn import laid_out
+from common.generation.support import obstacle
 
 MOST = 40
 
 
 @pytest.fixture
-def steps(monkeypatch) -> list[int]:
+def talkative(talkative):
+    """Its trial, which a model's first call makes, has steps and prefills of its own."""
+    assert obstacle(talkative.model, MOST) == ""
+    return talkative
+
+
+@pytest.fixture
+def steps(talkative, monkeypatch) -> list[int]:
     """Rows of each decoding step."""
     rows, step = [], batching.Batch.step
     monkeypatch.setattr(batching.Batch, "step", lambda batch: rows.append(len(batch.rows)) or step(batch))
@@ -24,7 +32,7 @@ def steps(monkeypatch) -> list[int]:
 
 
 @pytest.fixture
-def prefills(monkeypatch) -> list[int]:
+def prefills(talkative, monkeypatch) -> list[int]:
     """Positions of each prefill."""
     positions, prefill = [], batching.Batch.prefill
 
@@ -81,7 +89,7 @@ def test_the_shared_start_by_hand():
 
 def test_columns_by_hand():
     columns = Columns(width=10, device=torch.device("cpu"), starts=[2, 4], end=5)
-    assert columns.mask()[:, 0, 0].tolist() == [[True] * 4, [False, False, True, True]]  # columns 2 to 5
+    assert columns.mask().tolist() == [[True] * 4, [False, False, True, True]]  # columns 2 to 5
     assert columns.positions().tolist() == [[3], [1]]
 
 
@@ -272,6 +280,11 @@ def test_layers_that_cannot_be_laid_out_are_left(tiny):
     half = torch.nn.Linear(4, 4).half()
     with laid_out(half):
         assert "forward" not in vars(half)
+    doubling = type("Doubling", (torch.nn.Linear,), {"forward": lambda self, x: 2 * x @ self.weight.T})(
+        4, 3, bias=False
+    )
+    with laid_out(doubling):  # a router or a quantising layer does more than multiply
+        assert "forward" not in vars(doubling)
     biased, inputs = torch.nn.Linear(4, 3), torch.randn(2, 5, 4)
     with torch.inference_mode(), laid_out(biased):
         assert torch.allclose(biased(inputs), inputs @ biased.weight.T + biased.bias, atol=1e-6)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,24 @@ def test_other_rows_are_not_compared_with_the_committed_ones(place):
         start(needs=("baseline",), test_rows=8)
 
 
+def test_a_file_that_has_changed_since_the_baseline_is_refused_before_any_training(tmp_path):
+    path, rows = tmp_path / "mine.csv", predictions("ny")
+    head = "sql_prompt,sql_context,sql,split\na,b,c,test\n"
+    path.write_text(head + "x,y,z,test\n")
+    run = start(data=str(path))
+    sections = {key: value for key, value in run.terms.items() if key != "profile"}
+    results.write_record(run.place, record("baseline", rows, profile="smoke", **sections), rows)
+    assert start(data=str(path), needs=("baseline",)).needed("baseline")[1] == rows
+    for line, says in {
+        "x,y,other,test\n": "has changed since the record 'baseline' was made from it; `make run PROFILE=smoke ",
+        "x,other,z,test\n": "is of another data.prompt_hash than this run, so they cannot be compared; `make run",
+        "": "is of another data.ids_hash than this run, so they cannot be compared; `make run PROFILE=smoke ",
+    }.items():
+        path.write_text(head + line)
+        with pytest.raises(UserError, match=says):
+            start(data=str(path), needs=("baseline",))
+
+
 def test_a_run_compares_with_its_own_folder_first_then_with_what_is_committed(place):
     baseline(place / "smoke", "ny")
     run = start(needs=("baseline",))
@@ -106,6 +125,22 @@ def test_data_that_were_edited_have_another_folder(tmp_path):
     folder = start(data=str(path)).folder
     path.write_text("sql_prompt,sql_context,sql\na,b,d\n")
     assert start(data=str(path)).folder != folder
+
+
+def test_data_and_model_under_several_paths_are_one_runs(tmp_path, monkeypatch):
+    """A notebook that is run by hand names them from its own folder, a command from another one."""
+    path, model = tmp_path / "rows" / "mine.csv", tmp_path / "rows" / "model"
+    model.mkdir(parents=True)
+    (model / "config.json").write_text("{}")
+    path.write_text("sql_prompt,sql_context,sql\na,b,c\n")
+    whole = start(data=str(path), model_id=str(model))
+    monkeypatch.chdir(path.parent)
+    runs = [start(data=data, model_id="model") for data in ("mine.csv", "./mine.csv", "../rows/mine.csv")]
+    assert {(run.folder, run.place, run.profile) for run in runs} == {(whole.folder, whole.place, whole.profile)}
+    assert (whole.profile.data, whole.profile.model_id) == (str(path), str(model))
+    copy = shutil.copy(path, tmp_path)
+    moved = start(data=str(copy), model_id="model")
+    assert moved.folder == whole.folder and moved.place != whole.place, "what was answered is kept, records are apart"
 
 
 def test_another_revision_of_the_model_has_another_folder(monkeypatch):

@@ -1,5 +1,6 @@
 """The search with real training on the tiny model: each fault of the published study's sweeps would be seen here."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -232,14 +233,38 @@ def test_a_real_divergence_costs_the_trial_and_not_the_search(place):
     assert "1 of 2 candidates of stage 1 diverged" in result.notes[0]
 
 
-@pytest.mark.parametrize(
-    ("stages", "says"),
-    [
-        ((Stage(8, 4, 2), Stage(20_001, 4, 1)), "stage 2 of sft-lora cannot have its rows: embedded has 20000 rows"),
-        ((Stage(8, 2501, 2), Stage(8, 4, 1)), "stage 1 of sft-lora cannot have its rows: .*2501 were asked for"),
-    ],
-)
-def test_a_stage_larger_than_the_data_is_refused_before_anything_is_trained(place, stages, says):
+@pytest.fixture
+def file(tmp_path) -> str:
+    """A file of one's own with 16 rows to train on and 2 to validate on."""
+    rows = load_examples("embedded", "train", limit=20)
+    cells = [{"sql_prompt": row.question, "sql_context": row.schema, "sql": row.sql} for row in rows]
+    splits = ["train"] * 16 + ["validation"] * 2 + ["test"] * 2
+    table = [row | {"split": split} for row, split in zip(cells, splits, strict=True)]
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(table))
+    return str(path)
+
+
+def test_stages_are_no_larger_than_the_data(file):
+    stages = (Stage(12, 1, 3), Stage(4096, 1024, 2), Stage(97_500, 2_500, 1))
+    smaller = objective.prepared(replace(plan("lora"), data=file, stages=stages))
+    assert smaller.stages == (Stage(12, 1, 3), Stage(16, 2, 2), Stage(16, 2, 1))
+    assert objective.prepared(smaller) == smaller  # what another worker begins with
+
+
+def test_stages_of_the_same_rows_find_the_same_losses(place, file):
+    stages = (Stage(64, 8, 2), Stage(128, 16, 1), Stage(384, 64, 1))
+    result = search(replace(plan("full"), data=file, stages=stages))
+    assert [(s["train_rows"], s["valid_rows"], s["trials"]) for s in result.stages] == [(16, 2, 2), (16, 2, 1)]
+    losses = {stage: set(trials.loss) for stage, trials in result.trials.groupby("stage")}
+    assert losses[2] == {min(losses[1])} and len(losses[1]) == 2
+    assert set(result.trials.train_rows) == {16} and set(result.trials.valid_rows) == {2}
+
+
+def test_data_without_rows_for_a_stage_are_refused_before_anything_is_trained(place, tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"sql_prompt": "q", "sql_context": "s", "sql": "x", "split": "train"}\n')
+    says = f"^sft-lora cannot have its rows: {path} has no rows in split 'validation'"
     with pytest.raises(UserError, match=says) as error:
-        search(replace(plan("lora"), stages=stages))
+        search(replace(plan("lora"), data=str(path)))
     assert "\n" not in str(error.value) and not place

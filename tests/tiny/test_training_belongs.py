@@ -9,7 +9,9 @@ import sys
 import pytest
 
 from common import provenance
+from common.models import weights_digest
 from common.settings import UserError
+from common.training.checkpoints import last_checkpoint
 from common.training.sft import train_sft
 from common.training.trainer import Abandoned
 
@@ -73,6 +75,63 @@ def test_damaged_seconds_cost_no_training(rows, tiny, short, tmp_path):
     (tmp_path / "seconds.json").write_text("[1")
     (tmp_path / "checkpoint-2" / "trainer_state.json").write_text("{}")
     assert train_sft(tiny(), *rows, recipe, folder=tmp_path).step == 8
+
+
+RECIPE = {"save_every": 1, "evaluations": 4}  # after steps 2, 4, 6 and 8
+
+
+@pytest.fixture(scope="module")
+def stopped(rows, tiny, short, tmp_path_factory):
+    """The folder of a training that stopped after step 5: checkpoints 4 and 5, the best weights of step 4."""
+    folder, steps = tmp_path_factory.mktemp("stopped"), iter(range(100))
+    with pytest.raises(Abandoned):
+        train_sft(tiny(), *rows, short.with_values(RECIPE), folder=folder, should_stop=lambda: next(steps) == 5)
+    assert sorted(path.name for path in folder.glob("*-*")) == ["best-4", "checkpoint-4", "checkpoint-5"]
+    return folder
+
+
+def half(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def changed(data: bytes) -> bytes:
+    """The same length, another middle."""
+    return half(data)[:-128] + bytes(128) + data[len(data) // 2 :]
+
+
+FILES = ["optimizer.pt", "scheduler.pt", "rng_state.pth", "adapter_model.safetensors", "trainer_state.json"]
+DAMAGES = [(name, damage) for name in FILES for damage in (half, lambda data: bytes(len(data)), lambda _: b"", None)]
+DAMAGES += [("optimizer.pt", changed), ("../best-4/adapter_model.safetensors", half)]
+
+
+@pytest.mark.parametrize(("name", "damage"), DAMAGES)
+def test_a_damaged_checkpoint_is_left_out(name, damage, stopped, tmp_path, capsys):
+    folder = shutil.copytree(stopped, tmp_path / "copy")
+    assert last_checkpoint(folder) == str(folder / "checkpoint-5")
+    path = folder / "checkpoint-5" / name
+    path.write_bytes(damage(path.read_bytes())) if damage else path.unlink()
+    assert last_checkpoint(folder) == (None if "best" in name else str(folder / "checkpoint-4"))
+    line = f"{folder / 'checkpoint-5'} is cut short or damaged; the training goes on from before it\n"
+    assert capsys.readouterr().err.startswith(line)
+
+
+def test_a_training_goes_on_from_before_a_damaged_checkpoint_as_if_it_had_not_stopped(
+    stopped, rows, tiny, short, tmp_path
+):
+    recipe = short.with_values(RECIPE)
+    whole = train_sft(tiny(), *rows, recipe, folder=tmp_path / "whole")
+    folder = shutil.copytree(stopped, tmp_path / "copy")
+    (folder / "checkpoint-5" / "optimizer.pt").write_bytes(b"PK")
+    again = train_sft(tiny(), *rows, recipe, folder=folder)
+    assert again.curve.equals(whole.curve) and again.step == whole.step
+    assert weights_digest(again.weights) == weights_digest(whole.weights)
+
+
+def test_the_best_weights_of_a_checkpoint_are_part_of_it(stopped, tmp_path):
+    """Those of an evaluation that a later one has beaten are gone: from there no training can go on."""
+    folder = shutil.copytree(stopped, tmp_path / "copy")
+    (folder / "best-4").rename(folder / "best-5")
+    assert last_checkpoint(folder) is None and not list(folder.glob("checkpoint-*"))
 
 
 def test_a_model_is_trained_once_whatever_the_folder(rows, tiny, one, trained, tmp_path):

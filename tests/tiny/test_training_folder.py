@@ -180,9 +180,9 @@ def test_what_the_machine_cannot_do_is_refused_before_the_folder_is_claimed(rows
         (torch.float32, (9, 0), set()),
         (torch.float16, (7, 5), {"fp16"}),
         (torch.float16, (9, 0), {"fp16"}),
-        (torch.bfloat16, (8, 0), {"bf16", "tf32"}),
+        (torch.bfloat16, (8, 0), {"tf32", "bf16"}),
     ],
-    ids=str,
+    ids=lambda value: "+".join(sorted(value)) if isinstance(value, set) else str(value),
 )
 def test_precision_follows_the_weights_and_the_hardware(dtype, capability, chosen, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: capability is not None)
@@ -213,9 +213,11 @@ def test_a_place_that_cannot_be_written_is_refused_in_one_line(rows, tiny, one, 
 
 
 def test_a_checkpoint_cut_short_is_taken_off_and_the_newest_whole_one_taken(tmp_path):
-    whole = '{"global_step": 1}'
+    whole = '{"global_step": 1, "log_history": []}'
     for step, text in ((4, whole), (10, whole), (9, whole), (12, '{"log_his'), (20, None), (30, "{}"), (40, "[]")):
         (tmp_path / f"checkpoint-{step}").mkdir()
+        for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "pytorch_model.bin"):
+            torch.save({}, tmp_path / f"checkpoint-{step}" / name)
         if text is not None:
             (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(text)
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")

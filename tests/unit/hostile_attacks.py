@@ -107,8 +107,8 @@ HOSTILE = cases(
     ("load_extension as a default", GONE, "CREATE TABLE t (a DEFAULT (load_extension('x')))", "mismatch"),
     ("many calls of random()", ALL, count_to(100_000) + "SELECT count(random()) FROM c", "budget"),
     ("many random bytes", ALL, count_to(1000) + "SELECT sum(length(randomblob(100000))) FROM c", "budget"),
-    ("many dates, just allowed", "SELECT 19999", count_to(19_999) + "SELECT count(date(x)) FROM c", "match"),
-    ("many dates, one too many", "SELECT 20001", count_to(20_001) + "SELECT count(date(x)) FROM c", "budget"),
+    ("many dates, just allowed", "SELECT 39999", count_to(39_999) + "SELECT count(date(x)) FROM c", "match"),
+    ("many dates, one too many", "SELECT 40001", count_to(40_001) + "SELECT count(date(x)) FROM c", "budget"),
     ("steps, a window of a thousand", ALL, count_to(100_000) + "SELECT sum(x) OVER (ORDER BY x ROWS 1000 PRECEDING) FROM c", "budget"),
     ("steps, a correlated query", ALL, count_to(3000) + "SELECT count(*) FROM c WHERE (SELECT count(*) FROM c AS d WHERE d.x < c.x) < 0", "budget"),
     ("steps, doubling tables", ALL, "WITH " + ", ".join(f"a{i} AS (SELECT * FROM {f'a{i - 1} UNION ALL SELECT * FROM a{i - 1}' if i else 'item'})" for i in range(18)) + " SELECT count(*) FROM a17", "too_large"),
@@ -121,6 +121,13 @@ HOSTILE = cases(
     ("replace", ALL, f"SELECT replace({long(90_000)}, 'x', 'yy')", "too_large"),
     ("concatenation", ALL, f"SELECT {long(90_000)} || {long(90_000)}", "too_large"),
     ("json_group_array", ALL, count_to(50_000) + "SELECT json_group_array(x) FROM c", "too_large"),
+    *(
+        (f"a chain of {size} {word}, {side}", *pair, "match")
+        for word, size, more in (("OR", 150, " OR n = {}"), ("AND", 118, " AND n <> {}"), ("OR", 900, " OR n = {}"), ("AND", 900, " AND n <> {}"))
+        for text in ("SELECT code FROM item WHERE n = 2" + "".join(more.format(i + 5) for i in range(size)),)
+        for side, pair in (("prediction", ("SELECT 'b'", text)), ("reference", (text, "SELECT 'b'")))
+    ),
+    ("a chain beyond SQLite's own limit", "SELECT 1", "SELECT 1 WHERE 1" + " OR 0" * 1001, "too_large"),
     ("json nested too deep", ALL, f"SELECT count(*) FROM json_tree('{'[' * 3000}{']' * 3000}')", "runtime_error"),
     ("LIKE of 101 wildcards", ALL, f"SELECT 'a' LIKE '{'%a' * 101}'", "too_large"),
     ("65 tables", ALL, "SELECT 1 FROM " + ", ".join(f"item t{i}" for i in range(65)), "too_large"),

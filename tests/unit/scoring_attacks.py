@@ -88,7 +88,7 @@ HOSTILE = cases(
     ("a view with a bomb", "CREATE VIEW v AS SELECT 1", "CREATE VIEW v AS " + ENDLESS + "SELECT count(*) FROM c", "budget"),
     ("a megabyte of comment", ALL, ALL + " /*" + "x" * 1_000_000 + "*/", "too_large"),
     ("deep nesting", "SELECT 1", "SELECT " + "(" * 5000 + "1" + ")" * 5000, "too_large"),
-    ("deep expression", "SELECT 1", "SELECT " + "1+" * 300 + "1", "too_large"),
+    ("deep expression", "SELECT 1", "SELECT " + "1+" * 1200 + "1", "too_large"),
     ("many columns", "SELECT 1", "SELECT " + ", ".join("1" * 300), "too_large"),
     ("many unclosed quotes", "SELECT 1", "SELECT " + "'\"`[" * 4000, "syntax_error"),
     ("ATTACH", "SELECT 1", f"ATTACH '{SCRIPT_FILE}' AS x", "forbidden"),

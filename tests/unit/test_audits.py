@@ -35,6 +35,8 @@ def tables() -> dict[str, pandas.DataFrame]:
         "mutants": {"all": line(**verdicts), "two changes": line(**verdicts)},
         "mutants_like_given": {"all": line(published=0.4, strict=0.0, robust=0.0)},
         "rewrites": {"all": line(published=0.9, strict=1.0, robust=1.0)},
+        "readings": {"all": line(published=0.8, strict=1.0, robust=0.95), "layout": line(robust=0.0)},
+        "hard_coded": {"all": line(published=1.0, strict=1.0, robust=0.02)},
         "duplicates": {"question, schema and sql": {"equal or near": 0.01}},
     }
     return {name: pandas.DataFrame.from_dict(lines, orient="index") for name, lines in frames.items()}
@@ -93,7 +95,28 @@ def test_markdown_by_hand(ledger):
     by_verdict = {row[0]: row[1:] for row in rows[2:]}
     assert by_verdict["published"][:2] == ["33.3% `(nothing)`", "50.0% [50.0%, 50.0%]"]
     assert by_verdict["strict"][0] == "10.0% `SELECT 1`" and by_verdict["robust"][:2] == ["0.0%", "–"]
-    assert by_verdict["robust"][-1] == "100.0% [100.0%, 100.0%]"
+    assert by_verdict["robust"][-3:] == ["2.0% [2.0%, 2.0%]", "100.0% [100.0%, 100.0%]", "95.0% [95.0%, 95.0%]"]
+    assert rows[0][-3:] == ["written-out results accepted", "right queries kept", "other right readings kept"]
+    assert "right n = 7 · other readings n = 7" in text and "robust is strict" not in text
+
+
+def test_references_without_generated_databases_are_told(ledger):
+    path = saved(OWN)
+    record = json.loads(path.read_text())
+    record["data"]["strict_only"] = 3
+    path.write_text(json.dumps(record))
+    assert "For 3 of them no databases could be generated; robust is strict there." in audits.markdown()
+
+
+def test_an_audit_from_before_the_other_readings_has_a_dash_for_them(ledger):
+    path = saved(OWN)
+    record = json.loads(path.read_text())
+    record["tables"] = {
+        name: table for name, table in record["tables"].items() if name not in ("readings", "hard_coded")
+    }
+    path.write_text(json.dumps(record))
+    text = audits.markdown()
+    assert "| 100.0% [100.0%, 100.0%] | – |" in text and "other readings n" not in text
 
 
 def test_without_records_the_block_says_so(ledger):

@@ -107,7 +107,7 @@ def test_first_table(schema, expected):
 
 
 def test_an_audit_stands_on_its_worker_and_its_rewrites_and_on_no_data():
-    parts = ("duplicates", "equivalents", "floor", "mutants", "references", "shares")
+    parts = ("duplicates", "equivalents", "floor", "literals", "mutants", "references", "shares")
     modules = closure(*(f"common.certify.{part}" for part in parts))
     assert {"common.certify.probe", "common.certify.rewrites.safety", "common.mutations.clauses"} <= modules.keys()
     assert "common.data" not in modules

@@ -1,22 +1,16 @@
 """Each source of rows: what it gives, in which order, and the one line for what it cannot give.
 
-Rows are invented here. No test needs the network: gretel's loader stands in for the hub, and one test asks a hub that
-nobody answers for.
+Rows are invented here.
 """
 
-import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 
 from common import data
-from common.data import GRETEL, Example, check_no_leak, ids_hash, load_examples, revision, without_leaks
-from common.hub import hub_commit
+from common.data import Example, check_no_leak, ids_hash, load_examples, revision, without_leaks
 from common.provenance import code
 from common.settings import ROOT, UserError
-from tests.hub import hub, offline, remember
 from tests.unit.files import sha16
 
 COUNTS = {"train": 120, "validation": 40, "test": 40, "test_unseen": 40}
@@ -58,12 +52,20 @@ def test_embedded_splits_share_nothing(embedded):
     assert not domains & {row.domain for row in embedded["test_unseen"]}
 
 
-def test_a_limit_over_the_embedded_split_is_refused_before_a_row_is_generated(monkeypatch):
-    monkeypatch.setattr(data, "generate", None)  # calling it would raise
-    with pytest.raises(
-        UserError, match="embedded has 20000 rows in split 'train', 20001 were asked for; ask for fewer"
-    ):
-        load_examples("embedded", "train", limit=20_001)
+@pytest.fixture
+def notices(monkeypatch):
+    """Nothing was printed before."""
+    monkeypatch.setattr(data.notices, "_printed", set())
+
+
+def test_a_limit_over_the_embedded_split_takes_the_split_and_tells_it_once(monkeypatch, notices, capsys):
+    monkeypatch.setitem(data.EMBEDDED_SIZES, "train", 5)
+    whole = load_examples("embedded", "train")
+    assert len(whole) == 5 and capsys.readouterr().out == ""
+    for limit in (6, 20_001, 6):
+        assert load_examples("embedded", "train", limit=limit) == whole
+    assert capsys.readouterr().out == "embedded has 5 rows in split 'train', 6 were asked for; 5 are taken\n"
+    assert load_examples("embedded", "train", limit=5) == whole and capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(
@@ -80,7 +82,12 @@ def test_a_limit_over_the_embedded_split_is_refused_before_a_row_is_generated(mo
         ("data.xlsx", "test", None, "unknown data 'data.xlsx'"),
         ("gretelx", "test", None, "unknown data 'gretelx'"),
         ("nowhere/rows.csv", "test", None, "there is no file nowhere/rows.csv"),
-        ("spider:nowhere", "test", None, "no Spider in nowhere: schemas.json is missing"),
+        (
+            "spider:nowhere",
+            "test",
+            None,
+            "no Spider in nowhere: schemas.json is missing; spider:DIR wants what Spider's",
+        ),
     ],
 )
 def test_a_wrong_request_is_one_line(source, split, limit, message):
@@ -131,98 +138,6 @@ def test_training_on_nothing_but_held_out_rows_is_one_line():
     train = [row("a", "one"), row("b", "two")]
     with pytest.raises(UserError, match="^all 2 training rows are also held-out rows; split again$"):
         without_leaks(train, train)
-
-
-# gretel, without the hub
-
-
-REPOSITORY = "datasets--gretelai--synthetic_text_to_sql"
-
-
-@pytest.fixture
-def loads(tmp_path, monkeypatch):
-    """The hub's loader with 400 rows to train on and 30 to test on, offline; gives what it was called with. The cache
-    knows `abc` as the commit `abc`."""
-    import datasets
-
-    calls = []
-
-    def load_dataset(name, *, split, revision):
-        calls.append((name, split, revision))
-        rows = range({"train": 400, "test": 30}[split])
-        columns = ("domain", "sql_complexity", "sql_task_type", "sql_prompt", "sql_context", "sql", "sql_explanation")
-        return datasets.Dataset.from_list([{"id": 1000 + n} | {c: f"{c} {split} {n}" for c in columns} for n in rows])
-
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    remember(tmp_path, REPOSITORY, "abc", "abc")
-    offline(tmp_path, monkeypatch)
-    yield calls
-    hub_commit.cache_clear()
-
-
-def test_gretel_is_split_as_published(loads):
-    train, validation = (load_examples("gretel@abc", split) for split in ("train", "validation"))
-    assert (len(train), len(validation)) == (400 - 10, 10)  # 2.5 % of 400
-    assert {row.id for row in train + validation} == {f"gretel-train-{1000 + n}" for n in range(400)}
-    assert [row.id for row in train] != sorted(row.id for row in train)
-    assert loads == [(GRETEL, "train", "abc")] * 2 and GRETEL == "gretelai/synthetic_text_to_sql"
-
-
-def test_gretel_columns_become_an_example(loads):
-    assert load_examples("gretel@abc", "test", limit=2)[1] == Example(
-        id="gretel-test-1001",
-        question="sql_prompt test 1",
-        schema="sql_context test 1",
-        sql="sql test 1",
-        domain="domain test 1",
-        complexity="sql_complexity test 1",
-        task_type="sql_task_type test 1",
-    )
-    assert loads == [(GRETEL, "test", "abc")]
-
-
-def test_gretel_stages_are_nested_and_seeded(loads):
-    whole = load_examples("gretel@abc", "train")
-    assert load_examples("gretel@abc", "train", limit=7) == whole[:7]
-    other = load_examples("gretel@abc", "train", seed=1)
-    assert other != whole and other == load_examples("gretel@abc", "train", seed=1)
-    # The test split is gretel's own: no seed moves it.
-    assert load_examples("gretel@abc", "test", seed=1) == load_examples("gretel@abc", "test", seed=2)
-
-
-def test_gretel_has_no_more_rows_than_it_has(loads):
-    with pytest.raises(UserError, match="gretel@abc has 30 rows in split 'test', 31 were asked for"):
-        load_examples("gretel@abc", "test", limit=31)
-
-
-def test_gretel_is_loaded_at_the_commit_that_is_recorded(loads, tmp_path, monkeypatch):
-    commits = {"main": "f" * 40, "v1": "e" * 40}
-    with hub(commits, tmp_path, monkeypatch) as requests:
-        load_examples("gretel", "train", limit=1)
-        commits["main"] = "0" * 40  # someone uploads meanwhile
-        load_examples("gretel", "test", limit=1)
-        load_examples("gretel@v1", "test", limit=1)
-        assert [commit for _, _, commit in loads] == ["f" * 40, "f" * 40, "e" * 40]
-        assert (revision("gretel"), revision("gretel@v1")) == ("f" * 40, "e" * 40)
-        assert {path.partition("/revision")[0] for path in requests} == {f"/api/datasets/{GRETEL}"}
-    offline(tmp_path, monkeypatch)
-    assert revision("gretel") == "f" * 40  # the earlier download
-
-
-def test_gretel_without_network_ends_at_once():
-    script = (
-        "import time\ntime.sleep = lambda seconds: print('waited', seconds)\n"  # as the hub's own clients do for 24 s
-        "from common.data import load_examples, revision\nfrom common.settings import UserError\n"
-        "for ask in (lambda: load_examples('gretel', 'train', limit=4), lambda: revision('gretel')):\n"
-        "    try:\n        ask()\n    except UserError as error:\n        print(error)\n"
-    )
-    env = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1"}
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, env=env, timeout=600)
-    first, second = run.stdout.splitlines()
-    assert first == second and run.stderr == ""
-    assert (
-        first.startswith(f"cannot get '{GRETEL}' from the Hugging Face hub (ConnectError)") and "PROFILE=cpu" in first
-    )
 
 
 def test_revision_of_embedded_is_its_codes_and_word_lists(tmp_path):

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from common import data
 from common.data import Example, check_no_leak, load_examples, revision
+from common.data.ddl import schema_text
+from common.data.spider import load
 from common.settings import UserError, outputs
 from tests.unit.files import halve
 
@@ -61,8 +62,7 @@ def test_spider_is_mixed_and_seeded(spider, spider_rows):
 
 def test_spider_tests_on_the_same_databases_seen_or_unseen(spider, spider_rows):
     assert load_examples(spider, "test_unseen") == spider_rows["test"]
-    with pytest.raises(UserError, match="has 1034 rows in split 'test', 1035 were asked for"):
-        load_examples(spider, "test", limit=1035)
+    assert load_examples(spider, "test", limit=5851) == spider_rows["test"]  # what the published sizes ask for
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_spider_is_unpacked_once(small_spider, monkeypatch):
 
 def test_spider_schemas_may_be_lists_and_lines_may_hold_any_character(small_spider):
     rows = [
-        row for split in ("train", "validation") for row in data._spider(small_spider, split, 42)
+        row for split in ("train", "validation") for row in load(small_spider, split, seed=42)
     ]  # its one database is in one of the two
     assert [(row.schema, row.question) for row in rows] == [("CREATE TABLE t (a); SELECT 1;", "q\u2028")] * 2
 
@@ -138,6 +138,40 @@ def test_spider_with_a_corrupt_file(small_spider, name, harm, reason):
     with pytest.raises(UserError, match=rf"^Spider in .* cannot be read \(({reason})\); copy it again$"):
         load_examples(f"spider:{small_spider}", "test")
     assert cached() == before  # nothing half unpacked is left to be taken for whole
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("dev.jsonl", '{"id": "a", "question": "q", "sql": "x"}', "row 1 of dev.jsonl has no text as db_id"),
+        ("dev.jsonl", '{"id": 1, "db_id": "x", "question": "q", "sql": "x"}', "row 1 of dev.jsonl has no text as id"),
+        (
+            "dev.jsonl",
+            '{"id": "a", "db_id": "x", "question": "q", "sql": null}',
+            "row 1 of dev.jsonl has no text as sql",
+        ),
+        ("dev.jsonl", '\n["a"]', "row 1 of dev.jsonl has no text as"),
+        ("schemas.json", "{}", "schemas.json has no text for x"),
+        ("schemas.json", '["CREATE TABLE t (a)"]', "schemas.json has no text for x"),
+        ("schemas.json", '{"x": null}', "schemas.json has no text for x"),
+        ("schemas.json", '{"x": [["CREATE TABLE t (a)"]]}', "schemas.json has no text for x"),
+    ],
+)
+def test_spider_with_a_row_or_a_schema_that_is_no_text(small_spider, name, text, reason):
+    (small_spider / name).write_text(text)
+    with pytest.raises(UserError, match=f"^Spider in .*: {reason}"):
+        load_examples(f"spider:{small_spider}", "test")
+
+
+def test_the_packed_folder_may_lie_one_deeper(small_spider):
+    assert load_examples(f"spider:{small_spider.parent}", "test") == load_examples(f"spider:{small_spider}", "test")
+
+
+def test_a_databases_own_statements_read_as_the_packed_schemas(spider_rows):
+    """Both layouts give a prompt the same text; one database's is written in another way."""
+    schemas = {row.database: row.schema for rows in spider_rows.values() for row in rows}
+    differences = [path.stem for path, schema in schemas.items() if schema_text(path) != schema]
+    assert len(schemas) == 157 and len(differences) <= 1
 
 
 @pytest.mark.parametrize("names", [(), ("y",)])

@@ -1,6 +1,7 @@
 """Tables for a reader: the figures are the statistics' own, the order is that of size."""
 
-from common.display import slice_table
+from common.data import Example
+from common.display import data_table, reading_table, slice_table
 from tests.unit.records import predictions
 
 
@@ -21,3 +22,13 @@ def test_slices_by_complexity_and_by_task_type_one_below_the_other():
         True,
         True,
     ]
+
+
+def test_a_set_of_few_rows_is_read_as_far_as_it_goes():
+    """Notebooks read the first five rows of a test set, which may have one."""
+    examples = [Example(f"row-{n}", f"question {n}", "CREATE TABLE t (a);", "SELECT 1") for n in range(2)]
+    answers = rows("yn", "rr")
+    assert list(data_table(examples)["question"]) == ["question 0", "question 1"]
+    assert list(data_table(examples[:1])["question"]) == ["question 0"]
+    assert list(reading_table(examples, answers, range(5)).index) == ["row-0", "row-1"]
+    assert list(reading_table(examples, answers, (1, 7))["question"]) == ["question 1"]

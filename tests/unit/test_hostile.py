@@ -13,8 +13,9 @@ from tests.unit.cases import PATIENCE
 from tests.unit.hostile_attacks import ERRORS, HOSTILE, TEXTS
 from tests.unit.hostile_orders import ORDER
 from tests.unit.hostile_statements import CLOCK, TABLES, VALUES, WRITES
+from tests.unit.hostile_ties import TIES
 
-CASES = [*ORDER, *VALUES, *CLOCK, *TABLES, *WRITES, *TEXTS, *ERRORS, *HOSTILE]
+CASES = [*ORDER, *TIES, *VALUES, *CLOCK, *TABLES, *WRITES, *TEXTS, *ERRORS, *HOSTILE]
 
 
 @pytest.fixture(scope="module")

@@ -109,6 +109,69 @@ def test_published_is_the_same_where_a_shared_connection_would_show(scorer, sche
         assert (verdict.published_match, verdict.published_score) == published(**texts), texts
 
 
+BEGINNINGS = (
+    *(
+        "SELECT a FROM t",
+        " \t\r\n\fSELECT a FROM t",
+        "\ufeffSELECT a FROM t",
+        "-- c\nSELECT a FROM t",
+        "/* c */ SELECT a FROM t",
+    ),
+    *(
+        "; SELECT a FROM t",
+        "\x0bSELECT a FROM t",
+        "\xa0SELECT a FROM t",
+        "with x as (select 1) SELECT a FROM t",
+        "SELECT_ a FROM t",
+    ),
+    *(
+        "",
+        " ",
+        ";",
+        "-- SELECT",
+        "(SELECT a FROM t)",
+        "```sql\nSELECT a FROM t\n```",
+        "`a`",
+        "'a'",
+        '"a"',
+        "[a]",
+        "1",
+        "# a",
+    ),
+    *(
+        "*",
+        "<think>x</think>SELECT a FROM t",
+        "The answer is SELECT a FROM t",
+        "SQL: SELECT a FROM t",
+        "élan",
+        "End",
+        "COMMIT",
+    ),
+    *(
+        "EXPLAIN SELECT a FROM t",
+        "VALUES (1)",
+        "Replace INTO t VALUES (3)",
+        "pragma user_version",
+        "reindex",
+        "release x",
+        "ANALYZE",
+    ),
+)
+
+
+def test_published_is_the_same_however_a_text_begins(scorer):
+    requests = [
+        row(schema, reference, prediction)
+        for schema in (PLAIN, THREE, "no schema;")
+        for reference in ("SELECT a FROM t", "DELETE FROM t", "SELECT a FROM t WHERE 0")
+        for prediction in BEGINNINGS
+    ]
+    answers = [published(**texts) for texts in requests]
+    for texts, answer, verdict in zip(requests, answers, scorer.score_batch(requests), strict=True):
+        assert (verdict.published_match, verdict.published_score) == answer, texts
+    assert 50 < sum(match for match, _ in answers) < len(answers) - 100
+
+
 def test_counters_of_a_connection_do_not_tell_what_was_there_before(scorer):
     rows = [
         row(f"{schema} -- {i}", "SELECT 0", "SELECT total_changes() + last_insert_rowid()")

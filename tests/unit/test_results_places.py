@@ -1,5 +1,6 @@
 """Where a run's records go: only a notebook's own parameters, by `make notebooks`, reach results/."""
 
+import shutil
 import subprocess
 
 import nbformat
@@ -98,4 +99,20 @@ def test_the_command_names_the_notebook_the_profile_and_what_differs(root):
     assert notebook_of("baseline-3shot") == "a/shots.ipynb" and notebook_of("dpo") == ""
     assert command("baseline", smoke, 42) == "`make run PROFILE=smoke NOTEBOOKS=a/base.ipynb`"
     other = with_overrides(smoke, {"test_rows": 8, "data": "x.csv", "model_id": ""})
+    spaced = with_overrides(smoke, {"data": "/my data/x.csv", "model_id": "m/x"})
+    line = """`make run PROFILE=smoke ARGS="-p MODEL_ID=m/x -p 'DATA=/my data/x.csv'"`"""
+    assert command("dpo", spaced, 42) == line
     assert command("dpo", other, 7) == '`make run PROFILE=smoke ARGS="-p DATA=x.csv -p TEST_ROWS=8 -p SEED=7"`'
+
+
+@pytest.mark.parametrize(
+    "path", ["/x.csv", "/my data/x.csv", "/it's/$HOME/x.csv", '/a "b"/$(x)/`y`.csv', "/a#b/!c/\\\\d;&*.csv"]
+)
+def test_the_command_can_be_typed_as_it_stands(path, tmp_path, monkeypatch):
+    """To a shell, of which make takes it to another."""
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    (tmp_path / "Makefile").write_text("run:\n\t@printf '%s\\n' $(ARGS)\n")
+    line = command("dpo", with_overrides(PROFILES["smoke"], {"data": path}), 7).strip("`")
+    words = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert words.splitlines() == ["-p", f"DATA={path}", "-p", "SEED=7"]

@@ -5,7 +5,7 @@ import pytest
 
 from common import results
 from common.results.comparison import by_complexity
-from common.results.tables import COMMITTED, STALE, markdown, plain
+from common.results.tables import COMMITTED, COUNTS, STALE, markdown, plain
 from common.settings import UserError
 from tests.unit import records
 from tests.unit.records import predictions, record, trained, write
@@ -138,6 +138,19 @@ def test_markdown_says_what_the_records_say(place):
         assert part in lora
     assert slices_table.splitlines()[0] == "| method | basic SQL (3) | CTEs (2) |"
     assert slices_table.splitlines()[3] == "| `lora` | 0.333 | 1.000 |"  # rows 0, 2, 4 are ynn; 1, 3 are yy
+
+
+def test_a_line_below_says_what_was_refused_for_the_order_of_columns_alone(place):
+    write("baseline", "nnnny?", column_order_refusals=0)
+    write("older", "nnnny?")
+    assert len(markdown(place / "cpu").split("\n\n")) == 4  # nothing to say
+    write("lora", "yynyn?", column_order_refusals=2, strict_only_matches=1)
+    order, strict = COUNTS.values()
+    lines = [f"{order} lora 2 of 5; the others none.", f"{strict} lora 1 of 5."]
+    assert set(lines) < set(markdown(place / "cpu").split("\n\n"))
+    assert plain(place / "cpu").endswith("\n".join(lines))
+    head, rule = markdown(place / "cpu").split("\n\n")[1].splitlines()[:2]
+    assert head.count("|") == rule.count("|") == 13  # the table is as wide as before
 
 
 def test_plain_table_for_a_terminal(place):

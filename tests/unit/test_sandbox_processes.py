@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from common.sandbox import Job, Pool, SandboxError
+from common.sandbox.guard import ORDINARY
 from common.sandbox.pool import _batches
 from common.sandbox.process import ROOT, Worker
-from common.sandbox.worker import CPU_SECONDS
 from tests.unit.cases import LONG_STEP
 
 TASK = "common.scoring.judge"
@@ -82,7 +82,7 @@ def test_a_killed_prediction_costs_one_row(pool):
     used = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     results = pool.run([job("SELECT 1", LONG_STEP, "SELECT 1"), job("SELECT 2", "SELECT 1")])
     assert [outcomes(r) for r in results] == [["match", "prediction", "match"], ["mismatch", "match"]]
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - used < 10 * CPU_SECONDS
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - used < 10 * ORDINARY.seconds
     assert pool.pids() != before and ends_soon(before[0])
 
 

@@ -172,6 +172,23 @@ def test_places_default_to_the_repository_and_move_with_the_environment(root, mo
     assert (outputs(), results()) == (Path("/elsewhere/o"), Path("/elsewhere/r"))
 
 
+def test_a_relative_place_is_the_same_in_every_folder_of_the_repository(root, monkeypatch, tmp_path_factory):
+    (root / "sft").mkdir()
+    other = tmp_path_factory.mktemp("other")
+    monkeypatch.setenv("HOME", str(other))
+    for value, inside, outside in (
+        ("scratch/o", root / "scratch" / "o", other / "scratch" / "o"),
+        ("../o", root.parent / "o", other.parent / "o"),
+        ("~/o", other / "o", other / "o"),
+        ("~nobody-at-all", root / "~nobody-at-all", other / "~nobody-at-all"),
+    ):
+        monkeypatch.setenv("TEXT_TO_SQL_OUTPUTS", value)
+        monkeypatch.setenv("TEXT_TO_SQL_RESULTS", value)
+        for folder, place in ((root, inside), (root / "sft", inside), (other, outside)):
+            monkeypatch.chdir(folder)
+            assert outputs() == results() == place
+
+
 def test_tests_write_outside_the_repository():
     assert not outputs().is_relative_to(ROOT) and not results().is_relative_to(ROOT)
 

@@ -6,7 +6,17 @@ import random
 import pytest
 
 from common.settings import UserError
-from common.statistics import holm, mean_interval, metrics, outcomes, paired_difference, paired_rows, slices
+from common.statistics import (
+    column_order_refusals,
+    holm,
+    mean_interval,
+    metrics,
+    outcomes,
+    paired_difference,
+    paired_rows,
+    slices,
+    strict_only_matches,
+)
 
 
 def row(id: str, match: bool | None, **fields) -> dict:
@@ -21,6 +31,7 @@ def row(id: str, match: bool | None, **fields) -> dict:
         "published_score": 1.0 if match else 0.7,
         "rouge_l": 0.5,
         "outcome": {True: "match", False: "mismatch", None: "reference_error"}[match],
+        "detail": "",
     } | fields
 
 
@@ -206,6 +217,20 @@ def test_metrics_leave_unscorable_rows_out_of_the_strict_means_only():
     assert (means["scorable"]["value"], means["scorable"]["n"]) == (0.75, 4)
     assert metrics(rows[:3])["robust_match"] == {"value": None, "low": None, "high": None, "n": 0}
     assert outcomes(rows) == {"match": 2, "mismatch": 1, "reference_error": 1}
+
+
+def test_refusals_for_the_order_of_columns_alone_are_counted():
+    order = {"detail": "the reference's columns in another order"}
+    rows = [row("a", True), row("b", False), row("c", False) | order, row("d", False) | order]
+    rows += [row("e", None) | order, row("f", False, detail="on generated database 1: " + order["detail"])]
+    assert column_order_refusals(rows) == 2
+    assert column_order_refusals([]) == 0
+
+
+def test_robust_matches_that_rest_on_the_given_database_alone():
+    alone = {"detail": "strict only: no database could be generated for this reference"}
+    rows = [row("a", True, robust_match=True) | alone, row("b", True, robust_match=True), row("c", False) | alone]
+    assert strict_only_matches(rows) == 1 and strict_only_matches([]) == 0
 
 
 def test_slices():

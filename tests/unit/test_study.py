@@ -14,7 +14,7 @@ from common.settings import ROOT, UserError
 from common.study import execute as runner
 from common.study.__main__ import pairs
 from common.study.execute import execute, run
-from common.study.notebooks import find, in_order, parameters_for, read
+from common.study.notebooks import Notebook, find, in_order, parameters_for, read
 from common.study.publish import publish
 from tests.unit import studies
 from tests.unit.studies import write
@@ -139,6 +139,65 @@ def test_execute_and_publish(place, capsys, monkeypatch):
     execute(notebook, "smoke", {"SEED": "7"})
     with pytest.raises(UserError, match="with other parameters"):
         publish([notebook], "smoke")
+
+
+MORE = """RATE: float = 0.5  # a number
+DATA: str = ""  # rows
+MODEL_ID: str = ""  # a model
+ADAPTER: str = ""  # trained weights"""
+
+
+def with_paths(place: Path, *sources: str) -> Notebook:
+    """A notebook that takes paths."""
+    notebook = write(place / "a" / "n.ipynb", "n", *sources)
+    content = nbformat.read(notebook.path, as_version=4)
+    content.cells[1].source = content.cells[1].source.replace(MORE.splitlines()[0], MORE)
+    nbformat.write(content, notebook.path)
+    return read(notebook.path)
+
+
+def test_paths_count_from_where_the_command_is_given(place, monkeypatch):
+    stand = place / "stand here"
+    (stand / "org" / "model").mkdir(parents=True)
+    (stand / "mine.jsonl").touch()
+    notebook = with_paths(place)
+    monkeypatch.chdir(stand)
+    texts = {"DATA": "mine.jsonl", "MODEL_ID": "org/model", "ADAPTER": "../a/weights", "RUN_NAME": "org/model"}
+    full = {"DATA": f"{stand}/mine.jsonl", "MODEL_ID": f"{stand}/org/model", "ADAPTER": f"{place}/a/weights"}
+    assert parameters_for(notebook.path, texts) == full | {"RUN_NAME": "org/model"}
+    assert parameters_for(notebook.path, full) == full
+    others = {"DATA": "spider:rows", "MODEL_ID": "org/other", "ADAPTER": "org/model"}
+    full = {"DATA": f"spider:{stand}/rows", "MODEL_ID": "org/other", "ADAPTER": f"{stand}/org/model"}
+    assert parameters_for(notebook.path, others) == full
+    assert parameters_for(notebook.path, {"DATA": "gretel@main", "ADAPTER": "model"})["DATA"] == "gretel@main"
+    # One folder of records, however the data are named.
+    folders = {
+        runner._place(notebook, "smoke", {"DATA": text}, False) for text in ("mine.jsonl", f"{stand}/mine.jsonl")
+    }
+    assert len(folders) == 1 and folders != {runner._place(notebook, "smoke", {}, False)}
+
+
+def test_a_kernel_finds_what_the_command_found(place, monkeypatch):
+    """In the notebook's folder: parameters, the places of outputs, records and searches, the libraries' caches."""
+    source = """import os
+from pathlib import Path
+from common.settings import outputs, results
+from common.sweeps import storage
+places = outputs(), results(), storage.location(), os.environ["HF_HOME"]
+print(Path.cwd().name, Path(DATA).read_text(), *places, sep="|")"""
+    notebook = with_paths(place, source)
+    stand = place / "stand here"
+    stand.mkdir()
+    (stand / "mine.jsonl").write_text("rows")
+    monkeypatch.chdir(stand)
+    values = {"SWEEP_STORAGE": "journal:sub/s.journal", "HF_HOME": "hub", "TQDM_MININTERVAL": "1"}
+    for name, value in {"TEXT_TO_SQL_OUTPUTS": "o", "TEXT_TO_SQL_RESULTS": "../r", **values}.items():
+        monkeypatch.setenv(name, value)
+    target = execute(notebook, "smoke", {"DATA": "mine.jsonl"})
+    assert target == place / "o" / "notebooks" / "smoke" / "a" / "n.ipynb"
+    (output,) = nbformat.read(target, as_version=4).cells[-1].outputs
+    in_full = [place / "o", place.parent / "r", place / "sub" / "s.journal", stand / "hub"]
+    assert output.text == "|".join(["a", "rows", *map(str, in_full)]) + "\n"
 
 
 def test_a_users_mistake_in_a_cell_is_one_line_and_a_bug_is_not(place):

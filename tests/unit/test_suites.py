@@ -151,7 +151,7 @@ def test_robust_implies_match_and_the_score_follows(scorer):
 
 def test_the_aggressive_generator_refuses_what_rests_on_unwritten_rules():
     pairs = SAME[-6:-1]
-    with Scorer(workers=2, databases=8, generator="aggressive") as scorer:
+    with Scorer(workers=2, databases=24, generator="aggressive") as scorer:
         verdicts = scorer.score_batch([row(*pair) for pair in pairs])
     assert [v.match for v in verdicts] == [True] * 5
     assert [v.robust_match for v in verdicts] == [False] * 5

@@ -22,10 +22,9 @@ def run(monkeypatch, capsys, *words: str) -> tuple[int, str, str]:
 
 def test_list_and_show_tell_how_far_a_sweep_is(lab, monkeypatch, capsys):
     code, _, error = run(monkeypatch, capsys, "list")
-    assert (
-        code == 2
-        and error == "error: there is no sweep storage yet; run a notebook that searches, or set SWEEP_STORAGE\n"
-    )
+    file = lab.folder / "sweeps.journal"
+    line = f"error: there is no sweep storage {file} yet; run a notebook that searches, or set SWEEP_STORAGE\n"
+    assert code == 2 and error == line
     assert not list(lab.folder.iterdir()), "looking makes nothing"
     with pytest.raises(KeyboardInterrupt):
         search(lab.sweep, objective=stopping(lab, 4))

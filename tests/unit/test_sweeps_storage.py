@@ -1,13 +1,14 @@
 """Where a search is kept: storages that cannot be used, outages, half a line, and a heartbeat that is no time."""
 
 import math
+import sys
 
 import optuna
 import pytest
 import sqlalchemy
 
 from common.settings import UserError
-from common.sweeps import search, searching, storage
+from common.sweeps import __main__, search, searching, storage
 from common.sweeps.storage import Storage
 from tests.unit import sweep_cases
 from tests.unit.sweep_cases import line_of, stopping
@@ -24,6 +25,10 @@ lab = sweep_cases.lab
         ("postgres://u:hunter2@127.0.0.1:1/db", "postgresql://127.0.0.1:1/db cannot be used"),
         ("hunter2", "SWEEP_STORAGE names no storage; give sqlite"),
         ("sqlite://", "cannot be kept in memory"),
+        ("sqlite:///:memory:", "cannot be kept in memory"),
+        ("sqlite://sweeps.db", "names a host, and SQLite has none; give sqlite:///FILE, with three slashes"),
+        ("sqlite:///file:sweeps.db?uri=true", "has a file: URL in it; give the file's path, as sqlite:///FILE"),
+        ("journal:", "SWEEP_STORAGE names no storage; give sqlite"),
         ("sqlite:///{folder}/text.txt", "text.txt cannot be used .*not a database"),
         ("sqlite:///{folder}/text.txt/sweeps.db", "cannot write .*text.txt: (Not a directory|File exists)"),
         ("journal:{folder}/text.txt", "journal .*text.txt cannot be read"),
@@ -38,6 +43,61 @@ def test_a_storage_that_cannot_be_used_is_one_line_without_the_password(lab, mon
         search(lab.sweep, objective=lab.objective)
     assert "hunter2" not in line_of(error) and not lab.candidates
     assert (lab.folder / "text.txt").read_text().startswith("neither"), "what is not ours is left as it was"
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        *(("sqlite:///mysweeps.db", "mysweeps.db"), ("sqlite:///sub/dir/x y.db", "sub/dir/x y.db")),
+        *(("sqlite+pysqlite:///x.db?timeout=5", "x.db"), ("sqlite:///../{name}/x.db", "x.db")),
+        *(("journal:sub/s.journal", "sub/s.journal"), ("sub/s.journal", "sub/s.journal"), ("x.log", "x.log")),
+        *(("journal:./s.journal", "s.journal"), ("journal://s.journal", "s.journal"), ("journal:~/j", "home/j")),
+        *(("journal:{root}/x.log", "x.log"), ("sqlite:///{root}/x.db", "x.db"), ("sqlite:///~/x.db", "home/x.db")),
+    ],
+)
+def test_a_relative_storage_is_one_in_every_folder_of_the_repository(tmp_path, monkeypatch, url, place):
+    """A notebook's kernel is in sft/, `python -m common.sweeps` in the root; elsewhere both are where they are."""
+    root = tmp_path / "repository"
+    (root / "sft").mkdir(parents=True)
+    monkeypatch.setattr("common.settings.ROOT", root)
+    monkeypatch.setenv("HOME", str(root / "home"))
+    monkeypatch.setenv("SWEEP_STORAGE", url.format(root=root, name=root.name))
+    for folder in (root / "sft", root):
+        monkeypatch.chdir(folder)
+        assert storage.missing() == str(root / place)
+    full = storage.in_full()
+    monkeypatch.setattr("common.settings.ROOT", tmp_path / "another repository")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SWEEP_STORAGE", full)
+    assert storage.missing() == str(root / place), "what a command leaves to its kernels"
+
+
+@pytest.mark.parametrize("url", ["sqlite:///sub/mysweeps.db", "journal:sub/s.journal"])
+def test_a_search_of_a_notebook_is_listed_in_the_root(lab, tmp_path, monkeypatch, capsys, url):
+    (tmp_path / "sft").mkdir()
+    monkeypatch.setattr("common.settings.ROOT", tmp_path)
+    monkeypatch.setenv("SWEEP_STORAGE", url)
+    monkeypatch.chdir(tmp_path / "sft")
+    with pytest.raises(KeyboardInterrupt):
+        search(lab.sweep, objective=stopping(lab, 1))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["sweeps", "list"])
+    assert __main__.main() == 0
+    assert capsys.readouterr().out == f"{lab.sweep.id}  stage 1: 1/6  stage 2: 0/3\n"
+    assert [path.name for path in (tmp_path / "sft").iterdir()] == [] and len(list((tmp_path / "sub").iterdir())) == 1
+
+
+def test_a_storage_that_code_names_counts_from_where_it_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr("common.settings.ROOT", tmp_path)
+    (tmp_path / "sft").mkdir()
+    monkeypatch.chdir(tmp_path / "sft")
+    assert Storage("journal:s.journal").where == str(tmp_path / "sft" / "s.journal")
+
+
+def test_what_is_no_file_stays_as_it_is(monkeypatch):
+    for url in ("postgresql://u:p%40ss@host/db?sslmode=require", "nonsense", "journal:", "sqlite://"):
+        monkeypatch.setenv("SWEEP_STORAGE", url)
+        assert storage.in_full() == url
 
 
 def test_a_password_in_a_drivers_own_words_is_taken_out():

@@ -4,8 +4,10 @@ A **suite** is a few small databases for one reference, made from the given data
 reference, and chosen because they part the reference from its near misses (`common.mutations.neighbours`).
 
 - `conservative` (the default, for headline and reward) keeps to what the given rows suggest: no NULL where they have
-  none, columns that name or number their rows stay unique, a child's key stays within its parent's, no negative
-  numbers where there are none. An answer that is right for such data is never refused.
+  none, columns that name or number their rows stay unique, a child's key stays within its parent's, texts keep their
+  format, no negative numbers where there are none. Where the given rows leave no tie at the cut of the reference's
+  LIMIT, under a running total or at a MAX or MIN, these leave none. It guesses from few rows, so it still refuses some
+  right answers and accepts some wrong ones: `bench/robust.py` says how many.
 - `aggressive` (a diagnostic) keeps only what the schema declares. It refuses answers that rest on an unwritten rule.
 
 A database on which the reference fails, or gives another result when its rows are stored in another order, is no part
@@ -16,8 +18,10 @@ every machine; it does not depend on time.
 Not covered: virtual tables, temporary tables, rows that triggers would have made (triggers are switched off while a
 database is filled), correlations between columns other than keys.
 
-`survey` reads the given database, `mentions` the reference; `values` makes a column's values, `filling` a database's
-rows, `building` the suite, all in the worker. `store` keeps suites on disk, in the parent.
+`survey` reads the given database (`naming`, `formats` say what its columns are like, `links` which keys lead where),
+`mentions` the reference; `values` makes a column's values, `filling` a database's rows, `workshop` tries them, with
+near misses from `common.mutations` and `misses`, and `building` makes the suite, all in the worker. `store` keeps
+suites on disk, in the parent.
 """
 
 import base64

@@ -38,17 +38,29 @@ MODES = (
 )
 WRITING = ("boundary", "mixed", "kept", "dense")  # a statement that writes needs no more
 _NULL_CHANCE = 0.18
+_EDGE_CHANCE = 0.25
 
 
 def fill(
     survey: Survey, pools: dict[Place, ValuePool], mentions: Mentions, mode: Mode, rng: random.Random
 ) -> list[Rows]:
-    """Rows for each table of the survey, in its order."""
+    """Rows for each table of the survey, in its order. A child's keys are its parent's, in circles of tables too."""
     values: dict[Place, list[object]] = {}
-    tables = []
-    for table in survey.tables:
+    tables, late = [], []
+    for number, table in enumerate(survey.tables):
+        late += [(number, i, c) for i, c in enumerate(table.columns) if c.parent and not _is_there(c, table, values)]
         tables.append(_table(table, pools, mentions, mode, rng, values))
+    for number, position, column in late:  # the parent's table came later
+        pool, parents = pools[column.place], values.get(column.parent.place, [])
+        keys = _keys(parents, pool, mentions, mode, rng, len(tables[number]))
+        pairs = zip(tables[number], keys, strict=False)  # fewer keys than rows: the rest go
+        tables[number] = [(*row[:position], key, *row[position + 1 :]) for row, key in pairs]
     return tables
+
+
+def _is_there(column: Column, table: Table, values: dict[Place, list[object]]) -> bool:
+    """Whether a child's parents are known when its own table is filled."""
+    return column.parent.place in values or column.parent.table == table.name
 
 
 def _table(
@@ -64,37 +76,75 @@ def _table(
         count = max(count, mentions.limit + rng.randint(2, 6))
     if mode.groups and mentions.counts:
         count = min(max(count, 3 * (max(mentions.counts) + 1)), MOST_LIMIT)
-    given_rows = _given_rows(table, rng, values) if mode.keeps else []
+    given_rows = _given_rows(table, pools, rng, values) if mode.keeps else []
     if given_rows:
         count = max(count - len(given_rows), 3)
-    columns = []
+    # A key that no two rows share: no more rows than parents, rather than rows without one.
+    for position, column in enumerate(table.columns):
+        if column.parent is not None and column.parent.place in values:
+            parents, pool = set(values[column.parent.place]), pools[column.place]
+            if not parents and not pool.may_be_null:
+                count = 0
+            elif pool.unique:
+                count = min(count, len(parents - {row[position] for row in given_rows}))
+    cells: dict[int, list[object]] = {}
     constant_columns = [c for c in table.columns if pools[c.place].exact or pools[c.place].near]
     off = [rng.choice([*constant_columns, None]) if constant_columns else None for _ in range(count)]
-    for position, column in enumerate(table.columns):
-        pool = pools[column.place]
+    # Of a key of several columns those that lead nowhere differ half of the time, or few rows would fit in.
+    spread = {name for names in table.unique_sets for name in names} if rng.random() < 0.5 and not mode.few else set()
+    # Keys of the table's own rows come after what they point to.
+    order = sorted(range(len(table.columns)), key=lambda i: _depth(table.columns[i], table))
+    for position in order:
+        column = table.columns[position]
         loose = {i for i in range(count) if off[i] is column}
         given_cells = [row[position] for row in given_rows]
-        columns.append(_cells(column, pool, mentions, mode, rng, count, values, loose, given_cells))
-        # For a later column that points into its own table.
-        values[column.place] = [value for value in [*given_cells, *columns[-1]] if value is not None]
-    rows = given_rows + list(zip(*columns, strict=True))
+        spreads = column.name in spread and not pools[column.place].finite
+        cells[position] = _cells(
+            column, pools[column.place], mentions, mode, rng, count, values, loose, given_cells, spreads
+        )
+        values[column.place] = [value for value in [*given_cells, *cells[position]] if value is not None]
+    rows = given_rows + list(zip(*(cells[i] for i in range(len(table.columns))), strict=True))
     rng.shuffle(rows)
+    return _without_repetitions(table, rows)
+
+
+def _depth(column: Column, table: Table) -> int:
+    depth = 0
+    while column.parent is not None and column.parent.table == table.name and depth < 5:
+        column, depth = column.parent, depth + 1
+    return depth
+
+
+def _without_repetitions(table: Table, rows: Rows) -> Rows:
+    """The rows, of those that share what no two given rows share only the first."""
+    for names in table.distinct_sets:
+        places = [i for i, column in enumerate(table.columns) if column.name in names]
+        rows = list({tuple(row[i] for i in places): row for row in reversed(rows)}.values())[::-1]
     return rows
 
 
-def _given_rows(table: Table, rng: random.Random, values: dict[Place, list[object]]) -> Rows:
+def _given_rows(
+    table: Table, pools: dict[Place, ValuePool], rng: random.Random, values: dict[Place, list[object]]
+) -> Rows:
     """Most of the given rows, their keys put right where the parent's row is gone."""
     rows = [row for row in table.rows[:16] if rng.random() < 0.75]
     for position, column in enumerate(table.columns):
         parents = values.get(column.parent.place) if column.parent else None
-        if parents is not None:
-            there = set(parents)
-            rows = [
-                row
-                if row[position] is None or row[position] in there
-                else (*row[:position], rng.choice(parents) if parents else None, *row[position + 1 :])
-                for row in rows
-            ]
+        if parents is None:
+            continue
+        there = set(parents)
+        free = [value for value in there if value not in {row[position] for row in rows}]
+        rng.shuffle(free := sorted(free, key=repr))  # a set has no order
+        right = []
+        for row in rows:
+            if row[position] is not None and row[position] not in there:
+                others = free if pools[column.place].unique else parents
+                if not others:
+                    continue
+                other = free.pop() if pools[column.place].unique else rng.choice(parents)
+                row = (*row[:position], other, *row[position + 1 :])
+            right.append(row)
+        rows = right
     return rows
 
 
@@ -108,11 +158,15 @@ def _cells(
     values: dict[Place, list[object]],
     loose: set[int],
     given_cells: list[object],
+    spread: bool,
 ) -> list[object]:
     """One column of new rows."""
     if column.parent is not None and column.parent.place in values:
-        cells = _keys(values[column.parent.place], pool, mentions, mode, rng, count)
-    elif pool.unique:
+        parents = values[column.parent.place]
+        if pool.unique:
+            parents = [value for value in parents if value not in set(given_cells)]
+        cells = _keys(parents, pool, mentions, mode, rng, count)
+    elif pool.unique or spread:
         return _distinct(pool, mode, rng, count, set(given_cells) | pool.exclusions)
     elif mode.few:
         few = [_draw(pool, mode, rng) for _ in range(mode.few)]
@@ -133,6 +187,8 @@ def _cells(
 
 def _draw(pool: ValuePool, mode: Mode, rng: random.Random) -> object:
     chance = rng.random()
+    if pool.edges and rng.random() < (_EDGE_CHANCE / 3 if pool.exact else _EDGE_CHANCE):
+        return rng.choice(pool.edges)
     if chance < mode.near and pool.near:
         return rng.choice(pool.exact) if pool.exact and rng.random() < 0.5 else rng.choice(pool.near)
     if chance < mode.near + mode.sample and pool.sample:
@@ -150,42 +206,37 @@ def _any(pool: ValuePool, rng: random.Random) -> object:
 def _distinct(pool: ValuePool, mode: Mode, rng: random.Random, count: int, exclusions: set[object]) -> list[object]:
     """Different values: constants first, some neighbours and given ones, new ones for the rest."""
     constants = [v for v in pool.exact if rng.random() < 0.85]
-    some = [v for v in [*pool.near, *pool.sample] if rng.random() < (0.3 if mode.name == "fresh" else 0.6)]
-    rng.shuffle(some)
+    chance = 0.3 if mode.name == "fresh" else 0.6
+    near, sample = ([v for v in values if rng.random() < chance] for values in ([*pool.near, *pool.edges], pool.sample))
+    rng.shuffle(near)
+    rng.shuffle(sample)
     cells: list[object] = []
-    for value in [*constants, *some]:
+    for value in [*constants, *near[: count // 2], *sample, *near]:  # the given rows do not crowd out what is near
         if len(cells) < count and value not in exclusions:
             exclusions.add(value)
             cells.append(value)
-    serial = 0
-    while len(cells) < count:
+    for serial in range(10 * count):
+        if len(cells) == count:
+            break
         value = pool.new(rng)
-        if value in exclusions:
-            serial += 1
-            value = _with_number(pool, value, serial)
+        value = pool.numbered(value, serial) if value in exclusions else value
         if value not in exclusions:
             exclusions.add(value)
             cells.append(value)
+    cells += [pool.numbered(f"{serial}", serial) for serial in range(count - len(cells))]  # no more of this kind
     rng.shuffle(cells)
     return cells
-
-
-def _with_number(pool: ValuePool, value: object, serial: int) -> object:
-    if isinstance(value, int | float):
-        return int(pool.high) + serial
-    if isinstance(value, str):
-        return value[:10] + f" {serial:02}:10:00" if pool.kind == "time" else f"{value} {serial}"
-    return serial
 
 
 def _keys(
     parents: list[object], pool: ValuePool, mentions: Mentions, mode: Mode, rng: random.Random, count: int
 ) -> list[object]:
-    """A child's keys: some parents have many rows, some one, some none."""
+    """A child's keys: some parents have many rows, some one, some none. As many as parents where it is unique."""
     if not parents:
-        return [None] * count
+        return [None] * count if pool.may_be_null else []
     if pool.unique:
-        return (rng.sample(parents, min(count, len(parents))) + [None] * count)[:count]
+        different = list(dict.fromkeys(parents))
+        return rng.sample(different, min(count, len(different)))
     order = rng.sample(parents, len(parents))
     hits = [value for value in pool.exact if value in set(parents)]
     order = list(dict.fromkeys([*hits, *order]))

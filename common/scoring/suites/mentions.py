@@ -30,11 +30,17 @@ class Mentions:
     null_tests: set[Place] = field(default_factory=set)
     groups: list[Column] = field(default_factory=list)
     repeats: list[Column] = field(default_factory=list)  # what is grouped or made distinct in one table has repeats
+    # Where ties would change the meaning: the only key of an ORDER BY with LIMIT, what is compared with its MAX or MIN,
+    # and sets of columns: those that a running aggregate is ordered by within its partition.
+    tie_breakers: list[Column] = field(default_factory=list)
+    tie_breaking_sets: list[list[Column]] = field(default_factory=list)
     comparisons: list[tuple[Column, Column]] = field(default_factory=list)
     joins: list[tuple[Column, Column]] = field(default_factory=list)  # those compared by =
     counts: list[int] = field(default_factory=list)  # numbers beside COUNT
     limit: int = 0  # LIMIT and OFFSET together, the largest
+    extremes: bool = False  # MAX, MIN or LIMIT: of no rows they make NULL or nothing
     clock: bool = False
+    outer_join: bool = False
     # What comes first may decide: windows, lists of a group, LIMIT; and surely does: LIMIT without ORDER BY, columns
     # beside those of a GROUP BY.
     fragile: bool = False
@@ -91,6 +97,7 @@ class _Reader:
                     self._compare(node.this, item)
                 if node.args.get("query"):
                     self._pair(node.this, node.args["query"], equal=True)
+                    self._extreme(node.this, node.args["query"])
             elif isinstance(node, exp.Case) and node.this is not None:
                 for branch in node.args["ifs"]:
                     self._compare(node.this, branch.this)
@@ -99,10 +106,14 @@ class _Reader:
                     self.mentions.null_tests.add(column.place)
             elif isinstance(node, exp.Window | exp.GroupConcat):
                 self.mentions.fragile = True
+                self._window(node)
             elif isinstance(node, exp.Limit | exp.Offset):
                 self.mentions.fragile = True
                 self.mentions.arbitrary |= not (node.parent and node.parent.args.get("order"))
                 self.mentions.limit += sum(int(v) for v in self._literals(node.expression) if isinstance(v, int))
+                self.mentions.extremes = True
+                keys = self._order_keys(node.parent)
+                self.mentions.tie_breakers += keys if len(keys) == 1 else []
             elif isinstance(node, exp.Group):
                 groups = [column for item in node.expressions for column in self._columns(item)]
                 self.mentions.groups += groups
@@ -113,6 +124,10 @@ class _Reader:
             elif isinstance(node, exp.Distinct):
                 items = node.expressions or getattr(node.parent, "expressions", [])
                 self._add_repeats([column for item in items for column in self._columns(item)])
+            elif isinstance(node, exp.Join):
+                self.mentions.outer_join |= bool(node.side)
+            elif isinstance(node, exp.Max | exp.Min):
+                self.mentions.extremes = True
             elif isinstance(node, exp.Insert):
                 self._insert(node)
             elif (isinstance(node, exp.Literal) and str(node.this).casefold() in _CLOCK) or isinstance(
@@ -120,8 +135,39 @@ class _Reader:
             ):
                 self.mentions.clock = True
 
+    def _window(self, node: exp.Expression) -> None:
+        """An aggregate over an ordered window: rows that tie get one value by RANGE, the default, several by ROWS."""
+        is_aggregate = isinstance(node.this, self.exp.Sum | self.exp.Avg | self.exp.Count | self.exp.Max | self.exp.Min)
+        keys = self._order_keys(node) if is_aggregate else []
+        if keys:
+            partition = [column for item in node.args.get("partition_by") or () for column in self._columns(item)]
+            self.mentions.tie_breaking_sets.append([*partition, *keys])
+
+    def _order_keys(self, node: exp.Expression | None) -> list[Column]:
+        """The columns that a SELECT or a window is ordered by; none where a key is anything else."""
+        order = node.args.get("order") if node is not None else None
+        keys: list[Column] = []
+        for ordered in order.expressions if order is not None else ():
+            column = ordered.this if isinstance(ordered, self.exp.Ordered) else ordered
+            if not isinstance(column, self.exp.Column) or column.name.casefold() in self.expressions:
+                return []
+            keys += self._resolve(column, 3)[:1]
+        return keys
+
+    def _extreme(self, left: exp.Expression, right: exp.Expression) -> None:
+        """A column that equals a MAX or MIN of its table."""
+        exp = self.exp
+        query = right.this if isinstance(right, exp.Subquery) else right
+        if isinstance(left, exp.Column) and isinstance(query, exp.Select) and len(query.expressions) == 1:
+            item = query.expressions[0].unalias()
+            if isinstance(item, exp.Max | exp.Min) and isinstance(item.this, exp.Column):
+                self.mentions.tie_breakers += [c for c in self._resolve(left, 3) if c in self._resolve(item.this, 3)]
+
     def _compare(self, left: exp.Expression, right: exp.Expression, *, pattern: bool = False, equal: bool = False):
         self._pair(left, right, equal=equal)
+        if equal:
+            self._extreme(left, right)
+            self._extreme(right, left)
         for side, other in ((left, right), (right, left)):
             columns = self._columns(side)
             if isinstance(other, self.exp.Null):

@@ -1,4 +1,4 @@
-"""What a given database shows: its tables with columns, some of their rows, keys, and which column points to which."""
+"""What a given database shows: its tables with columns, some of their rows, and what their values are like."""
 
 import re
 import sqlite3
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 from common.sandbox.database import Handle
 from common.scoring.state import affinity, quote
+from common.scoring.suites.formats import Format, format_of
+from common.scoring.suites.naming import is_label, is_name
 
 MOST_ROWS = 400  # of each table; enough to see what its columns hold
 MOST_TABLES = 40
 DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _DATE_NAME = re.compile(r"date|time|day|deadline|birth|timestamp", re.IGNORECASE)
-_NAMING = re.compile(r"^(.*?)_?(id|name|title|nick|email|code|key|number|no|isbn|sku|username|uuid|ssn)$")
-_KEY = re.compile(r"(^|_)(id|code|key|no|number)$|id$", re.IGNORECASE)
 
 
 @dataclass
@@ -27,9 +27,12 @@ class Column:
     has_null: bool
     not_null: bool
     unique: bool  # by the schema's own word
+    distinct: bool  # no given value twice, none missing
     names_rows: bool  # by its name and its rows: it names or numbers them
+    format: Format | None = None  # of texts
     parent: "Column | None" = None  # where its values come from
     parent_in_schema: bool = False
+    one_to_one: bool = False  # a child's key that no two given rows share, which is no chance
 
     @property
     def place(self) -> tuple[str, str]:
@@ -39,12 +42,24 @@ class Column:
 
 @dataclass
 class Table:
-    """A table: its columns in order, without generated ones, and the rows seen."""
+    """A table: its columns in order, without generated ones, and the rows seen.
+
+    unique_sets: declared keys of several columns. distinct_sets: columns that no two given rows share, undeclared.
+    complete: the rows seen are all there are.
+    """
 
     name: str
     columns: list[Column]
     rows: list[tuple[object, ...]]
-    unique_sets: list[tuple[str, ...]] = field(default_factory=list)  # declared keys of several columns
+    complete: bool
+    unique_sets: list[tuple[str, ...]] = field(default_factory=list)
+    distinct_sets: list[tuple[str, ...]] = field(default_factory=list)
+
+    def is_distinct(self, names: Sequence[str]) -> bool:
+        """Whether no two of the rows seen share these columns, and there are two."""
+        places = [i for i, column in enumerate(self.columns) if column.name in names]
+        keys = {tuple(row[i] for i in places) for row in self.rows}
+        return len(self.rows) > 1 and len(keys) == len(self.rows)
 
 
 @dataclass
@@ -54,22 +69,56 @@ class Survey:
     tables: list[Table]
     definitions: list[str]  # CREATE TABLE, VIEW and INDEX
     triggers: list[str]
+    handle: Handle
 
     def columns(self) -> list[Column]:
         """Every column of every table."""
         return [column for table in self.tables for column in table.columns]
 
+    def table(self, column: Column) -> Table:
+        """The table of a column."""
+        return next(table for table in self.tables if table.name == column.table)
 
-def read_survey(handle: Handle) -> Survey | None:
-    """Read a database through its shared connection, or None where its like cannot be made."""
+    def contains(self, child: Column, parent: Column) -> bool:
+        """Whether every given value of one column is one of another's; asks the database where not all were seen."""
+        if self.table(child).complete and self.table(parent).complete:
+            return set(child.values) <= set(parent.values)
+        ours, theirs = quote(child.name), quote(parent.name)
+        sql = (
+            f"SELECT 1 FROM {quote(child.table)} WHERE {ours} NOT IN "
+            f"(SELECT {theirs} FROM {quote(parent.table)} WHERE {theirs} NOT NULL) LIMIT 1"
+        )
+        return self._ask(sql) == []
+
+    def _ask(self, sql: str) -> list[tuple[object, ...]] | None:
+        return _ask(self.handle, sql)
+
+
+def is_year(numbers: Sequence[float]) -> bool:
+    """Whether numbers are years, of which half is none."""
+    return min(numbers) >= 1500 and max(numbers) <= 2200
+
+
+def _ask(handle: Handle, sql: str) -> list[tuple[object, ...]] | None:
+    """The rows of a question of ours, None where it costs too much."""
     handle.guard.begin("inspect")
     try:
-        return _survey(handle.connection)
+        return handle.connection.execute(sql).fetchall()
     except sqlite3.Error:
         return None
 
 
-def _survey(connection: sqlite3.Connection) -> Survey | None:
+def read_survey(handle: Handle) -> Survey | None:
+    """Read a database through its shared connection, or None where its like cannot be made. Keys: see `links`."""
+    handle.guard.begin("inspect")
+    try:
+        return _survey(handle)
+    except sqlite3.Error:
+        return None
+
+
+def _survey(handle: Handle) -> Survey | None:
+    connection = handle.connection
     if connection.execute("SELECT 1 FROM sqlite_temp_master LIMIT 1").fetchall():
         return None
     master = connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY rowid").fetchall()
@@ -81,19 +130,20 @@ def _survey(connection: sqlite3.Connection) -> Survey | None:
         return None
     order = {"table": 0, "index": 1, "view": 2}
     definitions = sorted((entry for entry in entries if entry[0] in order), key=lambda entry: order[entry[0]])
-    tables = [_table(connection, name) for name in names]
-    _link(connection, tables)
     return Survey(
-        _parents_first(tables),
+        [_table(handle, name) for name in names],
         [sql for _, _, sql in definitions],
         [sql for kind, _, sql in entries if kind == "trigger"],
+        handle,
     )
 
 
-def _table(connection: sqlite3.Connection, name: str) -> Table:
+def _table(handle: Handle, name: str) -> Table:
+    connection = handle.connection
     facts = [row for row in connection.execute(f"PRAGMA table_xinfo({quote(name)})") if not row[6]]
     column_list = ", ".join(quote(row[1]) for row in facts)
-    rows = connection.execute(f"SELECT {column_list} FROM {quote(name)} LIMIT {MOST_ROWS}").fetchall()
+    rows = connection.execute(f"SELECT {column_list} FROM {quote(name)} LIMIT {MOST_ROWS + 1}").fetchall()
+    complete, rows = len(rows) <= MOST_ROWS, rows[:MOST_ROWS]
     keys = [tuple(row[1] for row in sorted(facts, key=lambda row: row[5]) if row[5])]
     for _, index, unique, _, partial in connection.execute(f"PRAGMA index_list({quote(name)})").fetchall():
         if unique and not partial:
@@ -107,28 +157,35 @@ def _table(connection: sqlite3.Connection, name: str) -> Table:
         values = [value for value in cells if value is not None]
         # One row alone shows nothing, but a name does.
         distinct = len(set(values)) == len(values) and len(values) == len(cells)
+        if distinct and not complete:
+            counts = _ask(handle, f"SELECT count(*) - count(DISTINCT {quote(column)}) FROM {quote(name)}")
+            distinct = counts == [(0,)]
+        kind = _kind(column, type_name, values)
         columns.append(
             Column(
                 table=name,
                 name=column,
-                kind=_kind(column, type_name, values),
+                kind=kind,
                 values=values,
                 has_null=len(values) < len(cells),
                 not_null=bool(not_null) or bool(in_key),
                 unique=column in single,
-                names_rows=distinct and _names_rows(column.casefold(), name.casefold()),
+                distinct=distinct and len(values) > 1,
+                names_rows=distinct and is_name(column, name),
+                format=format_of(values) if kind == "text" else None,
             )
         )
-    return Table(name, columns, rows, sorted({key for key in keys if len(key) > 1}))
+    _mark_label(columns, name)
+    return Table(name, columns, rows, complete, sorted({key for key in keys if len(key) > 1}))
 
 
-def _names_rows(column: str, table: str) -> bool:
-    """Whether a column names or numbers the rows of its own table, and not those of another: id, staff_id, name."""
-    match = _NAMING.match(column)
-    if match is None:
-        return False
-    stem = match[1].strip("_").rstrip("s")
-    return not stem or stem in table or table.rstrip("s") in stem or stem in ("first", "last", "full", "user")
+def _mark_label(columns: list[Column], table: str) -> None:
+    """Texts that never repeat name the rows, though they are not called so."""
+    texts = [column for column in columns if column.kind == "text"]
+    is_free = not any(column.names_rows for column in texts)
+    for number, column in enumerate(texts):
+        if column.distinct and is_label(column.name, table, column.values, first=is_free and number == 0):
+            column.names_rows = True
 
 
 def _kind(name: str, type_name: str, values: Sequence[object]) -> str:
@@ -147,78 +204,3 @@ def _kind(name: str, type_name: str, values: Sequence[object]) -> str:
     if classes <= {int, float}:
         return "real" if values or affinity(type_name) == "REAL" else "integer"
     return "other"
-
-
-def _link(connection: sqlite3.Connection, tables: list[Table]) -> None:
-    """Find each column's parent: declared, or by its name and its values."""
-    places = {column.place: column for table in tables for column in table.columns}
-    by_name = {table.name.casefold(): table for table in tables}
-    for table in tables:
-        for row in connection.execute(f"PRAGMA foreign_key_list({quote(table.name)})").fetchall():
-            child = places.get((table.name.casefold(), row[3].casefold()))
-            target = row[4] or next((c.name for c in by_name[row[2].casefold()].columns if c.unique), "")
-            parent = places.get((row[2].casefold(), target.casefold()))
-            if child and parent and child is not parent:
-                child.parent, child.parent_in_schema = parent, True
-    for child in places.values():
-        if child.parent is None and not child.unique and _KEY.search(child.name):
-            child.parent = next((p for table in tables if (p := _parent_by_name(child, table))), None)
-
-
-def _parent_by_name(child: Column, table: Table) -> Column | None:
-    """The key of another table that a column such as team_id means, where the rows bear it out."""
-    if table.name == child.table:
-        return None
-    stem = re.sub(r"_?(id|code|key|no|number)$", "", child.name.casefold())
-    table_name = table.name.casefold()
-    for column in table.columns[:2]:  # a key stands in front
-        name = column.name.casefold()
-        is_key = name == child.name.casefold() or (
-            stem and _KEY.search(name) and table_name.rstrip("s") in (stem, stem.rstrip("s"), f"{stem[:-1]}ie")
-        )
-        if is_key and (column.unique or column.names_rows) and set(child.values) <= set(column.values):
-            return column
-    return None
-
-
-def equate(left: Column, right: Column) -> None:
-    """A join compares two columns: the one whose values lie within the other's unique ones is its child."""
-    for child, parent in ((left, right), (right, left)):
-        if child.table == parent.table or child.parent or parent.parent is child:
-            continue
-        key = parent.unique or parent.names_rows or (parent.values and len(set(parent.values)) == len(parent.values))
-        if key and not child.unique and set(child.values) <= set(parent.values) and not _reaches(parent, child):
-            child.parent = parent
-            return
-
-
-def _reaches(column: Column, target: Column) -> bool:
-    steps = 0
-    while column.parent is not None and steps < MOST_TABLES:
-        column, steps = column.parent, steps + 1
-        if column is target or column.table == target.table:
-            return True
-    return column.table == target.table
-
-
-def _parents_first(tables: list[Table]) -> list[Table]:
-    order: list[Table] = []
-    remaining = list(tables)
-    while remaining:
-        ready = [
-            table
-            for table in remaining
-            if not any(
-                c.parent and c.parent.table != table.name and any(c.parent.table == other.name for other in remaining)
-                for c in table.columns
-            )
-        ]
-        for table in ready or remaining[:1]:  # a circle is cut anywhere
-            order.append(table)
-            remaining.remove(table)
-    return order
-
-
-def order_again(survey: Survey) -> None:
-    """Parents first, after joins have shown more of them."""
-    survey.tables = _parents_first(survey.tables)
