@@ -15,11 +15,15 @@ from contextlib import AbstractContextManager, chdir, contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_WORKERS = 16  # more would wait for the longest files
 WORKER_BYTES = 2 * 2**30  # what a process of tests and those it starts need, at most 1.5 GB, and a little more
 _place: list[tempfile.TemporaryDirectory] = []
+# The same cases everywhere, however long they take.
+settings.register_profile("everywhere", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("everywhere")
 
 
 def pytest_configure(config: pytest.Config) -> None:

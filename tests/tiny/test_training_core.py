@@ -166,7 +166,7 @@ def test_a_step_whose_units_are_not_known_is_no_step(tiny):
 
 def test_a_checkpoint_comes_by_the_clock_however_fast_the_steps_are(monkeypatch):
     now = itertools.count()
-    monkeypatch.setattr(trainer.time, "monotonic", lambda: next(now))  # a second a look
+    monkeypatch.setattr(trainer, "time", SimpleNamespace(monotonic=lambda: next(now)))  # a second a look
     stops, saves = Stops(Recipe(save_seconds=10.0), 100, None), []
     for step in range(1, 101):
         control = SimpleNamespace()

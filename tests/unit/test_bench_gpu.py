@@ -120,9 +120,9 @@ def test_a_step_is_the_published_recipes_and_the_other_ours():
 
 
 def test_ours_and_a_plain_loop_have_one_loss_curve():
-    found = gpu_checks.loss(replace(NARROW, sizes=replace(SMALL, loss_steps=100)))
+    found = gpu_checks.loss(replace(NARROW, sizes=replace(SMALL, loss_steps=40)))
     assert 0 < found["values"]["loss"][0] < 0.01  # per cent, in float32; the target is 1
-    assert "100 steps" in found["notes"][0]
+    assert "40 steps" in found["notes"][0]
 
 
 def test_the_loss_curves_part_where_the_paths_do(monkeypatch):

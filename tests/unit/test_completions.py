@@ -2,10 +2,11 @@
 
 import json
 import os
-import time
+from types import SimpleNamespace
 
 import pytest
 
+from common import completions as module
 from common.completions import Answer, Completions, read
 from common.settings import UserError
 
@@ -128,7 +129,7 @@ def test_a_row_is_on_disk_as_soon_as_it_is_added(tmp_path):
 def test_the_disk_is_waited_for_once_a_second_and_at_the_end(tmp_path, monkeypatch):
     calls, clock = [], iter([10.0, 10.0, 10.5, 11.5, 11.5, 11.6, 11.7])
     monkeypatch.setattr(os, "fsync", calls.append)
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     counts = []
     with Completions(tmp_path / "completions.jsonl", HEADING, PROMPTS) as completions:
         for row, answer in ANSWERS.items():
