@@ -1,12 +1,13 @@
 """Answers in JSON and in tags; hostile texts, which cost linear time and raise nothing."""
 
-import time
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.extraction import extract_sql
+from tests.cost import cost
 
 Q = "SELECT a FROM t WHERE b = 1"
 FORMS = {
@@ -86,41 +87,31 @@ PIECES = (
 )
 
 
-def seconds(task) -> float:
-    """CPU time, which a busy machine stretches too."""
-    started = time.process_time()
-    task()
-    return time.process_time() - started
-
-
-def yardstick() -> float:
-    """What two million steps of Python cost here and now, about 0.1 s of CPU time."""
-    return seconds(lambda: sum(1 for _ in range(2_000_000)))
+MOST = 14  # units of cost, a second where this was written
 
 
 @pytest.mark.parametrize(
     "before", ["", "SELECT 1 ", "x\n`SELECT "], ids=["alone", "behind a statement", "in inline code"]
 )
 def test_time_is_linear_in_a_hostile_text(before):
-    limit = 10 * yardstick()
     for piece in PIECES:
         # A megabyte of each would take too long; 32 KiB are enough to see a square, 2^30 steps.
         text = before + piece * (MEGABYTE // 32 // len(piece))
         for hostile in (text, text + "!"):
-            assert seconds(lambda text=hostile: extract_sql(text)) < limit, piece
+            assert cost(partial(extract_sql, hostile), below=MOST) < MOST, piece
 
 
 @pytest.mark.parametrize("piece", ["`", "\n", "'", "a `b", ";/*", "\n\nAaaa", "```sql\n", "<answer>", ";With x "])
 def test_a_megabyte_takes_no_more_than_a_few_million_steps(piece):
     text = "SELECT 1" + piece * (MEGABYTE // len(piece))
-    assert seconds(lambda: extract_sql(text)) < 10 * yardstick()
+    assert cost(partial(extract_sql, text), below=MOST) < MOST
 
 
 def test_json_takes_linear_time():
     members = ",".join(f'"a{number}": {{"sql": {number}}}' for number in range(MEGABYTE // 32))
     for text in (f'{{{members}, "sql": "{Q}"}}', f'{{"sql": "{Q}", "sql": "' + '\\"' * (MEGABYTE // 4) + '"}'):
         for fence in ("", "```"):
-            assert seconds(lambda text=f"{fence}{text}{fence}": extract_sql(text)) < 10 * yardstick()
+            assert cost(partial(extract_sql, f"{fence}{text}{fence}"), below=MOST) < MOST
 
 
 @settings(deadline=None, max_examples=60)  # a busy machine is no fault
