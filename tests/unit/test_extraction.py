@@ -369,3 +369,10 @@ def test_verdicts_at_blank_lines():
     with Scorer(workers=1) as scorer:
         matches = [verdict.match for verdict in scorer.score_batch(rows)]
     assert matches == [True] * len(whole) + [False] * len(mistakes)
+
+
+@pytest.mark.parametrize(
+    "completion", ["查询：SELECT a FROM t", "SELECT a FROM t<end_of_turn>", "SELECT a FROM t<｜end▁of▁sentence｜>"]
+)
+def test_a_wide_colon_and_end_marks_of_other_models(completion):
+    assert extract_sql(completion) == "SELECT a FROM t"
