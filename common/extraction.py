@@ -38,14 +38,14 @@ _FENCE = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 # A statement behind prose: at the start of a line, behind a colon or a tag, in inline code or bold.
-_OPENING = re.compile(rf"(?:^|([\n:`>*]))[ \t]*(?={_START.pattern})", re.IGNORECASE)
+_OPENING = re.compile(rf"(?:^|([\n:：`>*]))[ \t]*(?={_START.pattern})", re.IGNORECASE)
 # Inline code ends at the first backtick that opens no quoted name; such a name stands behind a space or an operator.
 _INLINE = re.compile(r"(?>(?:[^`]*+(?<=[\s(,.=<>])`[^`]*+`)*+[^`]*+)(?=`)")
 # What a semicolon may stand before: a statement, another semicolon, or the end of a trigger or a transaction.
 _NEXT = re.compile(rf"{_START.pattern}|;|END(?=\s*(?:;|TRANSACTION\b|\Z))", re.IGNORECASE)
 _SPACE = f"[{re.escape(BLANK.replace(chr(10), ''))}]"
 _BLANK_LINE = rf"\n(?:{_SPACE}*+\n)++"
-_TAG = r"<\|\w+\|>|</[a-z]+>|```"  # no SQL has one outside of strings and comments
+_TAG = r"<\|\w+\|>|<｜[^\s｜]+｜>|<end_of_turn>|</[a-z]+>|```"  # no SQL has one outside of strings and comments
 _TOKEN = re.compile(
     r"(?P<string>'[^']*(?:'|\Z)|\"[^\"]*(?:\"|\Z))|--[^\n]*|/\*.*?(?:\*/|\Z)"
     rf"|(?P<semicolon>;[;\s]*)|(?P<blank>{_BLANK_LINE})|(?P<tag>{_TAG})",

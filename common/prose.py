@@ -8,7 +8,7 @@ lost with what is cut off. Covers English best; of other languages punctuation, 
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # What stands around a text and means nothing: space of all kinds, byte order marks, characters without width.
 BLANK = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\ufeff\u200b\u200c\u200d\u2060"
@@ -53,6 +53,8 @@ _LIKELY = _SURE | words(
     " note sure hope let what who how why at about per via than hence while both such but use uses used"
     " using means given returns retrieves selects finds gets"
 )
+# What can stand behind a name that is also a word of a sentence; "This left …" is one.
+_NAME_ENDS = (_ALIAS_ENDS | words("and or as asc desc between in like then else when end")) - words("left right set")
 _PRONOUNS = words("it its he she")  # may be an alias, but no table that has one
 _MARKS = re.compile(
     r"#|\*\*|//|<!--|<[a-z][\w-]*>|\[/|[\\{}]"  # heading, bold, comment of another language, tag, LaTeX, JSON
@@ -95,13 +97,28 @@ def is_prose(paragraph: str) -> bool:
     if _MARKS.match(paragraph):
         return True
     item = _ITEM.match(paragraph)
-    pieces = list(_pieces(paragraph[item.end() :] if item else paragraph))
+    pieces = _with_names(list(_pieces(paragraph[item.end() :] if item else paragraph)))
     if pieces and pieces[0].kind == "clause":
         if item:
             return True  # no operand begins so
         if paragraph[:2].isupper():
             return _LABEL_IN_CAPITALS.match(paragraph) is not None
     return _weight(pieces) >= _ENOUGH
+
+
+def _with_names(pieces: list[_Piece]) -> list[_Piece]:
+    """The pieces, words of a sentence without their text where they stand as a name: "Where This = 1", "This.a"."""
+    tables = {piece.text.partition(".")[0] for piece in pieces if piece.kind == "word" and "." in piece.text}
+    result = []
+    for before, piece, after in zip([_Piece(), *pieces], pieces, [*pieces[1:], _Piece()], strict=False):
+        if piece.kind == "word" and piece.text in _LIKELY:
+            is_operand = before.kind in ("clause", "keyword", "comparison") or before.text in ",("
+            is_operand = is_operand and bool(before.kind) and after.kind in ("", "line", "comparison", "clause")
+            ends = after.kind != "clause" or after.text in _NAME_ENDS
+            if piece.text in tables or (is_operand and ends):
+                piece = replace(piece, text=" ")
+        result.append(piece)
+    return result
 
 
 def is_title(paragraph: str) -> bool:

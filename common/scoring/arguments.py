@@ -102,6 +102,7 @@ def check_file(database: Path) -> None:
 
 
 def _beside(database: Path, suffix: str) -> Path:
+    database = database.resolve()  # SQLite keeps a log beside the file, not beside a link to it
     return database.with_name(database.name + suffix)
 
 

@@ -190,6 +190,9 @@ def test_a_database_whose_changes_lie_in_a_log_beside_it(scorer, tmp_path):
         connection.execute("INSERT INTO sale VALUES (1)")
         connection.commit()
         assert "a log beside it" in refusal(scorer, path)
+        link = tmp_path / "link.sqlite"
+        link.symlink_to(path)
+        assert "a log beside it" in refusal(scorer, link)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         assert scorer.score(**{**row, "prediction": "SELECT 1"}).match
     assert scorer.score(**{**row, "prediction": "SELECT 1"}).match  # SQLite has put the log away

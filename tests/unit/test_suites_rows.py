@@ -124,6 +124,54 @@ def test_undeclared_keys_of_large_tables_lead_somewhere(scorer, tmp_path):
             )
 
 
+ARTISTS = """
+CREATE TABLE artists (id INT, name VARCHAR(50), age INT); INSERT INTO artists VALUES (1,'Ann',30),(2,'Bob',41),(3,'Cid',25);
+CREATE TABLE songs (id INT, artist_id INT, title VARCHAR(50)); INSERT INTO songs VALUES (1,1,'x'),(2,1,'y'),(3,2,'z'),(4,3,'w');
+CREATE TABLE sale (id INT, song INT, price INT); INSERT INTO sale VALUES (1,1,5),(2,1,6),(3,4,7),(4,2,8),(5,2,9);
+"""
+BARE_KEYS = [  # no key is declared, and the numbers of one table's id are among another's
+    (
+        "SELECT a.name, COUNT(*) FROM artists a JOIN songs s ON s.artist_id = a.id GROUP BY a.name",
+        "SELECT a.name, COUNT(*) FROM artists a JOIN songs s ON s.artist_id = a.id GROUP BY a.id",
+    ),
+    ("SELECT COUNT(*) FROM artists", "SELECT COUNT(DISTINCT id) FROM artists"),
+    ("SELECT title FROM songs", "SELECT s.title FROM songs s JOIN artists a ON s.artist_id = a.id"),
+    ("SELECT COUNT(*) FROM sale", "SELECT COUNT(*) FROM sale JOIN songs ON songs.id = sale.song"),
+    (
+        "SELECT SUM(price) FROM sale",
+        "SELECT SUM(price) FROM sale JOIN songs s ON s.id = sale.song JOIN artists a ON a.id = s.artist_id",
+    ),
+]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_an_id_is_no_other_tables_id(seed):
+    with Scorer(workers=2, databases=4, seed=seed) as scorer:
+        assert robust(scorer, ARTISTS, BARE_KEYS) == [True] * len(BARE_KEYS)
+        for connection in databases(scorer, ARTISTS, "SELECT COUNT(*) FROM artists", seed=seed):
+            with closing(connection):
+                for table in ("artists", "songs", "sale"):
+                    assert connection.execute(f"SELECT COUNT(*) - COUNT(DISTINCT id) FROM {table}").fetchall() == [(0,)]
+
+
+DAYS = "CREATE TABLE sale (id INTEGER PRIMARY KEY, day DATE, amount INT); INSERT INTO sale VALUES (1,'2023-01-03',5),(2,'2023-01-01',7),(3,'2023-02-09',6),(4,'2023-01-20',9);"
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_place_in_an_order_without_ties_stays_one(seed):
+    number = "SELECT day, ROW_NUMBER() OVER (ORDER BY day) FROM sale"
+    pairs = [
+        (number, "SELECT day, RANK() OVER (ORDER BY day) FROM sale"),
+        (number, "SELECT s.day, (SELECT COUNT(*) FROM sale x WHERE x.day <= s.day) FROM sale s"),
+        (
+            "SELECT day, LAG(amount) OVER (ORDER BY day) FROM sale",
+            "SELECT s.day, (SELECT x.amount FROM sale x WHERE x.day < s.day ORDER BY x.day DESC LIMIT 1) FROM sale s",
+        ),
+    ]
+    with Scorer(workers=2, databases=4, seed=seed) as scorer:
+        assert robust(scorer, DAYS, pairs) == [True] * len(pairs)
+
+
 NOWHERE = [
     "CREATE TABLE o (id INTEGER PRIMARY KEY, cust INT REFERENCES gone, total REAL);",
     "CREATE TABLE o (id INTEGER PRIMARY KEY, cust INT REFERENCES gone(id), total REAL);",

@@ -14,6 +14,7 @@ from common.scoring.suites.survey import MOST_TABLES, Column, Survey, Table
 
 CHANCE = 0.1  # what would be rarer by chance alone is none
 _KEY = re.compile(r"(^|_)(id|code|key|no|number)$|id$", re.IGNORECASE)
+_KEY_ENDING = re.compile(r"_?(id|code|key|no|number)$")
 
 
 def link(survey: Survey) -> None:
@@ -24,10 +25,29 @@ def link(survey: Survey) -> None:
             if child is not parent and not _reaches(parent, child, own_table=True):
                 child.parent, child.parent_in_schema = parent, True
     for child in places.values():
-        if child.parent is None and not child.unique and _KEY.search(child.name):
+        is_free = child.parent is None and not child.unique and not _numbers_rows(child)
+        if is_free and (_KEY.search(child.name) or _is_called_like_a_table(child, survey)):
             parents = (_parent_by_name(child, table, survey) for table in survey.tables)
             child.parent = next((parent for parent in parents if parent), None)
     order_again(survey)
+
+
+def _stem(column: Column) -> str:
+    return _KEY_ENDING.sub("", column.name.casefold())
+
+
+def _numbers_rows(column: Column) -> bool:
+    """Whether a column is its own table's key by name and rows: other tables have an id as well, but not the same."""
+    stem = _stem(column)
+    return column.names_rows and (not stem or bool(singulars(column.table) & singulars(stem)))
+
+
+def _is_called_like_a_table(child: Column, survey: Survey) -> bool:
+    """Whether a number is called like another table, as customer in a table of orders."""
+    stem = child.name.casefold()
+    return child.kind == "integer" and any(
+        stem in singulars(table.name) for table in survey.tables if table.name != child.table
+    )
 
 
 def _declared(survey: Survey, table: Table, places: dict[tuple[str, str], Column]) -> list[tuple[Column, Column]]:
@@ -49,7 +69,7 @@ def _parent_by_name(child: Column, table: Table, survey: Survey) -> Column | Non
     """The key of another table that a column such as team_id means, where the rows bear it out."""
     if table.name == child.table:
         return None
-    stem = re.sub(r"_?(id|code|key|no|number)$", "", child.name.casefold())
+    stem = _stem(child)
     for column in table.columns[:2]:  # a key stands in front
         name = column.name.casefold()
         is_key = name == child.name.casefold() or (

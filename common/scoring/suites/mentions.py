@@ -136,9 +136,14 @@ class _Reader:
                 self.mentions.clock = True
 
     def _window(self, node: exp.Expression) -> None:
-        """An aggregate over an ordered window: rows that tie get one value by RANGE, the default, several by ROWS."""
-        is_aggregate = isinstance(node.this, self.exp.Sum | self.exp.Avg | self.exp.Count | self.exp.Max | self.exp.Min)
-        keys = self._order_keys(node) if is_aggregate else []
+        """An aggregate over an ordered window, or what asks for a row's place: of rows that tie any may come first.
+
+        RANK and DENSE_RANK are left out: they say what rows that tie get.
+        """
+        exp = self.exp
+        is_aggregate = isinstance(node.this, exp.Sum | exp.Avg | exp.Count | exp.Max | exp.Min)
+        is_place = isinstance(node.this, exp.RowNumber | exp.Lag | exp.Lead | exp.FirstValue | exp.LastValue)
+        keys = self._order_keys(node) if is_aggregate or is_place else []
         if keys:
             partition = [column for item in node.args.get("partition_by") or () for column in self._columns(item)]
             self.mentions.tie_breaking_sets.append([*partition, *keys])
