@@ -26,7 +26,8 @@ from common.settings import ROOT
 PACKAGE = "common"
 # What a verdict stands on. A training stands on it only where answers are scored on the way, answers never do: a mended
 # scorer asks for new verdicts, which cost no model.
-SCORING = (f"{PACKAGE}.scoring",)  # in two pieces, or it would count as an import of this module
+# In two pieces, or they would count as imports of this module. Of prompts only what takes the SQL out of an answer.
+SCORING = (f"{PACKAGE}.scoring", f"{PACKAGE}.extraction", f"{PACKAGE}.prose")
 # Imported, and without a say in any result: they show, write or fetch what others have computed.
 IMMATERIAL = ("tqdm", "matplotlib", "wandb", "papermill", "nbformat", "nbclient", "IPython", "huggingface_hub")
 

@@ -103,7 +103,7 @@ def test_a_folder_is_named_by_what_is_in_it(copy, tmp_path):
     revisions.append(locate(str(copy))[1])
     rewrite(copy / "tokenizer_config.json")
     revisions.append(locate(str(copy))[1])
-    (copy / "chat_template.jinja").write_text("{{ messages }}")
+    (copy / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
     revisions.append(locate(str(copy))[1])
     weights = load_file(copy / "model.safetensors")
     weights["model.norm.weight"][0] += 1

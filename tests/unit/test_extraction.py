@@ -1,4 +1,4 @@
-"""Blank lines in a statement and before prose, answers in JSON and in tags, and what the scorer makes of them."""
+"""Blank lines within a statement and before prose, and what the scorer makes of them."""
 
 import json
 import re
@@ -291,62 +291,6 @@ CUTS = {
 @pytest.mark.parametrize("sql", CUTS.values(), ids=CUTS)
 def test_a_statement_is_kept_whole(sql):
     assert extract_sql(sql) == sql
-
-
-Q = "SELECT a FROM t WHERE b = 1"
-FORMS = {
-    # JSON
-    "sql": f'{{"sql": "{Q}"}}',
-    "capitals": f'{{"SQL": "{Q}"}}',
-    "query, in a fence": f'```json\n{{"query": "{Q}"}}\n```',
-    "fence without label": f'```\n{{"SQL Query": "{Q}"}}\n```',
-    "fence within prose": f'Sure!\n```json\n{{"explanation": "It\'s \\"b\\"", "sql_query": "{Q}"}}\n```\nIt counts.',
-    "question beside it": f'{{"query": "How many?", "answer": "{Q}"}}',
-    "a fence in JSON": f'{{"sql": "```sql\\n{Q}\\n```"}}',
-    "prose in JSON": f'{{"answer": "The query is: {Q}"}}',
-    "an object in JSON": f'{{"name": "run", "arguments": {{"sql": "{Q}"}}}}',
-    "end token behind JSON": f'{{"sql": "{Q}"}}<|im_end|>',
-    # Tags
-    "reasoning and answer": f"<reasoning>SELECT b</reasoning><answer>{Q}</answer>",
-    "on lines": f"<reasoning>\nSo it is\n\nSELECT b\n</reasoning>\n\n<answer>\n{Q}\n</answer>\n",
-    "capitals in tags": f"<Reasoning>SELECT b</Reasoning>\n<Answer>{Q}</Answer>",
-    "thought": f"<thought>SELECT b</thought>{Q}",
-    "thinking": f"<thinking>\nSELECT b\n</thinking>\n\n{Q}",
-    "scratchpad and sql": f"<scratchpad>SELECT b</scratchpad>\n<sql>{Q}</sql>",
-    "reasoning, opened by the prompt": f"SELECT b it may be.</reasoning>\n{Q}",
-    "reasoning, not closed": f"<reasoning>SELECT b\n<answer>{Q}</answer>",
-    "reasoning that names the tag": f"<reasoning>SELECT b in <answer> tags</reasoning><answer>{Q}</answer>",
-    "reasoning without tags": f"SELECT b comes to mind.\n<answer>{Q}</answer>",
-    "answer without SQL": f"<answer>3</answer>\n<sql>{Q}</sql>",
-    "fence in an answer": f"<answer>\n```sql\n{Q}\n```\n</answer>",
-    "JSON in an answer": f'<answer>{{"sql": "{Q}"}}</answer>',
-    "prose in an answer": f"<answer>The query is:\n{Q}\n\nIt counts.</answer>",
-    "explanation behind": f"<sql>{Q}</sql>\n<explanation>SELECT b would be wrong</explanation>",
-    "think and answer": f"<think>SELECT b</think>\n<answer>{Q}</answer>",
-    "tool call": f'<tool_call>\n{{"name": "run", "arguments": {{"query": "{Q}"}}}}\n</tool_call>',
-}
-
-
-@pytest.mark.parametrize("completion", FORMS.values(), ids=FORMS)
-def test_an_answer_in_json_or_in_tags(completion):
-    assert extract_sql(completion) == Q
-
-
-def test_a_blank_line_in_json_is_kept():
-    assert extract_sql('{"sql": "SELECT a\\n\\nThe FROM t"}') == "SELECT a\n\nThe FROM t"
-    assert extract_sql('{"sql": "SELECT a\n\nThe FROM t"}') == "SELECT a\n\nThe FROM t"  # as models write it
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["{", "{}", '{"sql": 3}', '{"sql": ""}', '{"sql": "none"}', '{"error": "SELECT 1"}', '{"sql": "SELECT 1', "[{}]"]
-    + [f'{{"sql": "{Q}"}} is it', '{"a":' * 5000, '{"sql": ' + "9" * 5000 + "}"]
-    + [f"SELECT a FROM t WHERE tags LIKE '%<{tag}>%' AND b = 1" for tag in ("sql", "plan", "code", "reasoning")]
-    + [f"SELECT a FROM t WHERE b = '<{tag}>SELECT 1</{tag}>'" for tag in ("answer", "code", "thought")]
-    + ["SELECT a FROM t WHERE b LIKE '%</analysis>%'", 'SELECT \'{"sql": "SELECT 1"}\''],
-)
-def test_what_only_looks_like_json_or_a_tag_is_kept(text):
-    assert extract_sql(text) == text
 
 
 def test_verdicts_at_blank_lines():

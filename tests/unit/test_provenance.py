@@ -72,7 +72,7 @@ def test_a_mended_scorer_asks_for_new_verdicts_and_for_no_new_training(tree):
     assert tree.digest("common.scoring.scorer") != before[0]
     assert code(*modules, without=provenance.SCORING, root=tree.root) == before[1]
     left_out = closure(*modules).keys() - closure(*modules, without=provenance.SCORING).keys()
-    assert {name.split(".")[1] for name in left_out} == {"scoring", "sandbox", "mutations"}
+    assert {name.split(".")[1] for name in left_out} == {"scoring", "sandbox", "mutations", "extraction", "prose"}
 
 
 def test_comments_docstrings_and_layout_change_nothing(tree):

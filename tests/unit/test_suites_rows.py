@@ -255,3 +255,20 @@ def test_names_in_order_stay_in_order():
     form = format_of(["A1", "B2"])
     values = [form.numbered("A1", serial) for serial in range(1, 30)]
     assert len(set(values)) == len(values) and all(left != right for left, right in pairwise(values))
+    codes = format_of(["USD", "EUR"])
+    values = [codes.numbered("USZ", serial) for serial in range(1, 30)]
+    assert values[:2] == ["UTA", "UTB"] and len(set(values)) == 29
+    assert all(codes.split(value) and value.isupper() and len(value) == 3 for value in values)
+
+
+def test_a_key_of_several_columns_is_no_key_of_one(scorer):
+    schema = """
+    CREATE TABLE land (code TEXT PRIMARY KEY, name TEXT);
+    CREATE TABLE tongue (land TEXT REFERENCES land(code), language TEXT, official TEXT, PRIMARY KEY (land, language));
+    INSERT INTO land VALUES ('AND', 'A'), ('ATG', 'B'), ('BRB', 'C'), ('DNK', 'D'), ('GIB', 'E'), ('KIR', 'F');
+    INSERT INTO tongue VALUES ('AND', 'French', 'F'), ('ATG', 'English', 'T'), ('BRB', 'English', 'T'), ('DNK', 'Dutch', 'F'), ('GIB', 'English', 'T');"""
+    reference = "SELECT count(*) FROM (SELECT land FROM tongue WHERE language = 'English' INTERSECT SELECT land FROM tongue WHERE language = 'Dutch')"
+    assert robust(scorer, schema, [(reference, "SELECT 0")]) == [False]
+    for connection in databases(scorer, schema, reference):
+        with closing(connection):
+            assert {len(code) for (code,) in connection.execute("SELECT code FROM land")} == {3}

@@ -1,6 +1,7 @@
 """The rows of one generated database: each mode stresses something else."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.scoring.suites.mentions import Mentions, Place
@@ -46,13 +47,14 @@ def fill(
 ) -> list[Rows]:
     """Rows for each table of the survey, in its order. A child's keys are its parent's, in circles of tables too."""
     values: dict[Place, list[object]] = {}
+    hot: dict[Place, list[object]] = {}
     tables, late = [], []
     for number, table in enumerate(survey.tables):
         late += [(number, i, c) for i, c in enumerate(table.columns) if c.parent and not _is_there(c, table, values)]
-        tables.append(_table(table, pools, mentions, mode, rng, values))
+        tables.append(_table(table, pools, mentions, mode, rng, values, hot))
     for number, position, column in late:  # the parent's table came later
         pool, parents = pools[column.place], values.get(column.parent.place, [])
-        keys = _keys(parents, pool, mentions, mode, rng, len(tables[number]))
+        keys = _keys(parents, hot.get(column.parent.place, ()), pool, mentions, mode, rng, len(tables[number]))
         pairs = zip(tables[number], keys, strict=False)  # fewer keys than rows: the rest go
         tables[number] = [(*row[:position], key, *row[position + 1 :]) for row, key in pairs]
     return tables
@@ -70,7 +72,9 @@ def _table(
     mode: Mode,
     rng: random.Random,
     values: dict[Place, list[object]],
+    hot: dict[Place, list[object]],
 ) -> Rows:
+    """Adds to values those of each column, and to hot those of rows that fit a constant of the reference."""
     count = rng.randint(mode.least, mode.most)
     if 0 < mentions.limit <= MOST_LIMIT and mode.name != "tiny":
         count = max(count, mentions.limit + rng.randint(2, 6))
@@ -100,10 +104,14 @@ def _table(
         given_cells = [row[position] for row in given_rows]
         spreads = column.name in spread and not pools[column.place].finite
         cells[position] = _cells(
-            column, pools[column.place], mentions, mode, rng, count, values, loose, given_cells, spreads
+            column, pools[column.place], mentions, mode, rng, count, values, hot, loose, given_cells, spreads
         )
         values[column.place] = [value for value in [*given_cells, *cells[position]] if value is not None]
     rows = given_rows + list(zip(*(cells[i] for i in range(len(table.columns))), strict=True))
+    exact = [(i, set(pools[column.place].exact)) for i, column in enumerate(table.columns)]
+    fits = [row for row in rows if any(row[i] in constants for i, constants in exact)]
+    for i, column in enumerate(table.columns):
+        hot[column.place] = [row[i] for row in fits if row[i] is not None]
     rng.shuffle(rows)
     return _without_repetitions(table, rows)
 
@@ -156,6 +164,7 @@ def _cells(
     rng: random.Random,
     count: int,
     values: dict[Place, list[object]],
+    hot: dict[Place, list[object]],
     loose: set[int],
     given_cells: list[object],
     spread: bool,
@@ -165,7 +174,7 @@ def _cells(
         parents = values[column.parent.place]
         if pool.unique:
             parents = [value for value in parents if value not in set(given_cells)]
-        cells = _keys(parents, pool, mentions, mode, rng, count)
+        cells = _keys(parents, hot.get(column.parent.place, ()), pool, mentions, mode, rng, count)
     elif pool.unique or spread:
         return _distinct(pool, mode, rng, count, set(given_cells) | pool.exclusions)
     elif mode.few:
@@ -229,9 +238,18 @@ def _distinct(pool: ValuePool, mode: Mode, rng: random.Random, count: int, exclu
 
 
 def _keys(
-    parents: list[object], pool: ValuePool, mentions: Mentions, mode: Mode, rng: random.Random, count: int
+    parents: list[object],
+    favourites: Sequence[object],
+    pool: ValuePool,
+    mentions: Mentions,
+    mode: Mode,
+    rng: random.Random,
+    count: int,
 ) -> list[object]:
-    """A child's keys: some parents have many rows, some one, some none. As many as parents where it is unique."""
+    """A child's keys: some parents have many rows, some one, some none. As many as parents where it is unique.
+
+    favourites: parents that fit a constant of the reference; most often one of them is among those with many rows.
+    """
     if not parents:
         return [None] * count if pool.may_be_null else []
     if pool.unique:
@@ -239,6 +257,8 @@ def _keys(
         return rng.sample(different, min(count, len(different)))
     order = rng.sample(parents, len(parents))
     hits = [value for value in pool.exact if value in set(parents)]
+    if favourites and rng.random() < 0.7:
+        hits.append(rng.choice(favourites))
     order = list(dict.fromkeys([*hits, *order]))
     if mode.groups:
         return _blocks(order[: max(2, len(order) - 1)], mentions, rng, count)

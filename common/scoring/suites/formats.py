@@ -135,7 +135,9 @@ class Format:
                 serial, value = divmod(int(fields[number]) - least + serial, part.most + 1 - least)
                 fields[number] = part.number(value + least)
         if serial and (texts := [number for number, part in enumerate(self.parts) if not part.digits]):
-            fields[texts[-1]] += str(serial)
+            field = fields[texts[-1]]
+            is_code = self.parts[texts[-1]].width and field.isascii() and field.isalpha()
+            fields[texts[-1]] = _later(field, serial) if is_code else f"{field}{serial}"
         return self.join(fields)
 
     def around(self, constant: object, samples: Sequence[str]) -> Iterator[str]:
@@ -288,6 +290,16 @@ def _part(column: Sequence[str]) -> Part:
         digits = False  # no width to fill up to
     numbers = [int(value) for value in values] if digits else [0]
     return Part(values, width, digits, min(numbers), max(numbers))
+
+
+def _later(letters: str, serial: int) -> str:
+    """Letters as a number of base 26, so much larger, each in the case of the one before; AZ and 1 are BA."""
+    later = []
+    for letter in reversed(letters):
+        first = ord("A" if letter.isupper() else "a")
+        serial, place = divmod(ord(letter) - first + serial, 26)
+        later.append(chr(first + place))
+    return "".join(reversed(later))
 
 
 def _cut(text: str, widths: Sequence[int]) -> list[str]:

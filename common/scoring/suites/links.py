@@ -109,7 +109,8 @@ def note_shares(survey: Survey, groups: bool) -> None:
     for table in survey.tables:
         keys = [column for column in table.columns if column.parent is not None]
         for column in keys:
-            if column.distinct and not column.unique and not groups and _is_no_chance(column):
+            is_part = any(column.name in names for names in table.unique_sets)  # a key of several columns wants repeats
+            if column.distinct and not (column.unique or is_part or groups) and _is_no_chance(column):
                 column.one_to_one = True
         named = any(column.unique or (column.names_rows and column.parent is None) for column in table.columns)
         names = tuple(column.name for column in keys)
