@@ -16,6 +16,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ IMMATERIAL = ("tqdm", "matplotlib", "wandb", "papermill", "nbformat", "nbclient"
 def digest(*values: Any) -> str:
     """First 16 hex digits of the SHA-256 over values that JSON can hold; dicts are equal in any order of their keys."""
     text = json.dumps(values, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def files_digest(paths: Iterable[Path]) -> str:
@@ -54,7 +55,7 @@ def code(*modules: str, without: Iterable[str] = (), root: Path = ROOT) -> str:
 @cache  # the code as it was when this process first asked: that is what it runs, whatever is edited meanwhile
 def _code(modules: tuple[str, ...], without: tuple[str, ...], root: Path) -> str:
     sources = closure(*modules, without=without, root=root)
-    trees = {name: _content(path.read_text(encoding="utf-8")) for name, path in sources.items()}
+    trees = {name: _read(path).content for name, path in sources.items()}
     return digest(
         trees, {path.relative_to(root).as_posix(): files_digest([path]) for path in _data_files(sources, root)}
     )
@@ -76,8 +77,7 @@ def closure(*modules: str, without: Iterable[str] = (), root: Path = ROOT) -> di
             raise KeyError(f"there is no module {name}")
         files[name] = path
         waiting += _parents(name)
-        names = _names(path.read_text(encoding="utf-8"))
-        waiting += sorted({name for name in names if _file(name, root) is not None} - files.keys())
+        waiting += sorted({name for name in _read(path).modules if _file(name, root) is not None} - files.keys())
     return dict(sorted(files.items()))
 
 
@@ -88,7 +88,7 @@ def packages(*modules: str, without: Iterable[str] = (), root: Path = ROOT) -> d
     names: set[str] = set()
     for name, path in closure(*modules, without=without, root=root).items():
         if name != __name__:
-            names |= _imported_packages(path.read_text(encoding="utf-8"))
+            names |= _read(path).packages
     versions = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
     if "sqlite3" in names:
         versions["sqlite"] = sqlite3.sqlite_version
@@ -134,7 +134,7 @@ def code_cells(path: Path) -> list[tuple[str, list[str]]]:
 def imports(path: Path) -> list[str]:
     """The modules of this repository that a notebook or a script imports itself, by name."""
     sources = [path.read_text(encoding="utf-8")] if path.suffix == ".py" else [text for text, _ in code_cells(path)]
-    names = set().union(*(_names(source) for source in sources))
+    names = set().union(*(_source(source).modules for source in sources))
     return sorted(name for name in names if _file(name, ROOT) is not None)
 
 
@@ -169,35 +169,41 @@ def _parents(name: str) -> list[str]:
     return [".".join(parts[:end]) for end in range(1, len(parts))]
 
 
+def _read(path: Path) -> "_Source":
+    return _source(path.read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What a module stands for: what it imports, the packages among that, and the digest of its tree.
+
+    modules: with what of this package the source names in full as a text; workers get their module so.
+    """
+
+    modules: frozenset[str]
+    packages: frozenset[str]
+    content: str
+
+
 @cache
-def _names(source: str) -> frozenset[str]:
-    """What a source imports, and what of this package it names in full as a text: workers get their module so."""
-    names: set[str] = set()
-    for node in _nodes(ast.parse(source)):
+def _source(text: str) -> _Source:
+    """All at once: parsing and walking all of common/ is most of what a short process does here."""
+    tree, modules, others = _without_docstrings(ast.parse(text)), set(), set()
+    for node in _nodes(tree):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
+            modules |= {alias.name for alias in node.names}
+            others |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names |= {str(node.module)} | {f"{node.module}.{alias.name}" for alias in node.names}
+            modules |= {str(node.module)} | {f"{node.module}.{alias.name}" for alias in node.names}
+            others.add(str(node.module).partition(".")[0])
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             # A module's name alone, or a line of Python for an interpreter of its own.
-            names |= {word for word in node.value.split() if word.startswith(f"{PACKAGE}.")}
-    return frozenset(names)
-
-
-@cache
-def _imported_packages(source: str) -> set[str]:
-    names: set[str] = set()
-    for node in _nodes(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names.add(str(node.module).partition(".")[0])
-    return names
+            modules |= {word for word in node.value.split() if word.startswith(f"{PACKAGE}.")}
+    return _Source(frozenset(modules), frozenset(others), digest(_plain(tree)))
 
 
 def _nodes(tree: ast.AST) -> Iterable[ast.AST]:
-    """All nodes but docstrings and what stands below `if TYPE_CHECKING`."""
-    tree = _without_docstrings(tree)
+    """All nodes but what stands below `if TYPE_CHECKING`."""
     waiting = [tree]
     while waiting:
         node = waiting.pop()
@@ -217,12 +223,6 @@ def _without_docstrings(tree: ast.AST) -> ast.AST:
         ):
             del node.body[0]
     return tree
-
-
-@cache
-def _content(source: str) -> str:
-    """Digest of a source's tree."""
-    return digest(_plain(_without_docstrings(ast.parse(source))))
 
 
 def _plain(node: Any) -> Any:

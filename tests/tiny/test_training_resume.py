@@ -221,9 +221,18 @@ def _story(place: Path, name: str, recipe: dict, kills: tuple[str, ...], rows: i
 
 
 if __name__ == "__main__":
-    import common.training.sft  # noqa: F401  (once, for all that are forked from here)
+    import torch
 
-    gc.freeze()  # nor need each of them look for garbage in it
+    import common.training.sft  # noqa: F401  (once, for all that are forked from here)
+    from common import provenance
+    from common.models import load_model
+    from common.profiles import TINY_MODEL
+
+    torch.set_num_threads(1)  # no thread but this one may be there when it forks
+    # Nor need each of them digest the code, make the model, or look for garbage in all of this.
+    provenance.basis("common.training.sft", without=provenance.SCORING)
+    load_model(TINY_MODEL)
+    gc.freeze()
     for name, recipe in WHOLE.items():
         _story(Path(sys.argv[1]), name, recipe, (), 12 if "long" in name else 32)
     for name, story in STORIES.items():
