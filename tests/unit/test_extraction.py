@@ -313,23 +313,3 @@ def test_verdicts_at_blank_lines():
     with Scorer(workers=1) as scorer:
         matches = [verdict.match for verdict in scorer.score_batch(rows)]
     assert matches == [True] * len(whole) + [False] * len(mistakes)
-
-
-@pytest.mark.parametrize(
-    "completion", ["查询：SELECT a FROM t", "SELECT a FROM t<end_of_turn>", "SELECT a FROM t<｜end▁of▁sentence｜>"]
-)
-def test_a_wide_colon_and_end_marks_of_other_models(completion):
-    assert extract_sql(completion) == "SELECT a FROM t"
-
-
-NAMES = [  # words of a sentence as names; cut off, each would leave a statement that runs and answers otherwise
-    *("This WHERE This.v > 1", "As This\n\nJoin u On u.id = This.id", "Where Here = 2", "And This = 3"),
-    *("Join This On This.id = t.id", "Where This > 5", "Order By This", "Union Select This From u", "Where Not This"),
-    *("Inner Join Here Using (id)", "Except Select Our From u", "Set This = 1, Here = 2", "Left Join The On 1 = 1"),
-    *("Group By This", "Where a = This", "Where This Between 1 And 2"),
-]
-
-
-@pytest.mark.parametrize("rest", NAMES)
-def test_words_of_a_sentence_may_be_names(rest):
-    assert extract_sql(f"SELECT a FROM t\n\n{rest}") == f"SELECT a FROM t\n\n{rest}"

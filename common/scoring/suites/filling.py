@@ -57,7 +57,35 @@ def fill(
         keys = _keys(parents, hot.get(column.parent.place, ()), pool, mentions, mode, rng, len(tables[number]))
         pairs = zip(tables[number], keys, strict=False)  # fewer keys than rows: the rest go
         tables[number] = [(*row[:position], key, *row[position + 1 :]) for row, key in pairs]
+    return _with_whole_keys(survey, tables, rng)
+
+
+def _with_whole_keys(survey: Survey, tables: list[Rows], rng: random.Random) -> list[Rows]:
+    """The rows; a key of several columns that no parent has, each drawn by itself, becomes one that a parent has."""
+    numbers = {table.name: number for number, table in enumerate(survey.tables)}
+    for number, table in enumerate(survey.tables):
+        for ours, parent, theirs in table.composite_links:
+            places = _places(table, ours)
+            target = _places(survey.tables[numbers[parent]], theirs)
+            keys = [tuple(row[i] for i in target) for row in tables[numbers[parent]]]
+            keys = list(dict.fromkeys(key for key in keys if None not in key))
+            rows = []
+            for row in tables[number]:
+                key = [row[i] for i in places]
+                if None not in key and tuple(key) not in keys:
+                    if not keys:
+                        continue
+                    parts = dict(zip(places, rng.choice(keys), strict=True))
+                    row = tuple(parts.get(i, value) for i, value in enumerate(row))
+                rows.append(row)
+            tables[number] = rows
     return tables
+
+
+def _places(table: Table, names: Sequence[str]) -> list[int]:
+    """Positions of columns in a row, in the order of their names."""
+    order = [column.name for column in table.columns]
+    return [order.index(name) for name in names]
 
 
 def _is_there(column: Column, table: Table, values: dict[Place, list[object]]) -> bool:

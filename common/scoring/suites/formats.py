@@ -136,8 +136,11 @@ class Format:
                 fields[number] = part.number(value + least)
         if serial and (texts := [number for number, part in enumerate(self.parts) if not part.digits]):
             field = fields[texts[-1]]
-            is_code = self.parts[texts[-1]].width and field.isascii() and field.isalpha()
-            fields[texts[-1]] = _later(field, serial) if is_code else f"{field}{serial}"
+            width, digits = self.parts[texts[-1]].width, str(serial)
+            is_code = width and field.isascii() and field.isalpha()
+            keeps = width > 0 and len(digits) < width
+            other = f"{field[: width - len(digits)]}{digits}" if keeps else f"{field}{digits}"
+            fields[texts[-1]] = _later(field, serial) if is_code else other
         return self.join(fields)
 
     def around(self, constant: object, samples: Sequence[str]) -> Iterator[str]:
@@ -234,14 +237,10 @@ def _of_separators(texts: list[str]) -> Format | None:
             continue
         order = orders.pop()
         rows = [_split_at(text, order) for text in texts]
-        first, last = (
-            ("" if all(row[0] == "" for row in rows) else None),
-            ("" if all(row[-1] == "" for row in rows) else None),
-        )
         separators = ["", *order, ""]
-        if first is not None and len(order) > 1:
-            rows, separators = [row[1:] for row in rows], [order[0], *order[1:], ""]
-        if last is not None and len(rows[0]) > 1:
+        if not any(row[0] for row in rows):  # all begin with the first mark
+            rows, separators = [row[1:] for row in rows], [*order, ""]
+        if len(rows[0]) > 1 and not any(row[-1] for row in rows):
             rows, separators = [row[:-1] for row in rows], [*separators[:-2], separators[-2]]
         if not all(all(row) for row in rows):
             continue

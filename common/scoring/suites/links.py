@@ -5,6 +5,7 @@ whose values lie within each other. A foreign key to a table or column that is n
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from math import prod
 
@@ -50,19 +51,40 @@ def _is_called_like_a_table(child: Column, survey: Survey) -> bool:
     )
 
 
+def _means(stem: str, table: Table) -> bool:
+    """Whether a key's name, its ending left out, is that of a table, with or without a role: home_team for teams."""
+    names = singulars(table.name)
+    return bool(names & singulars(stem)) or any(stem.endswith(f"_{name}") for name in names)
+
+
 def _declared(survey: Survey, table: Table, places: dict[tuple[str, str], Column]) -> list[tuple[Column, Column]]:
     """(child, parent) of the foreign keys whose both ends are there."""
     by_name = {table.name.casefold(): table for table in survey.tables}
     survey.handle.guard.begin("inspect")
-    pairs = []
-    for row in survey.handle.connection.execute(f"PRAGMA foreign_key_list({quote(table.name)})").fetchall():
+    pairs: list[tuple[Column, Column]] = []
+    composites: dict[int, list[tuple[Column, Column]]] = {}
+    rows = survey.handle.connection.execute(f"PRAGMA foreign_key_list({quote(table.name)})").fetchall()
+    widths = Counter(row[0] for row in rows)
+    for row in rows:
         there = by_name.get(row[2].casefold())
-        target = row[4] or next((c.name for c in there.columns if c.unique), "") if there else ""
+        target = row[4] or _primary_key(there, row[1], widths[row[0]]) if there else ""
         child = places.get((table.name.casefold(), row[3].casefold()))
         parent = places.get((row[2].casefold(), target.casefold()))
         if child and parent:
-            pairs.append((child, parent))
-    return pairs
+            (composites.setdefault(row[0], []) if widths[row[0]] > 1 else pairs).append((child, parent))
+    for number, links in composites.items():
+        if len(links) == widths[number]:
+            ours, theirs = ([column.name for column in side] for side in zip(*links, strict=True))
+            table.composite_links.append((ours, links[0][1].table, theirs))
+    return [*pairs, *(link for links in composites.values() for link in links)]
+
+
+def _primary_key(table: Table, place: int, width: int) -> str:
+    """The column that a foreign key means which names none: of the only key of so many columns; "" where it is open."""
+    if width == 1:
+        return next((column.name for column in table.columns if column.unique), "")
+    keys = [names for names in table.unique_sets if len(names) == width]
+    return keys[0][place] if len(keys) == 1 else ""
 
 
 def _parent_by_name(child: Column, table: Table, survey: Survey) -> Column | None:
@@ -72,9 +94,7 @@ def _parent_by_name(child: Column, table: Table, survey: Survey) -> Column | Non
     stem = _stem(child)
     for column in table.columns[:2]:  # a key stands in front
         name = column.name.casefold()
-        is_key = name == child.name.casefold() or (
-            stem and _KEY.search(name) and bool(singulars(table.name) & singulars(stem))
-        )
+        is_key = name == child.name.casefold() or (stem and _KEY.search(name) and _means(stem, table))
         is_parent = column.unique or (column.names_rows and column.parent is None)
         if is_key and is_parent and survey.contains(child, column):
             return column

@@ -54,6 +54,8 @@ class Table:
     complete: bool
     unique_sets: list[tuple[str, ...]] = field(default_factory=list)
     distinct_sets: list[tuple[str, ...]] = field(default_factory=list)
+    # Declared foreign keys of several columns: ours, the parent's table, and its columns.
+    composite_links: list[tuple[list[str], str, list[str]]] = field(default_factory=list)
 
     def is_distinct(self, names: Sequence[str]) -> bool:
         """Whether no two of the rows seen share these columns, and there are two."""

@@ -203,6 +203,8 @@ def _texts(pool: ValuePool, constants: list[object], mentions: Mentions, column:
         _formatted(pool, [*constants, *mentions.patterns.get(column.place, ())], column)
         return
     pool.exact = [value if isinstance(value, str) else str(value) for value in constants]
+    if pool.finite and not aggressive:
+        return  # a flag has no third value
     pool.capital = any(text[:1].isupper() for text in [*pool.exact, *pool.sample] if isinstance(text, str))
     for value in pool.exact:  # one that sorts before it, and one behind
         if value[:1] > "B":

@@ -14,10 +14,11 @@ from common.scoring.running import Reference, difference, run_on, statements_of
 from common.scoring.state import quote
 from common.scoring.suites.filling import Mode, Rows
 from common.scoring.suites.mentions import Mentions
-from common.scoring.suites.survey import Column, Survey, Table
+from common.scoring.suites.survey import Survey, Table
 
 SHUFFLES_OF_FRAGILE = 5  # orders of rows tried where the first of them may decide
 MOST_TURNS = 20
+MOST_ROUNDS = 5  # of removing children without a parent
 ENOUGH_SEPARATIONS = 3  # a near miss that so many candidates part is tried no more
 MOST_RESULT_ROWS = 2_000
 MOST_TICKS = 600  # 6,000,000 steps for all runs together
@@ -49,7 +50,14 @@ class Workshop:
         self.survey, self.mentions, self.reference, self.renew = survey, mentions, reference, renew
         self.near_misses = dict(enumerate(near_misses))
         self.may_cut_ties = _cuts_tie(reference)
-        self.orphans = [_without_orphans(column) for column in survey.columns() if column.parent]
+        self.orphans = [
+            _without_orphans(column.table, [column.name], column.parent.table, [column.parent.name])
+            for column in survey.columns()
+            if column.parent
+        ]
+        self.orphans += [
+            _without_orphans(table.name, *link) for table in survey.tables for link in table.composite_links
+        ]
         self.separations = dict.fromkeys(self.near_misses, 0)
         self.candidates: list[Candidate] = []
         self.ticks = 0
@@ -197,8 +205,9 @@ class Workshop:
                         marks = ", ".join("?" * len(table.columns))
                         sql = f"INSERT OR IGNORE INTO {quote(table.name)} ({_column_list(table)}) VALUES ({marks})"
                         _insert(handle, sql, new_rows)
-                for sql in self.orphans:
-                    handle.connection.execute(sql)
+                for _ in range(MOST_ROUNDS):  # who is removed may have been a parent
+                    if not sum(handle.connection.execute(sql).rowcount for sql in self.orphans):
+                        break
                 for sql in self.survey.triggers:
                     handle.connection.execute(sql)
                 handle.connection.execute("COMMIT")
@@ -207,13 +216,11 @@ class Workshop:
             return _image(handle)
 
 
-def _without_orphans(child: Column) -> str:
+def _without_orphans(child: str, ours: list[str], parent: str, theirs: list[str]) -> str:
     """SQL that removes children whose parent's row did not fit in, by a CHECK or a key of several columns."""
-    ours, parent = quote(child.name), child.parent
-    return (
-        f"DELETE FROM {quote(child.table)} WHERE {ours} NOT IN "
-        f"(SELECT {quote(parent.name)} FROM {quote(parent.table)} WHERE {quote(parent.name)} NOT NULL)"
-    )
+    there = " AND ".join(f"p.{quote(b)} = {quote(child)}.{quote(a)}" for a, b in zip(ours, theirs, strict=True))
+    whole = " AND ".join(f"{quote(name)} NOT NULL" for name in ours)
+    return f"DELETE FROM {quote(child)} WHERE {whole} AND NOT EXISTS (SELECT 1 FROM {quote(parent)} AS p WHERE {there})"
 
 
 def _is_void(reference: Reference) -> bool:
