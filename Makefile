@@ -53,7 +53,8 @@ notebooks: setup  ## execute NOTEBOOKS as committed, write results/ and README.m
 	@$(BIN)/python -m common.study run --to-results --profile $(PROFILE) $(NOTEBOOKS)
 	@$(BIN)/python -m common.study publish --profile $(PROFILE) $(NOTEBOOKS)
 
-test: setup  ## every test but those that need the network or a GPU
+# A file of tests stays in one process: its tests share models and trainings. The slow kinds come first.
+test: setup  ## every test but those that need the network or a GPU, a process for each core and 2 GB of memory
 	@$(BIN)/python -m pytest -q -rfEs -n auto --dist loadfile --no-loadscope-reorder tests
 
 check: setup  ## ruff, formatting, and the static tests

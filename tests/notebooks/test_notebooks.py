@@ -17,6 +17,7 @@ from common.profiles import PROFILES
 from common.provenance import SCORING, code
 from common.results import audits
 from common.results.rescore import rescore
+from common.run import start_run
 from common.settings import ROOT, UserError, outputs
 from common.study.execute import copy_path, execute, run
 from common.study.notebooks import find
@@ -203,7 +204,7 @@ def test_a_run_by_hand_and_one_without_parameters_compare_with_the_committed_bas
     assert "The baseline is the committed one" in out and methods(records()) == ["example-lora"]
     assert list(results.compare(records())["committed"]) == [True, False]
     with pytest.raises(UserError, match="is of another data.ids_hash than this run, so they cannot be compared; `make"):
-        execute(LORA, "smoke", {"TEST_ROWS": "8"})
+        start_run("example-lora", notebook=LORA.name, profile="smoke", test_rows=8, needs=("baseline",))
     assert hashes() == before
 
 

@@ -219,6 +219,30 @@ def test_a_mistake_ends_the_job_in_one_line(wrong):
     assert [line for line in output.splitlines() if line.startswith("error:")] == ["error: a mistake; mend it"]
 
 
+TWO_ENDS = """
+import sys, threading, time
+from pathlib import Path
+from common import distributed
+begun, touch = threading.Event(), Path.touch
+def slow(self, **options):
+    touch(self, **options)
+    begun.set()
+    time.sleep(0.5)  # between saying that it will say it, and saying it
+Path.touch = slow
+threading.Thread(target=distributed._end, args=("error: gone", 1)).start()
+begun.wait()
+distributed._end("error: told to stop", 1)
+"""
+
+
+def test_a_process_that_ends_for_two_reasons_says_one(tmp_path):
+    """Its partner is gone, and the launcher tells it to stop."""
+    (tmp_path / "job" / "0").mkdir(parents=True)
+    environment = os.environ | {"TORCHELASTIC_ERROR_FILE": str(tmp_path / "job" / "0" / "error.json")}
+    done = subprocess.run([sys.executable, "-c", TWO_ENDS], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.split("\n")) == (1, ["", "error: gone", ""])
+
+
 # The program that is launched
 
 
