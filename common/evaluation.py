@@ -79,7 +79,7 @@ def evaluate(
         rows=distributed.from_main(lambda: _scored(examples, answers, databases)),
         seconds=max(sum(answer.seconds for answer in share.values()) for share in shares),
         new_tokens=sum(answer.new_tokens for answer in answers),
-        code_digest=provenance.code("common.generation"),
+        code_digest=provenance.code("common.generation", without=provenance.SCORING),
     )
 
 
@@ -90,7 +90,9 @@ def _answers(
     heading = {
         "weights": base_digest(loaded.model),
         "decoding": {"max_new_tokens": max_new_tokens, "do_sample": False, "end_tokens": sorted(end_tokens(loaded))},
-        "basis": provenance.basis("common.generation"),  # the code that answers, its packages, the kind of device
+        "basis": provenance.basis(
+            "common.generation", without=provenance.SCORING
+        ),  # the code that answers, its packages, the kind of device
     }
     digests = {row: provenance.digest(prompt) for row, prompt in prompts.items()}
     with (
