@@ -90,9 +90,8 @@ def _answers(
     heading = {
         "weights": base_digest(loaded.model),
         "decoding": {"max_new_tokens": max_new_tokens, "do_sample": False, "end_tokens": sorted(end_tokens(loaded))},
-        "basis": provenance.basis(
-            "common.generation", without=provenance.SCORING
-        ),  # the code that answers, its packages, the kind of device
+        # The code that answers, its packages, the kind of device.
+        "basis": provenance.basis("common.generation", without=provenance.SCORING),
     }
     digests = {row: provenance.digest(prompt) for row, prompt in prompts.items()}
     with (
