@@ -114,5 +114,7 @@ def test_the_command_can_be_typed_as_it_stands(path, tmp_path, monkeypatch):
         pytest.skip("make is not installed")
     (tmp_path / "Makefile").write_text("run:\n\t@printf '%s\\n' $(ARGS)\n")
     line = command("dpo", with_overrides(PROFILES["smoke"], {"data": path}), 7).strip("`")
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # as below `make test`, which would be said
+        monkeypatch.delenv(name, raising=False)
     words = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert words.splitlines() == ["-p", f"DATA={path}", "-p", "SEED=7"]
