@@ -16,6 +16,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
 
+from common import threads
 from common.generation.capacity import capacity, column_bytes, free_bytes, probe
 from common.generation.sampling import Choose
 
@@ -289,6 +290,7 @@ def decode(
         return last
 
     while queue or batch.rows:
+        threads.adjust()
         # 1) Prefill once a quarter of the slots is free: a prefill of one prompt costs as much as one of several.
         if queue and (not batch.rows or batch.free_slots >= max(1, size.slots // 4)):
             rows = [Row(number) for number in next_prefill()]
