@@ -17,6 +17,7 @@ from peft import PeftModel
 from tqdm import tqdm
 from transformers import DynamicCache, PreTrainedModel
 
+from common.generation.attention import attention_by_columns
 from common.generation.batching import decode, shared_start
 from common.generation.onednn import laid_out
 from common.generation.sampling import Choose, Sampling, likeliest, sampler
@@ -68,6 +69,7 @@ def complete(
     try:
         with (
             laid_out(model),
+            attention_by_columns(_decoder(model)),
             _without_router_loss(model),
             tqdm(total=len(prompts), desc=progress, unit="row", file=sys.stderr, disable=not progress) as bar,
         ):

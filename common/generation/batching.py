@@ -11,12 +11,14 @@ token is chosen is `common.generation.sampling`'s.
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
 
 from common import threads
+from common.generation.attention import is_by_columns, key_block
 from common.generation.capacity import capacity, column_bytes, free_bytes, probe
 from common.generation.sampling import Choose
 
@@ -54,15 +56,16 @@ class BlockLayer(CacheLayerMixin):
     not a number, so what a row that overflowed left behind would spoil every later row of its slot.
     """
 
-    def __init__(self, columns: Columns, slots: int):
+    def __init__(self, columns: Columns, slots: int, by_columns: bool):
         super().__init__()
-        self._columns, self._slots = columns, slots
+        self._columns, self._slots, self._by_columns = columns, slots, by_columns
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         def block(like: torch.Tensor) -> torch.Tensor:
             return like.new_zeros(self._slots, like.shape[1], self._columns.width, like.shape[3])
 
-        self.keys, self.values, self.is_initialized = block(key_states), block(value_states), True
+        make = partial(key_block, slots=self._slots, columns=self._columns.width) if self._by_columns else block
+        self.keys, self.values, self.is_initialized = make(key_states), block(value_states), True
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_, **__):
         rows, first, end = len(key_states), self._columns.first, self._columns.end
@@ -145,7 +148,7 @@ class Batch:
         self._model, self._prefix, self._slots = model, prefix, slots
         self._prefix_length = prefix.get_seq_length() if prefix is not None else 0
         layers = model.config.get_text_config().num_hidden_layers
-        self._layers = [BlockLayer(self.columns, slots) for _ in range(layers)]
+        self._layers = [BlockLayer(self.columns, slots, is_by_columns(model)) for _ in range(layers)]
         self._cache = Cache(layers=self._layers)
 
     @property

@@ -33,6 +33,7 @@ def test_processes_of_a_job_agree(processes, cpus):
             current = number(current, others, cpus=cpus, most=cpus, processes=processes)
             history.append(current)
         assert len(set(history[-6:])) == 1, history
+        assert all(processes * threads <= cpus + processes for threads in history[1:]), history
         assert max(1, round(cpus / processes) - 1) <= current <= max(1, round(cpus / processes)), history
 
 
