@@ -23,7 +23,8 @@ PARTS = {
     + ["windows", "layout"],
     "certify.rewrites": ["conditions", "safety", "queries", "writes", "texts"],
     "data": ["example", "notices", "cells", "tables", "files", "splits", "gretel", "ddl", "spider"],
-    "generation": ["sampling", "onednn", "attention", "capacity", "batching", "support", "single", "answers"],
+    "generation": ["sampling", "onednn", "attention", "capacity", "columns", "prefill", "batching"]
+    + ["support", "single", "answers"],
     "metric": ["metric"],
     "mutations": ["edits", "clauses", "expressions", "changes", "neighbours"],
     "results": ["record", "sections", "ledger", "places", "comparable", "comparison", "tables", "figure", "audits"]

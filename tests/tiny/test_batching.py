@@ -11,6 +11,7 @@ from common.generation import Sampling, batching, complete, onednn
 from common.generation.batching import SLACK, Columns, shared_start
 from common.generation.capacity import Capacity, capacity, column_bytes, free_bytes, probe
 from common.generation.onednn import laid_out
+from common.generation.prefill import PREFILL
 from common.generation.support import obstacle
 from common.models import load_model
 from common.profiles import TINY_MODEL
@@ -62,12 +63,12 @@ def test_the_slot_of_a_finished_row_is_taken(talkative, prompts, steps):
 
 
 def test_prefill_has_a_budget_and_reads_equal_prompts_once(talkative, prompts, prefills, monkeypatch):
-    monkeypatch.setitem(batching.PREFILL, "cpu", 400)
+    monkeypatch.setitem(PREFILL, "cpu", 400)
     complete(talkative, prompts, max_new_tokens=3, batch_size=32)
     assert len(prefills) > 3
     assert max(prefills) <= max(400, *map(len, prompts))
     prefills.clear()
-    monkeypatch.setitem(batching.PREFILL, "cpu", 10_000)
+    monkeypatch.setitem(PREFILL, "cpu", 10_000)
     complete(talkative, [prompts[0]] * 8, max_new_tokens=3, batch_size=8, sampling=Sampling())
     assert prefills == [len(prompts[0])]
 
@@ -247,7 +248,7 @@ def test_little_memory_changes_no_answer(talkative, prompts, steps, prefills, mo
 
 
 def test_a_prefill_fits_into_its_share_with_what_stands_before_the_prompts(talkative, prompts, prefills, monkeypatch):
-    monkeypatch.setitem(batching.PREFILL, "cpu", 10_000)
+    monkeypatch.setitem(PREFILL, "cpu", 10_000)
     shared, longest = shared_start(prompts[:16]), max(map(len, prompts[:16]))
     assert 3 * (longest - shared) < 2 * longest + 50  # a third prompt would fit if that were not counted
     for prefill, rows in ((2 * longest + 50, 2), (longest - 1, 1), (0, 1)):
