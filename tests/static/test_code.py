@@ -24,8 +24,8 @@ LAYERS = [
         "prose",
     ),
     *("extraction", "prompts", "sandbox", "mutations", "scoring", "statistics", "metric", "certify", "distributed"),
-    *("gguf", "tiny", "models", "generation", "completions", "evaluation", "training", "sweeps", "results", "display"),
-    *("run", "notebook", "study"),
+    *("threads", "gguf", "tiny", "models", "generation", "completions", "evaluation", "training", "sweeps", "results"),
+    *("display", "run", "notebook", "study"),
 ]
 # The same within each package; `__init__` and `__main__` stand above all parts of theirs.
 PARTS = {
@@ -35,7 +35,8 @@ PARTS = {
     + ["windows", "layout"],
     "certify.rewrites": ["conditions", "safety", "queries", "writes", "texts"],
     "data": ["example", "notices", "cells", "tables", "files", "splits", "gretel", "ddl", "spider"],
-    "generation": ["sampling", "onednn", "capacity", "batching", "support", "single", "answers"],
+    "generation": ["sampling", "onednn", "attention", "capacity", "columns", "prefill", "batching"]
+    + ["support", "single", "answers"],
     "metric": ["metric"],
     "mutations": ["edits", "clauses", "expressions", "changes", "neighbours"],
     "results": ["record", "sections", "ledger", "places", "comparable", "comparison", "tables", "figure", "audits"]
