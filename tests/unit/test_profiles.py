@@ -69,7 +69,7 @@ def test_a_device_batch_leaves_enough_groups_to_sort_by_length(name):
 )
 def test_auto_follows_the_hardware(monkeypatch, capability, name):
     monkeypatch.setitem(sys.modules, "torch", hardware(capability))
-    assert resolve("auto") is PROFILES[name]
+    assert resolve("auto").name == PROFILES[name].name == name
 
 
 def test_a_named_profile_does_not_look_at_the_hardware(monkeypatch):
