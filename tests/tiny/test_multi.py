@@ -262,9 +262,9 @@ def _watch(trainer) -> None:
         (ids,), (ends,), rows = inputs["input_ids"], inputs["ends"], []
         for count, last in zip(inputs["counts"], inputs["counts"].cumsum(dim=0) - 1, strict=True):
             if count:  # up the tree from where the row's last token is predicted
-                place = inputs["predictors"][last]
-                above = ends[: place + 1] > place
-                rows.append([*ids[: place + 1][above].tolist(), inputs["targets"][last].item()])
+                at = inputs["predictors"][last]
+                above = ids[: at + 1][ends[: at + 1] > at]
+                rows.append([*above.tolist(), inputs["targets"][last].item()])
         parts = [p.to_local() if isinstance(p, torch.distributed.tensor.DTensor) else p for p in model.parameters()]
         line = {"step": self.state.global_step, "rows": rows, "held": sum(part.numel() for part in parts)}
         with (place / f"seen-{rank}.jsonl").open("a") as file:

@@ -111,9 +111,7 @@ def test_logits_are_those_of_the_vectors_before_the_row(prompted, prompts):
 
 
 @pytest.mark.parametrize("as_tree", [False, True])
-def test_a_batchs_loss_is_the_one_with_the_vectors_before_each_row(
-    as_tree, prompted, rows, tokens, loss_by_hand
-):
+def test_a_batchs_loss_is_the_one_with_the_vectors_before_each_row(as_tree, prompted, rows, tokens, loss_by_hand):
     loaded, vectors, base = prompted
     batch = tokens(rows[1][:4])
     assert len({len(row["input_ids"]) for row in batch}) > 2
