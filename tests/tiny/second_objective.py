@@ -20,7 +20,7 @@ from common.training.adapters import adapt
 from common.training.losses import Inputs, Loss, row_log_probabilities
 from common.training.objective import Objective, Trained
 from common.training.recipe import Recipe
-from common.training.rows import IGNORED, Item, collated, tokenise
+from common.training.rows import Item, collated, tokenise
 from common.training.session import Session, check
 from common.training.trainer import SessionMixin
 
@@ -56,7 +56,7 @@ def pair_loss(model, inputs: Inputs, virtual_tokens: int, *, beta: float) -> Los
 
 def pairs(inputs: Inputs) -> torch.Tensor:
     """How many pairs of a micro-batch are labelled."""
-    return (inputs["labels"] != IGNORED).any(dim=1).sum() // 2
+    return (inputs["counts"].view(-1, 2).sum(dim=1) > 0).sum()
 
 
 def train_pairs(
@@ -100,7 +100,7 @@ def _add_references(parts: list[list[Item]], loaded: LoadedModel, recipe: Recipe
     """The log-probability of each row under the model as it starts, beside its tokens."""
     model = adapt(loaded, recipe, start) if start else loaded.model
     for item in (item for part in parts for item in part):
-        batch = collated([item], pad=0, pack=False)
+        batch = collated([item], pad=0, as_tree=False)
         for row, value in zip(item, row_log_probabilities(model.eval(), batch)[0].tolist(), strict=True):
             row["reference"] = value
     if start:

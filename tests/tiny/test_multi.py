@@ -259,11 +259,12 @@ def _watch(trainer) -> None:
         if [str(rank), str(self.state.global_step)] == dies:
             (place / "died").touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        rows = [
-            ids[mask.bool()].tolist()
-            for ids, mask, labels in zip(inputs["input_ids"], inputs["attention_mask"], inputs["labels"], strict=True)
-            if (labels != -100).any()
-        ]
+        (ids,), (ends,), rows = inputs["input_ids"], inputs["ends"], []
+        for count, last in zip(inputs["counts"], inputs["counts"].cumsum(dim=0) - 1, strict=True):
+            if count:  # up the tree from where the row's last token is predicted
+                at = inputs["predictors"][last]
+                above = ids[: at + 1][ends[: at + 1] > at]
+                rows.append([*above.tolist(), inputs["targets"][last].item()])
         parts = [p.to_local() if isinstance(p, torch.distributed.tensor.DTensor) else p for p in model.parameters()]
         line = {"step": self.state.global_step, "rows": rows, "held": sum(part.numel() for part in parts)}
         with (place / f"seen-{rank}.jsonl").open("a") as file:

@@ -8,10 +8,11 @@ import torch
 
 from common.generation import complete
 from common.prompts import prompt_ids
+from common.training import attention
 from common.training.adapters import adapt
 from common.training.losses import completion_loss
 from common.training.recipe import INIT_TEXT, Recipe
-from common.training.rows import padded
+from common.training.rows import collated
 from common.training.sft import train_sft
 
 METHODS = ("prompt-random", "prompt-text")
@@ -109,14 +110,16 @@ def test_logits_are_those_of_the_vectors_before_the_row(prompted, prompts):
         assert (logits[-len(ids) :] - with_prefix(base.model, vectors, ids)[-len(ids) :]).abs().max() < 1e-4
 
 
-def test_a_padded_batchs_loss_is_the_one_with_the_vectors_before_each_row(prompted, rows, tokens, loss_by_hand):
+@pytest.mark.parametrize("as_tree", [False, True])
+def test_a_batchs_loss_is_the_one_with_the_vectors_before_each_row(as_tree, prompted, rows, tokens, loss_by_hand):
     loaded, vectors, base = prompted
     batch = tokens(rows[1][:4])
     assert len({len(row["input_ids"]) for row in batch}) > 2
-    with torch.no_grad():
-        loss = completion_loss(loaded.model, padded(batch, 0), virtual_tokens=20)
+    inputs = collated([batch], pad=0, as_tree=as_tree)
+    with torch.no_grad(), attention.reading(loaded.model, attention.TREE):
+        loss = completion_loss(loaded.model, inputs, virtual_tokens=20)
         with pytest.raises(IndexError):
-            completion_loss(loaded.model, padded(batch, 0), virtual_tokens=19)
+            completion_loss(loaded.model, inputs, virtual_tokens=19)
     by_hand = loss_by_hand(base.model, batch, vectors)
     assert (loss.total / loss.units).item() == pytest.approx(by_hand, abs=1e-5)
     assert abs(loss_by_hand(base.model, batch) - by_hand) > 1e-2

@@ -10,9 +10,10 @@ from trl import SFTConfig
 from common.models import load_model
 from common.profiles import TINY_MODEL
 from common.settings import UserError
+from common.training import attention
 from common.training.adapters import adapt
 from common.training.losses import row_log_probabilities
-from common.training.rows import IGNORED, collated, packed, padded
+from common.training.rows import IGNORED, collated
 from common.training.sft import CompletionTrainer, train_sft
 from common.training.trainer import Clock
 from tests.tiny import second_objective
@@ -68,20 +69,32 @@ def test_the_loss_is_the_one_worked_out_by_hand(preferences, tiny):
             chances = model(input_ids=torch.tensor([row["input_ids"]])).logits[0].log_softmax(dim=-1)
             sums.append(sum(chances[at - 1, t].item() for at, t in enumerate(row["labels"]) if t != IGNORED))
         total += math.log1p(math.exp(-beta * ((sums[0] - right) - (sums[1] - wrong))))
-    loss = second_objective.pair_loss(model, collated(items, pad=0, pack=False), 0, beta=beta)
-    assert loss.total.item() == pytest.approx(total, rel=1e-5) and loss.units == 3
+    for as_tree in (False, True):
+        inputs = collated(items, pad=0, as_tree=as_tree)
+        with attention.reading(model, attention.TREE):
+            loss = second_objective.pair_loss(model, inputs, 0, beta=beta)
+        assert loss.total.item() == pytest.approx(total, rel=1e-5)
+        assert loss.units == second_objective.pairs(inputs) == 3
 
 
-def test_log_probabilities_a_row_are_the_same_side_by_side_and_end_to_end(rows, tokens, attentive):
+def test_the_two_rows_of_a_pair_share_their_prompt(preferences, tiny):
+    (item,) = second_objective._items(preferences[0][:1], tiny(), RECIPE)
+    prompt = item[0]["labels"].count(IGNORED)
+    unique = collated([item], pad=0, as_tree=True)["input_ids"].numel()
+    answers = [len(row["input_ids"]) - prompt for row in item]
+    assert prompt > 50 and unique < prompt + sum(answers)  # the last of each is not read; both may begin alike
+
+
+def test_log_probabilities_a_row_are_the_same_side_by_side_and_as_a_tree(rows, tokens, attentive):
     model, batch = attentive().model, tokens(rows[0][:5])
-    with torch.no_grad():
-        alone = [row_log_probabilities(model, padded([row], 0)) for row in batch]
-        for inputs in (padded(batch, 0), packed(batch)):
-            sums, counts = row_log_probabilities(model, inputs)
+    with torch.no_grad(), attention.reading(model, attention.TREE):
+        alone = [row_log_probabilities(model, collated([[row]], pad=0, as_tree=False)) for row in batch]
+        for as_tree in (False, True):
+            sums, counts = row_log_probabilities(model, collated([batch], pad=0, as_tree=as_tree))
             assert torch.allclose(sums, torch.cat([value for value, _ in alone]), rtol=0, atol=1e-4)
             assert counts.tolist() == [sum(label != IGNORED for label in row["labels"]) for row in batch]
     silent = {"input_ids": [5, 6, 7], "labels": [IGNORED] * 3}
-    sums, counts = row_log_probabilities(model, padded([batch[0], silent], 0))
+    sums, counts = row_log_probabilities(model, collated([[batch[0], silent]], pad=0, as_tree=False))
     assert sums[1] == 0 and counts[1] == 0
 
 
@@ -103,7 +116,7 @@ def test_it_starts_from_a_trained_adapter(method, preferences, rows, tiny, train
     assert any(not torch.equal(tensor, saved(start)[name]) for name, tensor in saved(run.weights).items())
 
 
-STOPS = RECIPE.with_values({"save_every": 2, "lora_dropout": 0.1})
+STOPS = RECIPE.with_values({"save_every": 2})
 
 
 @pytest.fixture(scope="module")

@@ -30,8 +30,9 @@ LORA = {
     "patience": 1,
     "save_every": 2,
 }
-FULL = LORA | {"method": "full", "learning_rate": 2e-2, "optimizer": "adamw", "patience": 2}
-SCORED = LORA | {"select_by": "score", "score_rows": 2, "patience": 0}
+TREES = {"lora_dropout": 0.0, "micro_batch_tokens": 400}  # the others: rows side by side, with draws to go on from
+FULL = LORA | TREES | {"method": "full", "learning_rate": 2e-2, "optimizer": "adamw", "patience": 2}
+SCORED = LORA | TREES | {"select_by": "score", "score_rows": 2, "patience": 0}
 QLORA, PROMPT = SCORED | {"method": "qlora"}, SCORED | {"method": "prompt-random", "virtual_tokens": 5}
 LONG = FULL | {"effective_batch_size": 1, "per_device_train_batch_size": 1, "epochs": 17, "learning_rate": 1e-3}
 

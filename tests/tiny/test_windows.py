@@ -20,7 +20,9 @@ from common.models import LoadedModel, load_model, locate
 from common.profiles import TINY_MODEL
 from common.settings import UserError
 from common.training.adapters import adapt
+from common.training.attention import choice
 from common.training.recipe import Recipe
+from common.training.sft import train_sft
 
 NEW = 16
 SIZES = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4, "num_key_value_heads": 2}
@@ -267,12 +269,46 @@ def test_virtual_tokens_stand_before_every_row(load, name):
 # Training
 
 
-def test_rows_that_see_one_another_are_not_packed(load):
-    recipe = Recipe(method="full", packed=True)
-    adapt(load("Mistral", ATTENTION["Mistral"]), recipe)
-    for name in ("Mamba", "Lfm2", "Bloom", "Mpt", "GptOss"):
-        with pytest.raises(UserError, match="does not keep rows apart"):
-            adapt(load(name, (ATTENTION | OTHERS)[name]), recipe)
+SHARING = ("Mistral", "Phi3", "Gemma2", "Gemma3Text", "Qwen2", "Qwen3", "Cohere2")
+MIXING = ("Mamba", "Lfm2", "Bloom", "Falcon", "Mpt", "GptOss", "GPTJ", "RecurrentGemma", "Qwen3Next")
+
+
+def test_rows_share_what_they_begin_with_wherever_a_model_keeps_them_apart(load):
+    for name in (*SHARING, *MIXING):
+        model = load(name, (ATTENTION | OTHERS)[name]).model
+        before = model.config._attn_implementation
+        assert bool(choice(model, 20)) == (name in SHARING), name
+        assert model.config._attn_implementation == before
+    for name in PLAIN:
+        torch.manual_seed(0)
+        config = getattr(transformers, f"{name}Config")(**SIZES | {"num_hidden_layers": 2} | PLAIN[name])
+        model = AutoModelForCausalLM.from_config(config).eval()
+        dropout = any(isinstance(module, torch.nn.Dropout) and module.p for module in model.modules())
+        assert bool(choice(model, 2000)) == (not dropout), name
+
+
+def test_rows_longer_than_a_window_or_than_plain_positions_are_padded(load):
+    """A token's place in the tree is not its place in its row, by which a window is measured."""
+    for name, most in (("Mistral", 32), ("Llama4Text", 32), ("Qwen2", 32), ("Llama", 64)):
+        model = load(name, (ATTENTION | OTHERS)[name]).model
+        assert choice(model, most + 1) == "", name
+        assert choice(model, most) or name == "Llama4Text"
+
+
+def test_a_model_that_mixes_rows_trains_on_padded_ones_and_says_so_once(load, rows, one, tmp_path, capsys):
+    for name in ("Mamba", "Bloom", "GptOss"):
+        recipe = one.with_values({"method": "full", "learning_rate": 1e-4})
+        runs = []
+        for shared in (True, False):
+            loaded = load(name, (ATTENTION | OTHERS)[name])
+            values = {"shared_prefixes": shared}
+            folder = tmp_path / f"{name}{shared}"
+            runs.append(train_sft(loaded, *rows, recipe.with_values(values), folder=folder))
+            output = capsys.readouterr().out
+            assert [line for line in output.splitlines() if line.startswith("rows are padded: ")] == (
+                ["rows are padded: with a dropout, or in this model, they cannot share what they begin with"] * shared
+            )
+        assert runs[0].curve.equals(runs[1].curve)
 
 
 def test_layers_that_peft_does_not_know_are_one_line(load):

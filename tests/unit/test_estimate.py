@@ -78,11 +78,10 @@ def test_the_total_is_the_larger_of_the_two_moments():
 
 def test_the_largest_micro_batch_of_a_plan():
     widths, labelled = [[24], [15], [15], [11]], [4, 5, 3, 9]
-    assert largest(widths, labelled, [[[0]], [[1, 2, 3]]], pack=False) == MicroBatch(3, 15, 5 + 3 + 9)
-    assert largest(widths, labelled, [[[0], [3]]], pack=False) == MicroBatch(1, 24, 9)
-    assert largest(widths, labelled, [[[0]], [[1, 2, 3]]], pack=True) == MicroBatch(1, 41, 17, masked=True)
+    assert largest(widths, labelled, [[[0]], [[1, 2, 3]]]) == MicroBatch(3, 15, 5 + 3 + 9)
+    assert largest(widths, labelled, [[[0], [3]]]) == MicroBatch(1, 24, 9)
     # Items of two rows, a pair's.
-    assert largest([[24, 20], [15, 16]], [9, 8], [[[0]], [[1]]], pack=False) == MicroBatch(2, 24, 9)
+    assert largest([[24, 20], [15, 16]], [9, 8], [[[0]], [[1]]]) == MicroBatch(2, 24, 9)
 
 
 QWEN, T4 = KNOWN["Qwen/Qwen3-0.6B"], PROFILES["t4"]

@@ -21,9 +21,10 @@ from common.training.recipe import (
 BATCH = "a batch holds at least 1 row; raise effective_batch_size or per_device_train_batch_size"
 LEARNING = "a training needs a learning rate above 0, at least 1 epoch and at least 1 evaluation"
 RANK = "a rank and a number of virtual tokens are at least 1, a dropout is from 0 to below 1"
-COUNTS = "patience, score_rows and save_every are not negative, max_length and lora_alpha are at least 1"
+COUNTS = (
+    "patience, score_rows, save_every and micro_batch_tokens are not negative, max_length and lora_alpha are at least 1"
+)
 SHARES = "a warm-up ratio and both betas are from 0 to below 1, a weight decay is not negative"
-PACKED = "prompt tuning puts its virtual tokens before every row, so rows cannot be packed"
 
 
 def test_what_can_be_chosen_is_what_the_study_searches():
@@ -68,13 +69,11 @@ def test_what_can_be_chosen_is_what_the_study_searches():
         ({"betas": (-0.1, 0.9)}, SHARES),
         ({"betas": (0.9, -0.1)}, SHARES),
         ({"weight_decay": -0.01}, SHARES),
-        *(({name: -1}, COUNTS) for name in ("patience", "score_rows", "save_every")),
+        *(({name: -1}, COUNTS) for name in ("patience", "score_rows", "save_every", "micro_batch_tokens")),
         *(({name: 0}, COUNTS) for name in ("max_length", "lora_alpha")),
         ({"max_grad_norm": 0.0}, "max_grad_norm is above 0; give a large one for no clipping"),
         ({"max_grad_norm": math.nan}, "max_grad_norm is above 0; give a large one for no clipping"),
         ({"select_by": "score"}, "select_by='score' needs validation rows to answer; set score_rows"),
-        ({"packed": True, "method": "prompt-random"}, PACKED),
-        ({"packed": True, "method": "prompt-text"}, PACKED),
     ],
     ids=str,
 )
@@ -96,7 +95,7 @@ def test_what_cannot_be_trained_is_refused_in_one_line(values, line):
         {"warmup_ratio": 0.0, "betas": (0.0, 0.0), "weight_decay": 0.0, "lora_dropout": 0.0},
         {"warmup_ratio": 0.99, "betas": (0.99, 0.9999), "lora_dropout": 0.99},
         {"select_by": "score", "score_rows": 1},
-        *({"packed": True, "method": method} for method in ("full", "lora", "qlora")),
+        *({"shared_prefixes": on, "micro_batch_tokens": 64} for on in (False, True)),
     ],
     ids=str,
 )

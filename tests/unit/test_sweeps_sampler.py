@@ -21,7 +21,7 @@ def test_every_value_of_every_grid_comes_back_as_it_was():
 
 
 def test_numbers_are_drawn_in_their_order_and_the_rest_as_categories():
-    grid = {"lora_rank": (64, 4, 16), "packed": (True, False), "betas": SPACE["betas"]}
+    grid = {"lora_rank": (64, 4, 16), "shared_prefixes": (True, False), "betas": SPACE["betas"]}
     assert [type(d).__name__ for d in distributions(grid).values()] == [
         "IntDistribution",
         *["CategoricalDistribution"] * 2,
