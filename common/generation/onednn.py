@@ -12,8 +12,8 @@ from functools import partial
 
 import torch
 
-# oneDNN and PyTorch's side of it each keep 1,024 products that they have prepared, a third of a megabyte a shape; rows of
-# ever new lengths fill that. Read when the first product is made; so many hold what one micro-batch repeats.
+# oneDNN and PyTorch's side of it each keep 1,024 products that they have prepared, a third of a megabyte a shape, and
+# rows of ever new lengths fill that. Read when the first product is made; so many hold what one micro-batch repeats.
 for _variable in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
     os.environ.setdefault(_variable, "128")
 DTYPES = (torch.float32, torch.bfloat16)
