@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from common.models import load_model
+from common.profiles import TINY_MODEL
 from common.training import session, trainer
 from common.training.arguments import optimizer_class
 from common.training.checkpoints import best_folder, remove_worse
@@ -134,7 +136,6 @@ def test_full_fine_tuning_holds_one_model(rows, tiny, one, tmp_path):
 @pytest.mark.parametrize("method", ["full", "qlora", "prompt-random"])
 def test_no_trainers_forward_stays_on_the_model(method, rows, tiny, one, tmp_path, monkeypatch):
     """Under bfloat16 accelerate puts autocast around it for good: later answers would be another model's."""
-    monkeypatch.setattr("common.training.arguments.precision_arguments", lambda dtype: {"bf16": True, "fp16": False})
     recipe = one.with_values({"method": method})
     patched = []
     real = CompletionTrainer.evaluate
@@ -144,13 +145,14 @@ def test_no_trainers_forward_stays_on_the_model(method, rows, tiny, one, tmp_pat
         return real(self, *args, **kwargs)
 
     monkeypatch.setattr(CompletionTrainer, "evaluate", evaluate)
-    loaded = tiny(recipe)
+    loaded = load_model(TINY_MODEL, precision="bfloat16", quantisation=recipe.quantisation)
     norm = loaded.model.model.norm
     norm.forward = norm.forward  # an attribute of its own before the training
     sat = train_sft(loaded, *rows, recipe, folder=tmp_path).loaded.model
     assert patched, "accelerate patches nothing any more"
     assert [m for m in sat.modules() if {"forward", "_original_forward"} & vars(m).keys()] == [norm]
-    later = train_sft(tiny(recipe), *rows, recipe, folder=tmp_path).loaded.model
+    again = load_model(TINY_MODEL, precision="bfloat16", quantisation=recipe.quantisation)
+    later = train_sft(again, *rows, recipe, folder=tmp_path).loaded.model
     ids = torch.tensor([[5, 6, 7, 8]])
     with torch.no_grad():
         assert torch.equal(sat(input_ids=ids).logits, later(input_ids=ids).logits)

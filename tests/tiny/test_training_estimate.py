@@ -19,6 +19,7 @@ from common.training.estimate import estimate
 from common.training.losses import completion_loss
 from common.training.plan import MicroBatch
 from common.training.recipe import Recipe
+from common.training.rows import collated
 from common.training.sft import train_sft
 
 SHAPES = {
@@ -77,9 +78,9 @@ def prepared(loaded: LoadedModel, recipe: Recipe) -> tuple[torch.nn.Module, dict
     ids = torch.randint(0, 500, (ROWS, WIDTH))
     labels = torch.full((ROWS, WIDTH), -100)
     labels[:, -TAUGHT:] = ids[:, -TAUGHT:]
-    mask = torch.ones(ROWS, WIDTH, dtype=torch.long)
-    mask[-1, -2:], labels[-1, -2:] = 0, -100
-    return model, {"input_ids": ids, "attention_mask": mask, "labels": labels}
+    rows = [{"input_ids": one, "labels": other} for one, other in zip(ids.tolist(), labels.tolist(), strict=True)]
+    rows[-1] = {name: values[:-2] for name, values in rows[-1].items()}
+    return model, collated([rows], pad=0, as_tree=False)
 
 
 def kept_bytes(loaded: LoadedModel, recipe: Recipe, mixed: bool) -> tuple[Decoder, int]:

@@ -176,7 +176,7 @@ def test_what_the_machine_cannot_do_is_refused_before_the_folder_is_claimed(rows
     ("dtype", "capability", "chosen"),
     [
         (torch.float32, None, set()),
-        (torch.bfloat16, None, set()),
+        (torch.bfloat16, None, {"bf16"}),
         (torch.float32, (9, 0), set()),
         (torch.float16, (7, 5), {"fp16"}),
         (torch.float16, (9, 0), {"fp16"}),
@@ -188,6 +188,14 @@ def test_precision_follows_the_weights_and_the_hardware(dtype, capability, chose
     monkeypatch.setattr("torch.cuda.is_available", lambda: capability is not None)
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda: capability)
     assert {name for name, on in precision_arguments(dtype).items() if on} == chosen
+
+
+def test_float16_on_a_cpu_is_refused_in_one_line(rows, tiny, one, tmp_path):
+    half = tiny()
+    half.model.to(torch.float16)
+    line = "a CPU trains in float32 or bfloat16; load the model with one of these"
+    assert refusal(half, *rows, one, folder=tmp_path / "none") == line
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_loss_that_is_no_number_for_one_evaluation_is_seen(rows, tiny, one, tmp_path, monkeypatch):
