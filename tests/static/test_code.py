@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = [
     *("settings", "tracking", "locks", "provenance", "hub", "profiles", "paths", "synthetic", "data", "prose"),
     *("extraction", "prompts", "sandbox", "mutations", "scoring", "statistics", "metric", "certify", "distributed"),
-    *("gguf", "tiny", "models", "generation", "completions", "evaluation", "training", "sweeps", "results", "display"),
-    *("run", "notebook", "study"),
+    *("gguf", "weights", "tiny", "models", "generation", "completions", "evaluation", "training", "sweeps", "results"),
+    *("display", "run", "notebook", "study"),
 ]
 # The same within each package; `__init__` and `__main__` stand above all parts of theirs.
 PARTS = {
