@@ -38,7 +38,7 @@ PARTS = {
     + ["result", "searching"],
     "synthetic": ["check", "budget", "content", "scene", "conditions", "aggregates", "analytic", "basic", "sorting"]
     + ["writes", "groups", "joins", "nested", "chains", "mix"],
-    "training": ["recipe", "plan", "architecture", "estimate", "memory", "adapters", "adapt", "rows", "losses"]
+    "training": ["recipe", "plan", "architecture", "hours", "estimate", "memory", "adapters", "adapt", "rows", "losses"]
     + ["objective", "checkpoints", "arguments", "trainer", "session", "sft"],
 }
 MODULES = sorted(ROOT.glob("common/**/*.py"))
