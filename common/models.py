@@ -134,8 +134,8 @@ def locate(model_id: str) -> tuple[str, str]:
     if path.suffix.lower() == ".gguf":
         if not path.is_file():
             raise UserError(f"there is no model file '{model_id}'; give a .gguf file, a folder or a hub id")
-        hashed = sha256(path)[:16]
-        return str(_dequantised(f"gguf-{hashed}", "", lambda: path)), f"{hashed} dequantised"
+        key = sha256(path)[:16]
+        return str(_dequantised(f"gguf-{key}", "", lambda: path)), f"{key} dequantised"
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix in MODEL_FILES)
         return str(path), _files_revision(tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))

@@ -119,8 +119,8 @@ def table(sizes: Decoder, recipes: Sequence[Recipe], profile: Profile) -> str:
     ]
     for recipe in recipes:
         speeds, source = rates(recipe.method, card)
-        needed = hours(sizes, recipe, profile, speeds)
-        parts = "".join(f"{value:13.2f}" for value in (*astuple(needed), needed.total))
+        cost = hours(sizes, recipe, profile, speeds)
+        parts = "".join(f"{value:13.2f}" for value in (*astuple(cost), cost.total))
         origin = f"share from {source}.json" if source else "share assumed"
         lines.append(f"{recipe.method:14}{speeds['training'] / card.peak:>11.0%}{parts}  {origin}")
     return "\n".join(lines)

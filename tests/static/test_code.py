@@ -38,8 +38,8 @@ PARTS = {
     + ["result", "searching"],
     "synthetic": ["check", "budget", "content", "scene", "conditions", "aggregates", "analytic", "basic", "sorting"]
     + ["writes", "groups", "joins", "nested", "chains", "mix"],
-    "training": ["recipe", "plan", "architecture", "hours", "estimate", "memory", "adapters", "adapt", "rows", "losses"]
-    + ["objective", "checkpoints", "arguments", "trainer", "session", "sft"],
+    "training": ["recipe", "plan", "architecture", "hours", "estimate", "memory", "probe", "adapters", "adapt", "rows"]
+    + ["losses", "objective", "checkpoints", "arguments", "trainer", "session", "sft"],
 }
 MODULES = sorted(ROOT.glob("common/**/*.py"))
 MOST_LINES = 320
