@@ -46,6 +46,8 @@ PARTS: dict[str, Part] = {
     "qlora": Part(_from("gpu_methods", "on_random_weights", "qlora"), 40, needs=("bitsandbytes",)),
     "prompt": Part(_from("gpu_methods", "on_random_weights", "prompt"), 35),
     "generation": Part(_from("gpu_generation", "on_random_weights"), 120),
+    "generation-library": Part(_from("gpu_generation", "by_generate_batch"), 60),
+    "head": Part(_from("gpu_head", "measure"), 40, needs=("trl",)),
     "loss": Part(_from("gpu_checks", "loss"), 50),
     "t4": Part(_from("gpu_checks", "t4"), 40),
     "trainer": Part(_from("gpu_checks", "trainer"), 40, needs=("trl", "datasets")),
