@@ -24,12 +24,10 @@ def adapt(loaded: LoadedModel, recipe: Recipe, start: Path | None = None) -> Pre
     """`loaded.model` made ready for the recipe's method, in place. Trained weights are float32, whatever the base is.
 
     start: a folder of trained weights of the same method and size to go on from; None begins at the base. Raises
-    UserError as `check_quantisation` and `check_packing`, for a folder that holds other weights than the recipe trains,
-    and where peft does not know such layers.
+    UserError as `check_quantisation`, for a folder that holds other weights than the recipe trains, and where peft does
+    not know such layers.
     """
     check_quantisation(loaded, recipe)
-    if recipe.packed:
-        check_packing(loaded)
     if start:
         check_start(loaded, recipe, start)
     loaded.model.is_changed = True  # see `check_new`
@@ -71,16 +69,6 @@ def check_quantisation(loaded: LoadedModel, recipe: Recipe) -> None:
             f"method '{recipe.method}' trains on weights loaded with quantisation '{recipe.quantisation}', these have "
             f"'{loaded.quantisation}'; call load_model(..., quantisation=recipe.quantisation)"
         )
-
-
-def check_packing(loaded: LoadedModel) -> None:
-    """Raises UserError where rows laid end to end see one another: states that run on, ALiBi, other masks."""
-    positions = torch.arange(4, device=loaded.model.device).repeat(2)[None]
-    with torch.no_grad():  # the same row twice
-        logits = loaded.model(input_ids=positions + 11, position_ids=positions, use_cache=False).logits[0]
-    row, again = logits.float().chunk(2)
-    if (row - again).square().mean().sqrt() > torch.finfo(logits.dtype).eps ** 0.5 * row.std():
-        raise UserError(f"{loaded.id} does not keep rows apart that are laid end to end; leave `packed` out")
 
 
 def check_new(loaded: LoadedModel) -> None:

@@ -66,11 +66,16 @@ def trainer_arguments(recipe: Recipe, dtype: torch.dtype, folder: Path, *, steps
 def precision_arguments(dtype: torch.dtype) -> dict[str, bool]:
     """The trainer's precision from the dtype in which the profile loads base weights; master weights are float32.
 
-    The profile has it from the hardware: float32 on a CPU, float16 with loss scaling on a T4, bfloat16 with TF32 from
-    compute capability 8 on. Raises UserError for bfloat16 on an older GPU.
+    The profile has it from the hardware: bfloat16 on a CPU that multiplies it natively, else float32, float16 with loss
+    scaling on a T4, bfloat16 with TF32 from compute capability 8 on. Raises UserError for bfloat16 on an older GPU and
+    for float16 on a CPU.
     """
-    if not torch.cuda.is_available() or dtype == torch.float32:
+    if dtype == torch.float32:
         return {"bf16": False, "fp16": False}
+    if not torch.cuda.is_available():
+        if dtype == torch.float16:
+            raise UserError("a CPU trains in float32 or bfloat16; load the model with one of these")
+        return {"bf16": True, "fp16": False}
     if dtype == torch.float16:
         return {"bf16": False, "fp16": True}
     if torch.cuda.get_device_capability()[0] < 8:

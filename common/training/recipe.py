@@ -22,8 +22,10 @@ class Recipe:
     equal length, so `per_device_train_batch_size` is the mean of their rows. warmup_ratio: a share of all steps.
     evaluations: how often the validation rows are looked at, spread evenly, the last at the end; patience: how many
     evaluations without a better one end the training (0: none does). select_by: which evaluation's weights are kept.
-    score_rows: validation rows answered and scored at each evaluation. packed: rows of a micro-batch are laid end to
-    end without padding. Checkpoints come with evaluations, after `save_seconds` without one, and every `save_every`
+    score_rows: validation rows answered and scored at each evaluation. shared_prefixes: what rows of a micro-batch begin
+    with alike is computed once, wherever the model keeps rows apart, see `tree`; such a micro-batch holds at most
+    `micro_batch_tokens` different tokens (0: as many as pay on the device), and padded ones alone hold
+    `per_device_train_batch_size` rows. Checkpoints come with evaluations, after `save_seconds` without one, and every `save_every`
     steps (0: never). Raises UserError for what cannot be trained.
 
     This one is for supervised fine-tuning; another objective's recipe adds its fields and names its own `module`.
@@ -53,7 +55,8 @@ class Recipe:
     patience: int = 0
     select_by: str = "loss"
     score_rows: int = 0
-    packed: bool = False
+    shared_prefixes: bool = True
+    micro_batch_tokens: int = 0
     gradient_checkpointing: bool = False
     save_every: int = 0
     save_seconds: float = 300.0
@@ -77,9 +80,11 @@ class Recipe:
             raise UserError("a rank and a number of virtual tokens are at least 1, a dropout is from 0 to below 1")
         if not 0 <= self.warmup_ratio < 1 or not all(0 <= beta < 1 for beta in self.betas) or self.weight_decay < 0:
             raise UserError("a warm-up ratio and both betas are from 0 to below 1, a weight decay is not negative")
-        if min(self.patience, self.score_rows, self.save_every) < 0 or min(self.max_length, self.lora_alpha) < 1:
+        counts = (self.patience, self.score_rows, self.save_every, self.micro_batch_tokens)
+        if min(counts) < 0 or min(self.max_length, self.lora_alpha) < 1:
             raise UserError(
-                "patience, score_rows and save_every are not negative, max_length and lora_alpha are at least 1"
+                "patience, score_rows, save_every and micro_batch_tokens are not negative, max_length and lora_alpha "
+                "are at least 1"
             )
         if not self.save_seconds > 0:
             raise UserError("save_seconds is above 0; give a large number for checkpoints at evaluations alone")
@@ -87,8 +92,6 @@ class Recipe:
             raise UserError("max_grad_norm is above 0; give a large one for no clipping")
         if self.select_by == "score" and not self.score_rows:
             raise UserError("select_by='score' needs validation rows to answer; set score_rows")
-        if self.packed and self.method.startswith("prompt"):
-            raise UserError("prompt tuning puts its virtual tokens before every row, so rows cannot be packed")
 
     @property
     def quantisation(self) -> str:

@@ -12,6 +12,8 @@ import torch
 from common.data import Example
 from common.models import LoadedModel
 from common.prompts import completion_ids, prompt_ids
+from common.training.plan import Prefixes
+from common.training.tree import tree
 
 if TYPE_CHECKING:
     import pandas
@@ -59,35 +61,46 @@ def labelled(item: Item) -> int:
     return sum(len(row["labels"]) - row["labels"].count(IGNORED) for row in item)
 
 
+def prefixes(items: Sequence[Item]) -> Prefixes:
+    """What items share with one another, as they are read: without each row's last token."""
+    return Prefixes([[row["input_ids"][:-1] for row in item] for item in items])
+
+
 def dummy(items: Iterable[Item]) -> Item:
     """The shortest item with nothing labelled: its loss and its gradients are zero."""
     return [row | {"labels": [IGNORED] * len(row["labels"])} for row in min(items, key=length)]
 
 
-def collated(items: Sequence[Item], *, pad: int, pack: bool) -> dict[str, torch.Tensor]:
-    """One micro-batch: the rows of the items in order, side by side or end to end; numbers of a row, (rows,) each."""
+def collated(items: Sequence[Item], *, pad: int, as_tree: bool) -> dict[str, torch.Tensor]:
+    """One micro-batch: the rows of the items as a tree, or side by side; numbers of a row, (rows,) each.
+
+    Beside the tokens: `predictors`, (labelled,), the place in the flattened tokens at which each labelled one is
+    predicted, `targets`, (labelled,), those tokens, both row by row, and `counts`, (rows,), how many a row has.
+    """
     rows = [row for item in items for row in item]
+    labels = [[(at, label) for at, label in enumerate(row["labels"][1:]) if label != IGNORED] for row in rows]
+    fields, places = _tree(rows) if as_tree else _padded(rows, pad)
+    predictors = [place[at] for place, pairs in zip(places, labels, strict=True) for at, _ in pairs]
     numbers = {name: torch.tensor([row[name] for row in rows]) for name in rows[0].keys() - {"input_ids", "labels"}}
-    return (packed(rows) if pack else padded(rows, pad)) | numbers
+    return fields | numbers | {
+        "predictors": torch.tensor(predictors, dtype=torch.long),
+        "targets": torch.tensor([label for pairs in labels for _, label in pairs], dtype=torch.long),
+        "counts": torch.tensor([len(pairs) for pairs in labels]),
+    }
 
 
-def padded(rows: Sequence[Row], pad: int) -> dict[str, torch.Tensor]:
-    """Rows side by side, (rows, longest), padded on the right."""
+def _tree(rows: Sequence[Row]) -> tuple[dict[str, torch.Tensor], Sequence]:
+    """Ids, positions and ends of the rows' tree, (1, unique tokens) each, and where each row's tokens lie.
+
+    A row's last token predicts none, so it is not read.
+    """
+    packed = tree([row["input_ids"][:-1] for row in rows])
+    names = {"input_ids": packed.ids, "positions": packed.positions, "ends": packed.ends}
+    return {name: torch.from_numpy(array)[None] for name, array in names.items()}, packed.places
+
+
+def _padded(rows: Sequence[Row], pad: int) -> tuple[dict[str, torch.Tensor], Sequence]:
+    """Ids of the rows side by side, (rows, longest), padded on the right, and where each row's tokens lie."""
     width = max(len(row["input_ids"]) for row in rows)
-    return {
-        "input_ids": torch.tensor([row["input_ids"] + [pad] * (width - len(row["input_ids"])) for row in rows]),
-        "attention_mask": torch.tensor(
-            [[1] * len(row["input_ids"]) + [0] * (width - len(row["input_ids"])) for row in rows]
-        ),
-        "labels": torch.tensor([row["labels"] + [IGNORED] * (width - len(row["labels"])) for row in rows]),
-    }
-
-
-def packed(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-    """Rows end to end, (1, tokens). Positions start anew with each row, from which transformers builds a mask that
-    lets no row see another; a row's first token is never labelled, so nothing is predicted across a border either."""
-    return {
-        "input_ids": torch.tensor([[token for row in rows for token in row["input_ids"]]]),
-        "position_ids": torch.tensor([[at for row in rows for at in range(len(row["input_ids"]))]]),
-        "labels": torch.tensor([[label for row in rows for label in row["labels"]]]),
-    }
+    ids = [row["input_ids"] + [pad] * (width - len(row["input_ids"])) for row in rows]
+    return {"input_ids": torch.tensor(ids)}, [range(number * width, (number + 1) * width) for number in range(len(rows))]

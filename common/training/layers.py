@@ -1,0 +1,181 @@
+"""Linear layers and norms as a CPU trains them fastest: what they compute stays, how is changed for one training.
+
+A LoRA layer multiplies in the arithmetic's dtype throughout and keeps its input once; peft's own casts it to float32
+and back and keeps every cast. NF4 weights are dequantised once a training instead of at each product. Float32 products
+go to oneDNN where MKL, PyTorch's default, does not know the processor's widest instructions. An RMSNorm keeps its
+input and one number a token. Covers CPUs, plain LoRA without dropout, torch's and bitsandbytes' linear layers;
+everything else, and answers on the way, run as ever. A GPU keeps its own kernels.
+"""
+
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+
+import torch
+from peft.tuners.lora import LoraLayer
+
+from common.generation.onednn import available
+
+Product = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
+
+
+@cache
+def _is_amd() -> bool:
+    """MKL takes its widest instructions on Intel's processors alone."""
+    try:
+        return "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+
+
+def _product(dtype: torch.dtype) -> Product:
+    """Of inputs (rows, in) with a weight (out, in) and a bias, by the fastest library for the dtype."""
+    if dtype == torch.float32 and _is_amd() and available():
+        return lambda inputs, weight, bias: torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
+    return torch.nn.functional.linear
+
+
+class Dense(torch.autograd.Function):
+    """A linear layer whose weight is trained: inputs (…, in), weight (out, in), bias (out,) or None, a product."""
+
+    @staticmethod
+    def forward(ctx, inputs, weight, bias, product: Product) -> torch.Tensor:
+        rows = inputs.reshape(-1, inputs.shape[-1])
+        ctx.save_for_backward(rows, weight)
+        ctx.product, ctx.has_bias = product, bias is not None
+        return product(rows, weight, bias).view(*inputs.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor):
+        rows, weight = ctx.saved_tensors
+        flat = gradient.reshape(-1, gradient.shape[-1])
+        inputs = weights = biases = None
+        if ctx.needs_input_grad[0]:
+            inputs = ctx.product(flat, weight.t(), None).view(*gradient.shape[:-1], -1)
+        if ctx.needs_input_grad[1]:
+            weights = ctx.product(flat.t(), rows.t(), None)
+        if ctx.has_bias and ctx.needs_input_grad[2]:
+            biases = flat.sum(dim=0)
+        return inputs, weights, biases, None
+
+
+class LowRank(torch.autograd.Function):
+    """A frozen linear layer with a LoRA update beside it, (…, in) → (…, out).
+
+    weight (out, in) and inputs in the arithmetic's dtype; down (rank, in) and up (out, rank) float32, as their
+    gradients.
+    """
+
+    @staticmethod
+    def forward(ctx, inputs, weight, bias, down, up, scaling: float, product: Product) -> torch.Tensor:
+        rows = inputs.reshape(-1, inputs.shape[-1])
+        narrow, wide = down.to(weight.dtype), (up * scaling).to(weight.dtype)
+        hidden = rows @ narrow.t()
+        output = product(rows, weight, bias).addmm_(hidden, wide.t())
+        ctx.save_for_backward(rows, weight, hidden, narrow, wide)
+        ctx.scaling, ctx.product = scaling, product
+        return output.view(*inputs.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor):
+        rows, weight, hidden, narrow, wide = ctx.saved_tensors
+        flat = gradient.reshape(-1, gradient.shape[-1])
+        inner = flat @ wide
+        down = (inner.t() @ rows).float()
+        up = (flat.t() @ hidden).float() * ctx.scaling
+        inputs = None
+        if ctx.needs_input_grad[0]:
+            inputs = ctx.product(flat, weight.t(), None).addmm_(inner, narrow).view(*gradient.shape[:-1], -1)
+        return inputs, None, None, down, up, None, None
+
+
+class Norm(torch.autograd.Function):
+    """RMSNorm with a frozen weight: x / √(mean x² + eps), times the weight, in float32 but for input and output."""
+
+    @staticmethod
+    def forward(ctx, inputs, weight, eps: float) -> torch.Tensor:
+        wide = inputs.float()
+        scale = (wide.square().mean(dim=-1, keepdim=True) + eps).rsqrt()
+        ctx.save_for_backward(inputs, weight, scale)
+        return weight * (wide * scale).to(inputs.dtype)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor):
+        inputs, weight, scale = ctx.saved_tensors
+        outer = (gradient * weight).float()
+        normed = inputs.float() * scale
+        inner = outer - normed * (outer * normed).mean(dim=-1, keepdim=True)
+        return (inner * scale).to(inputs.dtype), None, None
+
+
+def accelerate(model: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Give the layers of a model on a CPU the forms above; whoever trains takes their `forward` off again.
+
+    dtype: of the arithmetic.
+    """
+    if next(model.parameters()).device.type != "cpu":
+        return
+    product = _product(dtype)
+    for module in model.modules():
+        forward = None
+        if isinstance(module, LoraLayer):
+            forward = _low_rank(module, dtype, product)
+        elif type(module) is torch.nn.Linear and module.weight.requires_grad and product != torch.nn.functional.linear:
+            forward = partial(_dense, module, product=product)
+        elif (eps := _norm_eps(module)) is not None:
+            forward = partial(_normed, module, eps=eps)
+        if forward is not None:
+            # Answers on the way have layers of their own, see `common.generation.onednn`.
+            module.forward = partial(_unless_answering, forward, module.forward)
+
+
+def _unless_answering(forward: Callable, plain: Callable, inputs: torch.Tensor, *args, **kwargs) -> torch.Tensor:
+    special = torch.is_inference_mode_enabled() or args or kwargs
+    return plain(inputs, *args, **kwargs) if special else forward(inputs)
+
+
+def _dense(module: torch.nn.Linear, inputs: torch.Tensor, *, product: Product) -> torch.Tensor:
+    return Dense.apply(inputs, module.weight, module.bias, product)
+
+
+def _low_rank(module: LoraLayer, dtype: torch.dtype, product: Product) -> Callable | None:
+    """None where the layer is more than a frozen linear one and a plain update."""
+    names, base = module.active_adapters, module.get_base_layer()
+    if len(names) != 1 or names[0] not in module.lora_A or names[0] in getattr(module, "lora_variant", {}):
+        return None
+    name = names[0]
+    dropout = module.lora_dropout[name]
+    if not isinstance(base, torch.nn.Linear) or base.weight.requires_grad or getattr(dropout, "p", 0.0):
+        return None
+    weight = base.weight
+    if state := getattr(weight, "quant_state", None):
+        from bitsandbytes.functional import dequantize_4bit
+
+        weight = dequantize_4bit(weight.data, state)
+    if weight.dim() != 2 or module.lora_A[name].bias is not None or module.lora_B[name].bias is not None:
+        return None
+    weight = weight.detach().to(dtype)
+    bias = None if base.bias is None else base.bias.detach().to(dtype)
+    down, up, scaling = module.lora_A[name], module.lora_B[name], module.scaling[name]
+
+    def forward(inputs: torch.Tensor) -> torch.Tensor:
+        return LowRank.apply(inputs.to(dtype), weight, bias, down.weight, up.weight, scaling, product)
+
+    return forward
+
+
+def _normed(module: torch.nn.Module, inputs: torch.Tensor, *, eps: float) -> torch.Tensor:
+    return Norm.apply(inputs, module.weight, eps)
+
+
+def _norm_eps(module: torch.nn.Module) -> float | None:
+    """The number under the root of a frozen RMSNorm as Llama has it; None for any other module.
+
+    Whether it is one is tried out: some models add one to the weight, or multiply before they round.
+    """
+    weight, eps = getattr(module, "weight", None), getattr(module, "variance_epsilon", None)
+    if not isinstance(eps, float) or weight is None or weight.requires_grad or weight.dim() != 1:
+        return None
+    sample = torch.linspace(-1, 2, 3 * len(weight), dtype=weight.dtype).view(3, -1)
+    with torch.no_grad():
+        return eps if torch.equal(module(sample), Norm.apply(sample, weight, eps)) else None
