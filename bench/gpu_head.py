@@ -4,48 +4,27 @@ TRL's (`add_fused_lm_head`) projects tile by tile and never holds logits; ours c
 labelled. Covers rate, peak memory and whether both give the same loss; attention, padding and optimiser are the same.
 """
 
-from collections.abc import Sequence
-
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from bench.gpu_model import Setting, free
 from bench.gpu_training import (
-    Plan,
-    Row,
-    Steps,
     Training,
     arithmetic_of,
     fastest_micro,
-    labelled_tokens,
     our_steps,
     ours,
     passes,
+    plain_steps,
     plan_of,
     recipe,
     seconds_of,
 )
 from common.training.adapters import adapt
-from common.training.rows import IGNORED
 
 
 def fused_loss(model, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     """Negative log-likelihood of the labelled tokens, a sum, by a head that `add_fused_lm_head` has put on."""
     return model(**inputs, fused_lm_head=True, num_items_in_batch=1).loss
-
-
-def labelled_steps(rows: Sequence[Row], plan: Plan, pad: int) -> Steps:
-    """The plan's micro-batches as TRL takes them: padded on the right, with labels beside the tokens."""
-
-    def batch(places: Sequence[int]) -> dict[str, torch.Tensor]:
-        fillers = {"input_ids": pad, "labels": IGNORED}
-        return {
-            name: pad_sequence([torch.tensor(rows[i][name]) for i in places], batch_first=True, padding_value=filler)
-            for name, filler in fillers.items()
-        }
-
-    weights = [sum(labelled_tokens(rows[i]) for places in step for i in places) for step in plan]
-    return Steps([[batch(places) for places in step] for step in plan], weights)
 
 
 def by_trl(setting: Setting, arithmetic: torch.dtype | None) -> Training:
@@ -66,7 +45,7 @@ def measure(setting: Setting) -> dict:
     del training, loaded
     plan, values, losses = plan_of(rows, size.effective, micro), {}, {}
     for suffix, make, steps in (
-        ("-trl", lambda: by_trl(setting, arithmetic), labelled_steps(rows, plan, pad)),
+        ("-trl", lambda: by_trl(setting, arithmetic), plain_steps(rows, plan, pad)),
         ("", lambda: ours(setting.load(), recipe("full", size.effective), arithmetic), our_steps(rows, plan, pad)),
     ):
         free()

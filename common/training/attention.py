@@ -59,7 +59,7 @@ def blocks(ends: torch.Tensor, positions: torch.Tensor, dtype: torch.dtype) -> l
     """
     starts = (positions[1:] != positions[:-1] + 1).nonzero().flatten().add(1).tolist()
     cuts, count = [0], len(ends)
-    for start, following in zip(starts, [*starts[1:], count], strict=True):
+    for start, following in zip(starts, [*starts, count][1:], strict=True):
         if following - cuts[-1] > BLOCK:
             cuts.append(start)
     parts = []

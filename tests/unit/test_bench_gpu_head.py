@@ -16,9 +16,10 @@ ROWS = [
 
 
 def test_labels_lie_beside_the_tokens_and_padding_has_none():
-    steps = gpu_head.labelled_steps(ROWS, [[[0, 1]], [[1]]], pad=3)
+    steps = gpu_training.plain_steps(ROWS, [[[0, 1]], [[1]]], pad=3)
     batch = steps.batches[0][0]
     assert batch["input_ids"].tolist() == [[9, 8, 7, 6, 5], [11, 12, 13, 3, 3]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
     assert batch["labels"].tolist() == [[-100, -100, 7, 6, 5], [-100, -100, 13, -100, -100]]
     assert steps.weights == [4, 1] and steps.batches[1][0]["input_ids"].tolist() == [[11, 12, 13]]
 
@@ -27,7 +28,7 @@ def test_the_fused_loss_and_its_gradient_are_the_plain_ones():
     setting = Setting(SMALL, 1.0)
     rows, losses, gradients = setting.rows(4), [], []
     plan = gpu_training.plan_of(rows, 4, 2)
-    batch = gpu_head.labelled_steps(rows, plan, 0).batches[0][0]
+    batch = gpu_training.plain_steps(rows, plan, 0).batches[0][0]
     for training in (
         gpu_head.by_trl(setting, None),
         gpu_training.Training(
