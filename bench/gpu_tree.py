@@ -223,7 +223,7 @@ def measure(setting: Setting, kind: str) -> dict:
     unique = sum(batch["input_ids"].numel() for step in whole.batches for batch in step)
     note = (
         f"{prefix}: LoRA, {size.steps} steps of {effective * ANSWERS[kind]} rows, {tokens:,} tokens of which "
-        f"{unique:,} are unique; TRL's layout in micro-batches of {tried['-trl']} rows, ours in {tried['']} a step, read by "
-        f"{implementation} on {device().type}."
+        f"{unique:,} are unique; TRL's layout in micro-batches of {tried['-trl']} rows, ours in {tried['']} a step, "
+        f"read by {implementation} on {device().type}."
     )
     return {"values": values, "notes": [note]}

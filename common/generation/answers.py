@@ -17,9 +17,11 @@ from peft import PeftModel
 from tqdm import tqdm
 from transformers import DynamicCache, PreTrainedModel
 
+from common.generation.attention import attention_by_columns
 from common.generation.batching import decode, shared_start
 from common.generation.onednn import laid_out
-from common.generation.sampling import Choose, Sampling, likeliest, sampler
+from common.generation.prefill import read
+from common.generation.sampling import Choose, Sampling, likeliest, sampler, with_log_probabilities
 from common.generation.single import answer_singly
 from common.generation.support import obstacle
 from common.models import LoadedModel
@@ -31,11 +33,17 @@ _slow: WeakSet[torch.nn.Module] = WeakSet()  # models of which the line was prin
 @dataclass(frozen=True)
 class Completion:
     """One answer. `token_ids` are all generated tokens, the end token included where it came, and `new_tokens` their
-    number; an answer that was read from a disk has the number alone."""
+    number; an answer that was read from a disk has the number alone.
+
+    log_probabilities: where they were wanted, each token's natural logarithm of the probability that the model gave it
+    as the batch computed it, at the temperature of the sampling (1 for greedy answers) and before top-p cuts tokens
+    off: with top_p of 1 those of the distribution that was drawn from.
+    """
 
     text: str
     new_tokens: int
     token_ids: tuple[int, ...] = ()
+    log_probabilities: tuple[float, ...] = ()
 
 
 @torch.inference_mode()
@@ -48,13 +56,15 @@ def complete(
     sampling: Sampling | None = None,
     progress: str = "",
     on_completion: Callable[[int, Completion], None] | None = None,
+    log_probabilities: bool = False,
 ) -> list[Completion]:
     """Answers to prompts (token ids), in the prompts' order; greedy ones without `sampling`.
 
     batch_size: the most rows at a time; fewer where the memory that is free does not hold as many, which changes no
     answer. progress: the name of a bar on stderr, "" for none. on_completion: called with each row's number and answer
-    as soon as it ends. A row whose logits overflow ends with what it has, and a line on stdout counts such rows. Raises
-    UserError for an empty prompt and for sizes below 1.
+    as soon as it ends. log_probabilities: whether answers come with them, see `Completion`. A row whose logits overflow
+    ends with what it has, and a line on stdout counts such rows. Raises UserError for an empty prompt and for sizes
+    below 1.
     """
     if max_new_tokens < 1 or batch_size < 1 or not all(prompts):
         raise UserError("an answer needs a prompt, max_new_tokens of at least 1 and a batch_size of at least 1")
@@ -62,25 +72,30 @@ def complete(
         return []
     model, tokenizer, ends = loaded.model, loaded.tokenizer, end_tokens(loaded)
     answers: dict[int, Completion] = {}
+    choose = sampler(sampling) if sampling else likeliest
+    record: dict[int, list[float]] = {}
+    if log_probabilities:
+        choose = with_log_probabilities(choose, sampling.temperature if sampling else 1.0, record)
     overflows = 0
     was_training = model.training
     model.eval()
     try:
         with (
             laid_out(model),
+            attention_by_columns(_decoder(model)),
             _without_router_loss(model),
             tqdm(total=len(prompts), desc=progress, unit="row", file=sys.stderr, disable=not progress) as bar,
         ):
             rows = _answer(
                 model,
                 prompts,
-                choose=sampler(sampling) if sampling else likeliest,
+                choose=choose,
                 ends=ends,
                 max_new_tokens=max_new_tokens,
                 batch_size=batch_size,
             )
             for number, tokens in rows:
-                answers[number] = completion(tokens, ends, tokenizer)
+                answers[number] = completion(tokens, ends, tokenizer, record.pop(number, ()))
                 overflows += len(tokens) < max_new_tokens and not ends.intersection(tokens[-1:])
                 bar.update()
                 if on_completion:
@@ -146,8 +161,7 @@ def _prefix(model: PreTrainedModel | PeftModel, tokens: Sequence[int]) -> Dynami
     """Keys and values of what stands before every prompt: the model's virtual tokens, if any, then `tokens`."""
     if not tokens and not _is_prompt_tuned(model):
         return None
-    options = {"past_key_values": DynamicCache(), "use_cache": True, "logits_to_keep": 1}
-    return _decoder(model)(**_inputs(model, tokens), **options).past_key_values
+    return read(_decoder(model), _inputs(model, tokens))[1]
 
 
 def _inputs(model: PreTrainedModel | PeftModel, tokens: Sequence[int]) -> dict[str, torch.Tensor]:
@@ -172,7 +186,9 @@ def end_tokens(loaded: LoadedModel) -> set[int]:
     return (ends | {loaded.tokenizer.eos_token_id}) - {None}
 
 
-def completion(tokens: list[int], ends: set[int], tokenizer) -> Completion:
-    """The answer that generated tokens are, of which the last may be an end token."""
+def completion(tokens: list[int], ends: set[int], tokenizer, values: Sequence[float] = ()) -> Completion:
+    """The answer that generated tokens are, of which the last may be an end token. values: log-probabilities of the
+    tokens; one more where the row broke off."""
     content = tokens[:-1] if ends.intersection(tokens[-1:]) else tokens
-    return Completion(tokenizer.decode(content, skip_special_tokens=True), len(tokens), tuple(tokens))
+    text = tokenizer.decode(content, skip_special_tokens=True)
+    return Completion(text, len(tokens), tuple(tokens), tuple(values[: len(tokens)]))

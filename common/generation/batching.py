@@ -13,118 +13,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import Cache, CacheLayerMixin, DynamicLayer
+from transformers import PreTrainedModel
+from transformers.cache_utils import Cache
 
+from common import threads
+from common.generation.attention import is_by_columns
 from common.generation.capacity import capacity, column_bytes, free_bytes, probe
+from common.generation.columns import BlockLayer, Columns
+from common.generation.prefill import Reading, most_positions, read, read_padded, readings
 from common.generation.sampling import Choose
 
-PREFILL = {"cpu": 512, "cuda": 16_384}  # positions read at once, rows × longest: enough for fast products
 SLACK = 64  # columns beyond what one row can need: how many steps pass between two moves of the whole batch
-
-
-@dataclass
-class Columns:
-    """Which columns the rows of the batch hold: row r from starts[r] up to `end`, where the next token goes."""
-
-    width: int
-    device: torch.device
-    starts: list[int] = field(default_factory=list)
-    end: int = 0
-
-    @property
-    def first(self) -> int:
-        return min(self.starts)
-
-    def mask(self) -> torch.Tensor:
-        """(rows, columns from the first in use to the one that is written), true where a row has a token."""
-        columns = torch.arange(self.first, self.end + 1, device=self.device)
-        return columns >= torch.tensor(self.starts, device=self.device)[:, None]
-
-    def positions(self) -> torch.Tensor:
-        """(rows, 1): how many tokens a row has before the one that is written."""
-        return torch.tensor([[self.end - start] for start in self.starts], device=self.device)
-
-
-class BlockLayer(CacheLayerMixin):
-    """One layer's keys and values, (slots, heads, columns, head size) each; a step writes in place.
-
-    Outside the rows' columns the blocks are zero, always: what a row may not look at is weighed with 0, but 0 × inf is
-    not a number, so what a row that overflowed left behind would spoil every later row of its slot.
-    """
-
-    def __init__(self, columns: Columns, slots: int):
-        super().__init__()
-        self._columns, self._slots = columns, slots
-
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        def block(like: torch.Tensor) -> torch.Tensor:
-            return like.new_zeros(self._slots, like.shape[1], self._columns.width, like.shape[3])
-
-        self.keys, self.values, self.is_initialized = block(key_states), block(value_states), True
-
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_, **__):
-        rows, first, end = len(key_states), self._columns.first, self._columns.end
-        self.keys[:rows, :, end] = key_states[:, :, 0]
-        self.values[:rows, :, end] = value_states[:, :, 0]
-        return self.keys[:rows, :, first : end + 1], self.values[:rows, :, first : end + 1]
-
-    def get_seq_length(self) -> int:
-        return self._columns.end - self._columns.first
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.get_seq_length() + query_length, 0
-
-    def get_max_length(self) -> int:
-        return self._columns.width
-
-    def write(self, slot: int, end: int, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """A stretch of one row's keys and values, (heads, length, head size), so that it ends at `end`."""
-        stretch = slice(end - keys.shape[1], end)
-        self.keys[slot, :, stretch], self.values[slot, :, stretch] = keys, values
-
-    def _blocks(self) -> tuple[torch.Tensor, ...]:
-        """None where the layer takes the keys and values of another one."""
-        return (self.keys, self.values) if self.is_initialized else ()
-
-    def evict(self, sources: torch.Tensor, targets: torch.Tensor, rest: int) -> None:
-        """Rows move from the slots `sources` to `targets`; from slot `rest` on there is none any more."""
-        first, end, rows = self._columns.first, self._columns.end, len(self._columns.starts)
-        for block in self._blocks():
-            used = block[:rows, :, first:end]
-            if len(sources):
-                used[targets] = used[sources]
-            used[rest:] = 0
-
-    def shift(self, by: int) -> None:
-        """All rows `by` columns to the left."""
-        first, end, rows = self._columns.first, self._columns.end, len(self._columns.starts)
-        for block in self._blocks():
-            used = block[:rows, :, first:end].clone()  # old and new columns may overlap
-            block[:rows, :, first:end] = 0
-            block[:rows, :, first - by : end - by] = used
-
-
-class PrefixLayer(DynamicLayer):
-    """One layer's keys and values in a prefill: the padding of each row, then those of the prefix, then its own.
-
-    keys, values: the prefix's, (1, heads, length, head size). columns: (rows, columns), for each place where it comes
-    from in prefix, padding and prompt, put end to end.
-    """
-
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor, columns: torch.Tensor):
-        super().__init__()
-        self.lazy_initialization(keys, values)
-        self.keys, self.values = (states.expand(len(columns), -1, -1, -1) for states in (keys, values))
-        self._columns = columns[:, None, :, None]
-
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_, **__):
-        def joined(before: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
-            states = torch.cat([before, states], dim=2)
-            return states.gather(2, self._columns.expand(-1, states.shape[1], -1, states.shape[3]))
-
-        self.keys, self.values = joined(self.keys, key_states), joined(self.values, value_states)
-        return self.keys, self.values
 
 
 @dataclass
@@ -144,50 +43,31 @@ class Batch:
         self._model, self._prefix, self._slots = model, prefix, slots
         self._prefix_length = prefix.get_seq_length() if prefix is not None else 0
         layers = model.config.get_text_config().num_hidden_layers
-        self._layers = [BlockLayer(self.columns, slots) for _ in range(layers)]
+        self._layers = [BlockLayer(self.columns, slots, is_by_columns(model)) for _ in range(layers)]
         self._cache = Cache(layers=self._layers)
 
     @property
     def free_slots(self) -> int:
         return self._slots - len(self.rows)
 
-    def prefill(self, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, DynamicCache]:
-        """Read prompts, padded on the left: logits of each one's next token, (prompts, vocabulary), and all keys and
-        values."""
-        model, before, width = self._model, self._prefix_length, max(map(len, prompts))
-        gaps = [width - len(prompt) for prompt in prompts]
-        ids = torch.tensor([[0] * gap + list(p) for gap, p in zip(gaps, prompts, strict=True)], device=model.device)
-        mask = torch.tensor([[0] * gap + [1] * (before + width - gap) for gap in gaps], device=model.device)
-        cache = DynamicCache()  # of no config: a windowed layer would keep its window alone
-        if before:
-            columns = torch.tensor(
-                [[*range(before, before + gap), *range(before), *range(before + gap, before + width)] for gap in gaps],
-                device=model.device,
-            )
-            layers = [(layer.keys, layer.values) for layer in self._prefix.layers]  # None: it takes another layer's
-            cache = Cache([PrefixLayer(k, v, columns) if k is not None else DynamicLayer() for k, v in layers])
-        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, before:]
-        output = model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        return output.logits[:, -1].float(), output.past_key_values
+    def prefill(self, prompts: Sequence[Sequence[int]]) -> list[Reading]:
+        """Read prompts at once; a single one may be longer than what is read at once."""
+        if len(prompts) == 1:
+            ids = torch.tensor([list(prompts[0])], device=self._model.device)
+            return readings(*read(self._model, {"input_ids": ids}, self._prefix), [self._prefix_length + ids.shape[1]])
+        return read_padded(self._model, prompts, self._prefix)
 
-    def insert(self, row: Row, length: int, cache: DynamicCache, source: int) -> None:
-        """A row with its first token, whose prompt of `length` tokens was read as row `source` of `cache`."""
-        slot, end, length = len(self.rows), self.columns.end, length + self._prefix_length
-        for layer, read in zip(self._layers, cache.layers, strict=False):  # the last ones may have none of their own
-            if not read.is_initialized:
+    def insert(self, row: Row, reading: Reading) -> None:
+        """A row with its first token, whose prompt was read."""
+        slot, end = len(self.rows), self.columns.end
+        for layer, states in zip(self._layers, reading.states, strict=False):  # the last ones may have none
+            if states is None:
                 continue  # as here
             if not layer.is_initialized:
-                layer.lazy_initialization(read.keys, read.values)
-            layer.write(slot, end, read.keys[source, :, -length:], read.values[source, :, -length:])
+                layer.lazy_initialization(*(each[None] for each in states))
+            layer.write(slot, end, *states)
         self.rows.append(row)
-        self.columns.starts.append(end - length)
+        self.columns.starts.append(end - reading.length)
 
     def step(self) -> torch.Tensor:
         """Read each row's last token; logits of its next one, (rows, vocabulary)."""
@@ -253,6 +133,7 @@ def decode(
     as many. A row whose logits are not finite ends at once, with the tokens that it has, and harms no other row.
     """
     before = prefix.get_seq_length() if prefix is not None else 0
+    prompts = list(map(tuple, prompts))
     queue = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), prompts[i], i))
     longest = len(prompts[queue[0]]) + before
     width = longest + max_new_tokens + SLACK
@@ -262,17 +143,23 @@ def decode(
         columns=width,
         batch_size=min(batch_size, len(prompts)),
     )
-    positions = PREFILL.get(model.device.type, PREFILL["cuda"])
+    positions = most_positions(model.device)
     batch = Batch(model, prefix, slots=size.slots, longest=longest, width=width)
+    ready: dict[tuple[int, ...], Reading] = {}  # the prompt that waiting rows have in common with some that have come
 
-    def next_prefill() -> list[int]:
-        """The numbers of the queue's next rows that are read together: one, or as many as have slots and fit."""
-        numbers, unique = [], set()
-        width = len(prompts[queue[0]])
+    def admission() -> list[int]:
+        """The numbers of the queue's next rows: those whose prompt is already read, and those that are read together:
+        one, or as many as have slots and fit. None where too few slots are free to read for."""
+        is_worth = not batch.rows or batch.free_slots >= max(1, size.slots // 4)
+        numbers: list[int] = []
+        unique: dict[tuple[int, ...], None] = {}  # the longest comes first
         for number in queue[: batch.free_slots]:
-            unique.add(tuple(prompts[number]))
-            if numbers and (len(unique) * width > positions or len(unique) * (before + width) > size.prefill):
-                break
+            if prompts[number] not in ready:
+                unique[prompts[number]] = None
+                width = len(next(iter(unique)))
+                fits = len(unique) * width <= positions and len(unique) * (before + width) <= size.prefill
+                if not is_worth or (len(unique) > 1 and not fits):
+                    break
             numbers.append(number)
         return numbers
 
@@ -289,20 +176,25 @@ def decode(
         return last
 
     while queue or batch.rows:
+        threads.adjust()
         # 1) Prefill once a quarter of the slots is free: a prefill of one prompt costs as much as one of several.
-        if queue and (not batch.rows or batch.free_slots >= max(1, size.slots // 4)):
-            rows = [Row(number) for number in next_prefill()]
+        if numbers := admission():
+            rows = [Row(number) for number in numbers]
             del queue[: len(rows)]
-            unique: dict[tuple[int, ...], int] = {}  # equal prompts share one prefill
-            sources = [unique.setdefault(tuple(prompts[row.number]), len(unique)) for row in rows]
-            logits, cache = batch.prefill(list(unique))
-            last = extend(rows, logits[sources])
-            for row, source, is_last in zip(rows, sources, last, strict=True):
+            unique = [prompt for prompt in dict.fromkeys(prompts[number] for number in numbers) if prompt not in ready]
+            ready |= dict(zip(unique, batch.prefill(unique), strict=True)) if unique else {}
+            sources = [ready[prompts[number]] for number in numbers]  # equal prompts share one
+            last = extend(rows, torch.stack([reading.logits for reading in sources]))
+            for row, reading, is_last in zip(rows, sources, last, strict=True):
                 if is_last:
                     yield row.number, row.tokens
                 else:
-                    batch.insert(row, len(prompts[row.number]), cache, source)
-            del cache
+                    batch.insert(row, reading)
+            following = prompts[queue[0]] if queue else ()  # equal prompts stand side by side
+            ready = {following: ready[following]} if following in ready else {}
+            if following in unique and following in ready:
+                ready[following] = ready[following].clone()
+            del sources, reading  # with what it was read with
         # 2) Otherwise decode one token for every row, 3) and evict the rows that end with it.
         else:
             last = extend(batch.rows, batch.step())

@@ -1,8 +1,8 @@
 """Linear layers on a CPU, multiplied in the layout that oneDNN's products want, for as long as weights do not change.
 
 PyTorch hands a plain weight to the product, which rearranges it at every call; a decoding step has few rows, so that
-costs as much as the product (`bench.generation` times both). Covers float32 weights, and 4-bit ones that compute in
-float32, unpacked once; all other layers, GPUs, and a PyTorch without these operations are left as they are.
+costs as much as the product (`bench.generation` times both). Covers weights in float32 and bfloat16, and 4-bit ones
+that compute in these, unpacked once; all other layers, GPUs, and a PyTorch without these operations are left.
 """
 
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from functools import partial
 
 import torch
 
+DTYPES = (torch.float32, torch.bfloat16)
 OPERATIONS = ("_reorder_linear_weight", "_linear_pointwise")  # private to PyTorch: asked for before they are used
 
 
@@ -42,7 +43,7 @@ def _multiply(weight: torch.Tensor, bias: torch.Tensor | None, inputs: torch.Ten
 
 
 def _plain_weight(module: torch.nn.Module) -> torch.Tensor | None:
-    """The weight as float32, (out, in), where it can be laid out anew."""
+    """The weight in the dtype of its products, (out, in), where it can be laid out anew."""
     if not isinstance(module, torch.nn.Linear):
         return None
     weight = module.weight.detach()
@@ -51,8 +52,8 @@ def _plain_weight(module: torch.nn.Module) -> torch.Tensor | None:
     is_packed = bool(getattr(module.weight, "quant_state", None))
     if type(module).forward is not torch.nn.Linear.forward and not is_packed:
         return None  # a router, or a layer that quantises on the way: it does more than multiply
-    if is_packed and getattr(module, "compute_dtype", None) == torch.float32:
+    if is_packed and getattr(module, "compute_dtype", None) in DTYPES:
         from bitsandbytes.functional import dequantize_4bit
 
-        weight = dequantize_4bit(weight, module.weight.quant_state)
-    return weight if weight.dtype == torch.float32 and weight.dim() == 2 else None
+        weight = dequantize_4bit(weight, module.weight.quant_state).to(module.compute_dtype)
+    return weight if weight.dtype in DTYPES and weight.dim() == 2 else None

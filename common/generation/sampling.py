@@ -53,6 +53,20 @@ def likeliest(logits: torch.Tensor, rows: list[int]) -> list[int]:
     return logits.argmax(dim=-1).tolist()
 
 
+def with_log_probabilities(choose: Choose, temperature: float, record: dict[int, list[float]]) -> Choose:
+    """`choose`, which also puts down each token's log-probability at `temperature`, by row number, before top-p."""
+
+    def choose_and_record(logits: torch.Tensor, rows: list[int]) -> list[int]:
+        tokens = choose(logits, rows)
+        vectors = logits / temperature
+        of_tokens = vectors.gather(-1, torch.tensor(tokens, device=logits.device)[:, None]).squeeze(-1)
+        for row, value in zip(rows, (of_tokens - vectors.logsumexp(dim=-1)).tolist(), strict=True):
+            record.setdefault(row, []).append(value)
+        return tokens
+
+    return choose_and_record
+
+
 def sampler(sampling: Sampling) -> Choose:
     """Draws by `sampling`; each row has a generator of random numbers of its own."""
     generators: dict[int, random.Random] = {}

@@ -12,6 +12,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
 
+from common.generation.attention import exclude, is_by_columns
 from common.generation.batching import decode
 
 PREFIX = [11, 12, 13]  # tokens of the trial: what stands before every row, the rows, and their answers
@@ -28,6 +29,9 @@ def obstacle(model: PreTrainedModel, length: int) -> str:
     """
     if model not in _obstacles:
         _obstacles[model] = _state(model) or _difference(model)
+        if _obstacles[model] and is_by_columns(model):
+            exclude(model)
+            _obstacles[model] = _state(model) or _difference(model)
     if not _obstacles[model] and length > (longest := longest_independent(model)):
         return f"beyond {longest} tokens its positions are scaled by the longest row"
     return _obstacles[model]

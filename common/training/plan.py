@@ -169,10 +169,10 @@ def evaluation_batches(lengths: Sequence[int], recipe: Recipe) -> list[list[int]
 
 
 def evaluation_trees(prefixes: Prefixes, most_tokens: int) -> list[list[int]]:
-    """The same of micro-batches that are trees, of twice as many unique tokens as in training."""
+    """The same of micro-batches that are trees, as large as in training: what a look takes is not the peak."""
     ranked = prefixes.ranked(range(len(prefixes.tokens)))
     cost = prefixes.cost(ranked)
-    return [ranked[first:last] for first, last in _greedy(len(ranked), 2 * most_tokens, cost)]
+    return [ranked[first:last] for first, last in _greedy(len(ranked), most_tokens, cost)]
 
 
 def micro_batches(recipe: Recipe) -> int:

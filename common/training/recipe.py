@@ -22,11 +22,13 @@ class Recipe:
     equal length, so `per_device_train_batch_size` is the mean of their rows. warmup_ratio: a share of all steps.
     evaluations: how often the validation rows are looked at, spread evenly, the last at the end; patience: how many
     evaluations without a better one end the training (0: none does). select_by: which evaluation's weights are kept.
-    score_rows: validation rows answered and scored at each evaluation. shared_prefixes: what rows of a micro-batch begin
-    with alike is computed once, wherever the model keeps rows apart, see `tree`; such a micro-batch holds at most
-    `micro_batch_tokens` different tokens (0: as many as pay on the device), and padded ones alone hold
-    `per_device_train_batch_size` rows. Checkpoints come with evaluations, after `save_seconds` without one, and every `save_every`
-    steps (0: never). Raises UserError for what cannot be trained.
+    score_rows: validation rows answered and scored at each evaluation. Checkpoints come with evaluations, after
+    `save_seconds` without one, and every `save_every` steps (0: never).
+
+    shared_prefixes: what rows of a micro-batch begin with alike is computed once, wherever the model keeps rows apart,
+    see `tree`. Such a micro-batch holds at most `micro_batch_tokens` different tokens (0: as many as pay on the
+    device), or one item; padded ones alone hold `per_device_train_batch_size` rows. Raises UserError for what cannot be
+    trained.
 
     This one is for supervised fine-tuning; another objective's recipe adds its fields and names its own `module`.
     """

@@ -82,11 +82,15 @@ def collated(items: Sequence[Item], *, pad: int, as_tree: bool) -> dict[str, tor
     fields, places = _tree(rows) if as_tree else _padded(rows, pad)
     predictors = [place[at] for place, pairs in zip(places, labels, strict=True) for at, _ in pairs]
     numbers = {name: torch.tensor([row[name] for row in rows]) for name in rows[0].keys() - {"input_ids", "labels"}}
-    return fields | numbers | {
-        "predictors": torch.tensor(predictors, dtype=torch.long),
-        "targets": torch.tensor([label for pairs in labels for _, label in pairs], dtype=torch.long),
-        "counts": torch.tensor([len(pairs) for pairs in labels]),
-    }
+    return (
+        fields
+        | numbers
+        | {
+            "predictors": torch.tensor(predictors, dtype=torch.long),
+            "targets": torch.tensor([label for pairs in labels for _, label in pairs], dtype=torch.long),
+            "counts": torch.tensor([len(pairs) for pairs in labels]),
+        }
+    )
 
 
 def _tree(rows: Sequence[Row]) -> tuple[dict[str, torch.Tensor], Sequence]:
@@ -103,4 +107,6 @@ def _padded(rows: Sequence[Row], pad: int) -> tuple[dict[str, torch.Tensor], Seq
     """Ids of the rows side by side, (rows, longest), padded on the right, and where each row's tokens lie."""
     width = max(len(row["input_ids"]) for row in rows)
     ids = [row["input_ids"] + [pad] * (width - len(row["input_ids"])) for row in rows]
-    return {"input_ids": torch.tensor(ids)}, [range(number * width, (number + 1) * width) for number in range(len(rows))]
+    return {"input_ids": torch.tensor(ids)}, [
+        range(number * width, (number + 1) * width) for number in range(len(rows))
+    ]

@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = [
     *("settings", "tracking", "locks", "provenance", "hub", "arithmetic", "profiles", "paths", "synthetic", "data"),
     *("prose", "extraction", "prompts", "sandbox", "mutations", "scoring", "statistics", "metric", "certify"),
-    *("distributed", "gguf", "weights", "tiny", "models", "generation", "completions", "evaluation", "training"),
-    *("sweeps", "results", "display", "run", "notebook", "study"),
+    *("distributed", "threads", "gguf", "weights", "tiny", "models", "generation", "completions", "evaluation"),
+    *("training", "sweeps", "results", "display", "run", "notebook", "study"),
 ]
 # The same within each package; `__init__` and `__main__` stand above all parts of theirs.
 PARTS = {
@@ -23,7 +23,8 @@ PARTS = {
     + ["windows", "layout"],
     "certify.rewrites": ["conditions", "safety", "queries", "writes", "texts"],
     "data": ["example", "notices", "cells", "tables", "files", "splits", "gretel", "ddl", "spider"],
-    "generation": ["sampling", "onednn", "capacity", "batching", "support", "single", "answers"],
+    "generation": ["sampling", "onednn", "attention", "capacity", "columns", "prefill", "batching"]
+    + ["support", "single", "answers"],
     "metric": ["metric"],
     "mutations": ["edits", "clauses", "expressions", "changes", "neighbours"],
     "results": ["record", "sections", "ledger", "places", "comparable", "comparison", "tables", "figure", "audits"]

@@ -11,7 +11,10 @@ from common.generation import Sampling, batching, complete, onednn
 from common.generation.batching import SLACK, Columns, shared_start
 from common.generation.capacity import Capacity, capacity, column_bytes, free_bytes, probe
 from common.generation.onednn import laid_out
+from common.generation.prefill import PREFILL
 from common.generation.support import obstacle
+from common.models import load_model
+from common.profiles import TINY_MODEL
 
 MOST = 40
 
@@ -60,12 +63,12 @@ def test_the_slot_of_a_finished_row_is_taken(talkative, prompts, steps):
 
 
 def test_prefill_has_a_budget_and_reads_equal_prompts_once(talkative, prompts, prefills, monkeypatch):
-    monkeypatch.setitem(batching.PREFILL, "cpu", 400)
+    monkeypatch.setitem(PREFILL, "cpu", 400)
     complete(talkative, prompts, max_new_tokens=3, batch_size=32)
     assert len(prefills) > 3
     assert max(prefills) <= max(400, *map(len, prompts))
     prefills.clear()
-    monkeypatch.setitem(batching.PREFILL, "cpu", 10_000)
+    monkeypatch.setitem(PREFILL, "cpu", 10_000)
     complete(talkative, [prompts[0]] * 8, max_new_tokens=3, batch_size=8, sampling=Sampling())
     assert prefills == [len(prompts[0])]
 
@@ -245,7 +248,7 @@ def test_little_memory_changes_no_answer(talkative, prompts, steps, prefills, mo
 
 
 def test_a_prefill_fits_into_its_share_with_what_stands_before_the_prompts(talkative, prompts, prefills, monkeypatch):
-    monkeypatch.setitem(batching.PREFILL, "cpu", 10_000)
+    monkeypatch.setitem(PREFILL, "cpu", 10_000)
     shared, longest = shared_start(prompts[:16]), max(map(len, prompts[:16]))
     assert 3 * (longest - shared) < 2 * longest + 50  # a third prompt would fit if that were not counted
     for prefill, rows in ((2 * longest + 50, 2), (longest - 1, 1), (0, 1)):
@@ -259,9 +262,10 @@ def test_a_prefill_fits_into_its_share_with_what_stands_before_the_prompts(talka
 # oneDNN's layout
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("quantisation", ["", "nf4"])
-def test_products_in_another_layout_are_the_same(tiny, prompts, quantisation, monkeypatch):
-    model = tiny(quantisation).model
+def test_products_in_another_layout_are_the_same(prompts, quantisation, precision, monkeypatch):
+    model = load_model(TINY_MODEL, precision=precision, quantisation=quantisation).model
     ids = torch.tensor([prompts[0]])
     products = []
     multiply = torch.ops.mkldnn._linear_pointwise
@@ -273,7 +277,7 @@ def test_products_in_another_layout_are_the_same(tiny, prompts, quantisation, mo
             other = model(ids).logits
         assert torch.equal(model(ids).logits, plain)
     assert len(products) == 2 * 7 + 1  # seven linear layers a decoder layer, and the head
-    assert (plain - other).abs().max() < 1e-4 < plain.abs().max()
+    assert (plain - other).abs().max() < {"float32": 1e-4, "bfloat16": 0.02}[precision] < plain.abs().max()
 
 
 def test_layers_that_cannot_be_laid_out_are_left(tiny):
@@ -285,9 +289,11 @@ def test_layers_that_cannot_be_laid_out_are_left(tiny):
     )
     with laid_out(doubling):  # a router or a quantising layer does more than multiply
         assert "forward" not in vars(doubling)
-    biased, inputs = torch.nn.Linear(4, 3), torch.randn(2, 5, 4)
-    with torch.inference_mode(), laid_out(biased):
-        assert torch.allclose(biased(inputs), inputs @ biased.weight.T + biased.bias, atol=1e-6)
+    for dtype, tolerance in ((torch.float32, 1e-6), (torch.bfloat16, 0.03)):
+        biased, inputs = torch.nn.Linear(4, 3, dtype=dtype), torch.randn(2, 5, 4, dtype=dtype)
+        with torch.inference_mode(), laid_out(biased):
+            assert "forward" in vars(biased)
+            assert torch.allclose(biased(inputs), inputs @ biased.weight.T + biased.bias, atol=tolerance)
 
 
 @pytest.mark.parametrize("missing", onednn.OPERATIONS)

@@ -123,3 +123,39 @@ def test_sizes_that_answer_nothing_are_refused(talkative, prompts):
     with pytest.raises(UserError, match="needs a prompt"):
         complete(talkative, [prompts[0], []], max_new_tokens=1)
     assert complete(talkative, [], max_new_tokens=1) == []
+
+
+def by_hand(model, prompt, answer, temperature=1.0) -> list[float]:
+    """Log-probabilities of an answer's tokens, in one plain pass over prompt and answer."""
+    with torch.no_grad():
+        logits = model(torch.tensor([[*prompt, *answer.token_ids]])).logits[0, len(prompt) - 1 : -1]
+    values = (logits / temperature).log_softmax(dim=-1)
+    return values.gather(1, torch.tensor(answer.token_ids)[:, None])[:, 0].tolist()
+
+
+@pytest.mark.parametrize("sampling", [None, Sampling(temperature=0.7, top_p=0.9, seed=5)], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("way", ["batch", "singly"])
+def test_log_probabilities_are_those_of_a_plain_pass(talkative, prompts, sampling, way, monkeypatch):
+    """At the temperature, before top-p."""
+    if way == "singly":
+        monkeypatch.setattr(answers, "obstacle", lambda *_: "for once")
+    sizes = {"max_new_tokens": 12, "batch_size": 4, "sampling": sampling}
+    plain = complete(talkative, prompts[:9], **sizes)
+    completions = complete(talkative, prompts[:9], log_probabilities=True, **sizes)
+    assert [c.token_ids for c in completions] == [c.token_ids for c in plain]
+    assert {len(c.token_ids) for c in completions} != {12} and not plain[0].log_probabilities
+    for prompt, answer in zip(prompts, completions, strict=False):
+        values = by_hand(talkative.model, prompt, answer, sampling.temperature if sampling else 1.0)
+        assert answer.log_probabilities == pytest.approx(values, abs=1e-4) and len(values) == answer.new_tokens
+
+
+def test_a_row_that_breaks_off_has_as_many_log_probabilities_as_tokens(talkative, prompts, monkeypatch, capsys):
+    clean = complete(talkative, prompts[:6], max_new_tokens=12)
+    poison = next(token for answer in clean for token in answer.token_ids[1:-1])
+    talkative.model.model.embed_tokens.register_forward_hook(
+        lambda _, inputs, output: output.masked_fill((inputs[0] == poison)[..., None], float("nan"))
+    )
+    answers = complete(talkative, prompts[:6], max_new_tokens=12, log_probabilities=True)
+    assert "break off" in capsys.readouterr().out
+    assert all(len(answer.log_probabilities) == answer.new_tokens for answer in answers)
+    assert all(value <= 0 for answer in answers for value in answer.log_probabilities)
