@@ -24,7 +24,7 @@ def lora(tiny, short):
 @pytest.fixture
 def loss(lora, rows, tokens):
     """Of four rows, by a model that is in training: its dropout draws random numbers."""
-    batch = collated([[row] for row in tokens(rows[0][:4])], pad=0, pack=False)
+    batch = collated([[row] for row in tokens(rows[0][:4])], pad=0, as_tree=False)
     return lambda: completion_loss(lora, batch).total
 
 
