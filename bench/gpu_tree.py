@@ -24,6 +24,7 @@ from common.training.rows import IGNORED, collated, labelled, prefixes
 
 BEGINNING = 39  # tokens that all prompts of the study begin with, by Qwen's tokenizer
 ANSWERS = {"sft": 1, "pair": 2, "group": 8}  # rows of an item
+SHARES = {"sft": 1, "pair": 2, "group": 4}  # a step has so many times fewer items than rows of SFT: 32, 16 and 8
 BETA = 0.1  # DPO's
 Item = list[Row]
 Batch = dict[str, torch.Tensor]
@@ -198,7 +199,7 @@ def fastest(training: Training, way: Way, seconds: float) -> tuple[int, str]:
 def measure(setting: Setting, kind: str) -> dict:
     """Both layouts over the same items and steps: rates, peaks, and how far the losses of the first step part."""
     size = setting.sizes
-    effective = max(2, size.effective // ANSWERS[kind])
+    effective = size.effective // SHARES[kind]
     items = make_items(setting.rows(effective * size.steps), kind)
     both, implementation = ways(setting, kind, items, effective)
     values, losses, tried, prefix = {}, {}, {}, f"tree-{kind}"
