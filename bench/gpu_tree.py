@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from bench.gpu_model import FIRST_TOKEN, Setting, fits, free
-from bench.gpu_training import SEED, Row, Steps, Training, arithmetic_of, padded, passes, recipe, seconds_of
+from bench.gpu_training import MICRO, SEED, Row, Steps, Training, arithmetic_of, padded, passes, recipe, seconds_of
 from common.models import device
 from common.training import attention, layers
 from common.training.adapters import adapt
@@ -140,7 +140,7 @@ def ways(setting: Setting, kind: str, items: Sequence[Item], effective: int) -> 
 
     Raises RuntimeError where the model keeps rows apart by none.
     """
-    arithmetic, method_recipe = arithmetic_of(setting.precision), recipe("lora", effective)
+    arithmetic, method_recipe = arithmetic_of(setting.precision), recipe("lora", MICRO)  # steps are cut here
     loaded = setting.load()
     pad = loaded.tokenizer.pad_token_id
     implementation = attention.choice(loaded.model, max(len(row["input_ids"]) for item in items for row in item))
