@@ -17,6 +17,7 @@ from typing import Any
 
 from bench.tables import FOLDER, met
 from common import provenance
+from common.arithmetic import processor
 from common.results.sections import scorer_digest
 from common.settings import replace_text, results, writable, writing
 
@@ -135,22 +136,13 @@ def environment(packages: Iterable[str]) -> dict:
 
     cores = cpus()
     return {
-        "device": f"{_processor()}, {cores} cores",
+        "device": f"{processor()}, {cores} cores",
         "cores": cores,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in sorted(packages)}
         | {"sqlite": sqlite3.sqlite_version},
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def record(

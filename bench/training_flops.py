@@ -9,10 +9,14 @@ loss over the completion needs. Not counted at all: attention's own products, no
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
-LARGE = {"cpu": 2048, "cuda": 8192}  # side of the square product whose rate is the ceiling
+from common.generation import onednn
+
+LARGE = {"cpu": 2048, "cuda": 8192}  # side of the square product
+ROWS = 512  # tokens of a micro-batch: the products of a training have so many rows
 ATTEMPTS = 5
 
 
@@ -49,18 +53,32 @@ def products(model: torch.nn.Module, *, rank: int = 0, frozen: bool = False) -> 
     return Products(layers, (head.in_features, head.out_features), rank, frozen)
 
 
-def rates(
-    shapes: Iterable[tuple[int, int]], *, rows: int, dtype: torch.dtype, device: torch.device
-) -> dict[str, float]:
-    """Operations a second: of a large square product, and of the best of (rows × in) · (in × out) over `shapes`."""
+def rates(shapes: Iterable[tuple[int, int]], device: torch.device) -> dict[str, float]:
+    """Operations a second by each library and dtype of this machine that trains: the best of a large square product and
+    of (ROWS × in) · (in × out) over `shapes`. The largest of them is the ceiling."""
     side = LARGE[device.type]
+    sizes = [(side, side, side), *((ROWS, wide, high) for wide, high in sorted(set(shapes)))]
+    best: dict[str, float] = {}
+    for rows, wide, high in sizes:
+        for name, product in _products(rows, wide, high, device).items():
+            best[name] = max(best.get(name, 0.0), 2 * rows * wide * high / _fastest(product, device))
+    return best
 
-    def rate(m: int, k: int, n: int) -> float:
-        left = torch.randn(m, k, dtype=dtype, device=device)
-        right = torch.randn(k, n, dtype=dtype, device=device)
-        return 2 * m * k * n / _fastest(lambda: left @ right, device)
 
-    return {"large": rate(side, side, side), "model": max(rate(rows, k, n) for k, n in sorted(set(shapes)))}
+def _products(rows: int, wide: int, high: int, device: torch.device) -> dict[str, Callable[[], object]]:
+    """Ways of multiplying inputs (rows, in) by a weight (out, in), by name."""
+    linear = torch.nn.functional.linear
+    inputs, weight = torch.randn(rows, wide, device=device), torch.randn(high, wide, device=device)
+    halves = inputs.bfloat16(), weight.bfloat16()
+    ways: dict[str, Callable[[], object]] = {
+        "float32": lambda: linear(inputs, weight),
+        "bfloat16": lambda: linear(*halves),
+    }
+    if device.type == "cpu" and onednn.available():
+        for name, (one, other) in {"float32": (inputs, weight), "bfloat16": halves}.items():
+            layout = torch.ops.mkldnn._reorder_linear_weight(other)
+            ways[f"{name}-onednn"] = partial(onednn._multiply, layout, None, one)
+    return ways
 
 
 def _fastest(action: Callable[[], object], device: torch.device) -> float:

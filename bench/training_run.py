@@ -1,8 +1,8 @@
-"""One training in a process of its own, timed step by step: the published recipe's or ours, on the same rows.
+"""One training in a process of its own, timed step by step: the published recipe's or one of ours, on the same rows.
 
 A process of its own, since what one training leaves behind would stand in the next one's peak of memory. The first
 optimiser step is the warm-up: the optimiser's states and the allocator's pages come with it. Loading, evaluation and
-saving are in no rate. The machine's rate of matrix products is measured in the same process, after the training.
+saving are in no rate. The machine's rates of matrix products are measured in the same process, after the training.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from bench import published_training
 from bench.training import EFFECTIVE, KINDS, NAMES
 from bench.training_flops import products, rates, wait
+from common.arithmetic import cpu_precision
 from common.data import load_examples
 from common.models import device, load_model
 from common.profiles import resolve
@@ -27,21 +28,31 @@ from common.training.plan import step_plan
 from common.training.recipe import Recipe
 from common.training.rows import IGNORED, tokenise
 from common.training.sft import train_sft
+from common.training.tree import tree
 
 MICRO, SEED = 2, 42
 
 
-def recipe(method: str) -> Recipe:
-    """What both kinds share, and how ours is called."""
+def recipe(method: str, kind: str = "ours") -> Recipe:
+    """What all kinds share, and how ours are called."""
     return Recipe(
         method=method,
         effective_batch_size=EFFECTIVE,
         per_device_train_batch_size=MICRO,
         lora_rank=16,
         lora_alpha=32,
+        shared_prefixes=kind != "padded",
         save_every=0,
         seed=SEED,
     )
+
+
+def precision(kind: str) -> str:
+    """The dtype of base weights and products: on a CPU the hardware's for ours, float32 as published, and where ours is
+    asked for it."""
+    if torch.cuda.is_available():
+        return resolve("auto").precision
+    return cpu_precision() if kind in ("ours", "padded") else "float32"
 
 
 @dataclass(frozen=True)
@@ -92,9 +103,8 @@ def measure(kind: str, method: str, *, model_id: str, rows: int) -> dict:
     rows: a multiple of the effective batch, at least two of them. Raises UserError for a model that is not there or
     that cannot read one of the rows whole.
     """
-    method_recipe = recipe(method)
-    precision = resolve("auto").precision if torch.cuda.is_available() else "float32"
-    loaded = load_model(model_id, precision=precision, quantisation=method_recipe.quantisation)
+    method_recipe, dtype = recipe(method, kind), precision(kind)
+    loaded = load_model(model_id, precision=dtype, quantisation=method_recipe.quantisation)
     train = load_examples("embedded", "train", limit=rows)
     # As many as the last stage of the search has for its training rows, so that the cost of a look is true to scale.
     stage = resolve("cpu").stages[-1]
@@ -123,21 +133,22 @@ def measure(kind: str, method: str, *, model_id: str, rows: int) -> dict:
     timed = [tokens[i] for step in plan[1:] for batch in step for i in batch]
     read, labelled = sum(len(row["input_ids"]) for row in timed), sum(_labelled(row) for row in timed)
     first, last = watch.marks[0], watch.marks[-1]
-    positions = last.positions - first.positions
-    width = positions // (last.batches - first.batches)
+    # What the loss needs: tokens that rows of a step begin with alike are needed once.
+    unique = sum(len(tree([tokens[i]["input_ids"][:-1] for batch in step for i in batch]).ids) for step in plan[1:])
     return {
         "seconds": last.seconds - first.seconds,
         "rows": len(timed),
         "tokens": read,
+        "unique": unique,
         "labelled": labelled,
-        "positions": positions,
+        "positions": last.positions - first.positions,
         "batches": last.batches - first.batches,
-        "flops": counted.useful_flops(tokens=read, labelled=labelled),
+        "flops": counted.useful_flops(tokens=unique, labelled=labelled),
         "peak": peak,
         "evaluation": evaluation,  # its seconds over the training's; None for the published recipe, which is not asked
-        "ceiling": rates(counted.layers, rows=width, dtype=_arithmetic(precision), device=device()),
+        "ceilings": rates(counted.layers, device()),
         "model": f"{loaded.id} {loaded.revision}".strip(),
-        "precision": precision,
+        "precision": dtype,
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
         "recipe": asdict(method_recipe),
     }
@@ -145,11 +156,6 @@ def measure(kind: str, method: str, *, model_id: str, rows: int) -> dict:
 
 def _labelled(row: dict[str, list[int]]) -> int:
     return sum(label != IGNORED for label in row["labels"])
-
-
-def _arithmetic(precision: str) -> torch.dtype:
-    """What matrix products are computed in, with full fine-tuning's float32 weights too."""
-    return getattr(torch, precision)
 
 
 def main() -> None:

@@ -7,6 +7,8 @@ covered: processors other than x86, and systems that do not list a processor's a
 """
 
 import os
+import platform
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -18,13 +20,34 @@ NATIVE = {"avx512_bf16", "amx_bf16"}  # as Linux calls them
 
 
 @cache
+def _cpu(field: str) -> str:
+    """What the system says of the first processor; "" where it does not."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == field:
+                return value.strip()
+    return ""
+
+
 def native_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 natively."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return False
-    return any(NATIVE.intersection(line.partition(":")[2].split()) for line in lines if line.startswith("flags"))
+    return bool(NATIVE.intersection(_cpu("flags").split()))
+
+
+def has_slow_mkl() -> bool:
+    """Whether MKL, which PyTorch takes for float32, may leave the processor's widest instructions out: all but Intel's.
+
+    On one AMD machine oneDNN was twice as fast, on another a tenth (`bench.training` measures both).
+    """
+    return _cpu("vendor_id") not in ("", "GenuineIntel")
+
+
+def processor() -> str:
+    """The processor by name and generation, and what it multiplies natively; nothing that names the machine."""
+    name = _cpu("model name") or platform.processor() or platform.machine()
+    generation = f" (family {_cpu('cpu family')}, model {_cpu('model')})" if _cpu("cpu family") else ""
+    return f"{name}{generation}, {'native bfloat16' if native_bfloat16() else 'no native bfloat16'}"
 
 
 def cpu_precision() -> str:

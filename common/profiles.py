@@ -3,8 +3,9 @@
 Covers one device. Nothing here loads a model; torch is imported only to look at the hardware.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from common.arithmetic import cpu_precision
 from common.settings import UserError
 
 EMBEDDED_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -60,12 +61,16 @@ PROFILES = {
 
 
 def resolve(name: str) -> Profile:
-    """The profile of that name; `auto` picks it from the hardware. Raises UserError for any other name."""
+    """The profile of that name; `auto` picks it from the hardware. Raises UserError for any other name.
+
+    `cpu` comes in the arithmetic that this processor is built for, see `common.arithmetic`.
+    """
     if name == "auto":
         name = _from_hardware()
     if name not in PROFILES:
         raise UserError(f"unknown profile '{name}'; choose one of auto, {', '.join(PROFILES)}")
-    return PROFILES[name]
+    profile = PROFILES[name]
+    return replace(profile, precision=cpu_precision()) if name == "cpu" else profile
 
 
 def _from_hardware() -> str:

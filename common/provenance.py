@@ -21,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from common.arithmetic import processor
 from common.settings import ROOT
 
 PACKAGE = "common"
@@ -104,12 +105,13 @@ def basis(*modules: str, without: Iterable[str] = (), root: Path = ROOT) -> str:
 
 
 def device_name(*, threads: bool = True) -> str:
-    """The GPU's name, or the CPU with its number of threads; nothing that names the machine."""
+    """The GPU's name, or the processor with its number of threads; without `threads` the kind of device alone: "CPU"
+    stands for all of them, since another one changes rounding only. Nothing that names the machine."""
     import torch
 
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return f"CPU, {torch.get_num_threads()} threads" if threads else "CPU"
+    return f"{processor()}, {torch.get_num_threads()} threads" if threads else "CPU"
 
 
 def notebook_digest(path: Path) -> str:

@@ -218,7 +218,7 @@ def start_run(
     random.seed(seed)
     transformers.set_seed(seed)
     print(
-        f"{name} · profile {sizes.name} · seed {seed} · {provenance.device_name()} · Python "
+        f"{name} · profile {sizes.name} · seed {seed} · {sizes.precision} on {provenance.device_name()} · Python "
         f"{platform.python_version()} · "
         + " · ".join(f"{package} {importlib.metadata.version(package)}" for package in ("torch", "transformers"))
         + f" · SQLite {sqlite3.sqlite_version}"

@@ -25,12 +25,14 @@ def laid_out(model: torch.nn.Module) -> Iterator[None]:
     try:
         for module in model.modules() if available() else ():
             if (weight := _plain_weight(module)) is not None:
+                changed.append((module, vars(module).get("forward")))  # a training may have given it another one
                 module.forward = partial(_multiply, torch.ops.mkldnn._reorder_linear_weight(weight), module.bias)
-                changed.append(module)
         yield
     finally:
-        for module in changed:
+        for module, forward in changed:
             del module.forward
+            if forward is not None:
+                module.forward = forward
 
 
 def available() -> bool:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from peft import PeftModel
@@ -59,11 +60,11 @@ def blocks(ends: torch.Tensor, positions: torch.Tensor, dtype: torch.dtype) -> l
     """
     starts = (positions[1:] != positions[:-1] + 1).nonzero().flatten().add(1).tolist()
     cuts, count = [0], len(ends)
-    for start, following in zip(starts, [*starts, count][1:], strict=True):
+    for start, following in pairwise([*starts, count]):
         if following - cuts[-1] > BLOCK:
             cuts.append(start)
     parts = []
-    for first, last in zip(cuts, [*cuts[1:], count], strict=True):
+    for first, last in pairwise([*cuts, count]):
         before = (ends[:first] > first).nonzero().flatten()  # whoever in the block they are seen by
         keys = torch.cat([before, torch.arange(first, last, device=ends.device)])
         mask = torch.zeros(last - first, len(keys), dtype=dtype, device=ends.device)

@@ -8,29 +8,20 @@ everything else, and answers on the way, run as ever. A GPU keeps its own kernel
 """
 
 from collections.abc import Callable
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
 
 import torch
 from peft.tuners.lora import LoraLayer
 
+from common.arithmetic import has_slow_mkl
 from common.generation.onednn import available
 
 Product = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
 
 
-@cache
-def _is_amd() -> bool:
-    """MKL takes its widest instructions on Intel's processors alone."""
-    try:
-        return "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-
-
 def _product(dtype: torch.dtype) -> Product:
     """Of inputs (rows, in) with a weight (out, in) and a bias, by the fastest library for the dtype."""
-    if dtype == torch.float32 and _is_amd() and available():
+    if dtype == torch.float32 and has_slow_mkl() and available():
         return lambda inputs, weight, bias: torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
     return torch.nn.functional.linear
 

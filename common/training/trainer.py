@@ -20,7 +20,7 @@ from torch.distributed.fsdp import FSDPModule
 from tqdm import tqdm
 from transformers import TrainerCallback
 
-from common import distributed
+from common import distributed, threads
 from common.settings import UserError, replace_text
 from common.training.adapters import save_weights
 from common.training.arguments import FIRST_SCALE
@@ -203,9 +203,12 @@ class Stops(TrainerCallback):
 
 
 class Clock(TrainerCallback):
-    """A progress bar on stderr with the time left; the seconds of training and of evaluation, the peak of memory and
-    the steps that float16 has skipped over all sittings, kept at each checkpoint. Writing a checkpoint is in neither.
-    Of several processes the main one shows and keeps them. Raises Diverged."""
+    """A progress bar on stderr with the time left, and threads by the machine's load.
+
+    Adds up the seconds of training and of evaluation, the peak of memory and the steps that float16 has skipped over
+    all sittings; they are kept at each checkpoint. Writing a checkpoint is in neither. Of several processes the main
+    one shows and keeps them. Raises Diverged.
+    """
 
     def __init__(self, folder: Path, steps: int):
         self._path, self._steps = folder / SECONDS, steps
@@ -235,6 +238,12 @@ class Clock(TrainerCallback):
         self.training += (now - self._mark - evaluation) * trained
         self.evaluation += evaluation
         self._mark, self.trainer.evaluation_seconds = now, 0.0
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        threads.adjust()
+
+    def on_substep_end(self, args, state, control, **kwargs):
+        threads.adjust()
 
     def on_step_end(self, args, state, control, **kwargs):
         self._advance(trained=True)

@@ -224,4 +224,5 @@ def test_a_commit_is_clean_only_where_nothing_that_matters_differs(tmp_path, mon
 
 
 def test_the_device_is_named_without_the_machine():
-    assert provenance.device_name().startswith("CPU, ") and provenance.device_name(threads=False) == "CPU"
+    name = provenance.device_name()
+    assert name.endswith(" threads") and "native bfloat16, " in name and provenance.device_name(threads=False) == "CPU"
