@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -22,6 +23,7 @@ from common.sandbox.guard import ORDINARY
 # Of CPU, for all stages of an item together with those that it shares with others.
 ITEM_SECONDS = 2.0
 ADDRESS_SPACE = 2**30
+ANSWER_SECONDS = 0.002  # work whose results go back together; what a death loses of it is done again
 _PR_SET_PDEATHSIG = 1
 
 
@@ -47,7 +49,7 @@ def main(task_name: str, parent: int, steps: int) -> None:
             if message[0] == "file":
                 task.hold(message[1], blob)
             else:
-                _serve(task, pipe, steps, message[1], message[2])
+                _serve(task, pipe, steps, *message[1:])
         except BaseException:
             _alarm.stop()
             _send(pipe, ["fatal", traceback.format_exc()])
@@ -135,9 +137,10 @@ def privileges() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
 
 
-def _serve(task: Any, pipe: int, steps: int, pieces: list[dict[str, Any]], drop: list[str]) -> None:
+def _serve(task: Any, pipe: int, steps: int, serial: int, pieces: list[dict[str, Any]], drop: list[str]) -> None:
     for key in drop:
         task.drop(key)
+    answers, begin = [], time.monotonic()
     for number, piece in enumerate(pieces):
         parts = [{} for _ in piece["items"]]
         without = {(item, stage) for item, stage in piece["without"]}
@@ -156,15 +159,18 @@ def _serve(task: Any, pipe: int, steps: int, pieces: list[dict[str, Any]], drop:
             if stage is None or (item, stage) in without:
                 _alarm.stop()
                 return False
-            os.write(steps, b"%d %d %s\n" % (number, -1 if item is None else item, stage.encode()))
+            os.write(steps, b"%d %d %d %s\n" % (serial, number, -1 if item is None else item, stage.encode()))
             _alarm.start_stage(item)
             return True
 
         _alarm.start_piece()
         task.run(piece["shared"], piece["items"], piece["file"], say)
         _alarm.stop()
-        _send(pipe, ["done", number, parts])
-    _send(pipe, ["end"])
+        answers.append([number, parts])
+        if time.monotonic() - begin > ANSWER_SECONDS:
+            _send(pipe, ["answers", answers, False])
+            answers, begin = [], time.monotonic()
+    _send(pipe, ["answers", answers, True])
 
 
 def _send(pipe: int, message: Any) -> None:
