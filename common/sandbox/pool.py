@@ -189,9 +189,7 @@ class Pool:
                 slot.stop()
             raise errors[0]
 
-    def _serve(
-        self, slot: _Slot, queue: Queue, on_finish: Callable[[int], None], errors: list[BaseException]
-    ) -> None:
+    def _serve(self, slot: _Slot, queue: Queue, on_finish: Callable[[int], None], errors: list[BaseException]) -> None:
         """Have messages answered until there are no more. A second one is sent before the first is answered."""
         flight: deque[Message] = deque()  # not answered to their ends, in the order in which a worker gets them
         silent = 0

@@ -8,7 +8,8 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from common.sandbox.database import SQL_LENGTH, Database, Handle
+from common.sandbox.connections import SQL_LENGTH, Handle
+from common.sandbox.database import Database
 
 MAX_ROWS = 10_000
 MAX_BYTES = 4_000_000

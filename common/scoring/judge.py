@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from common.sandbox import database as databases
+from common.sandbox import connections
 from common.sandbox.database import Database, Unloadable
 from common.sandbox.statements import Failure
 from common.sandbox.worker import allow, free_time, privileges, renew
@@ -22,7 +22,7 @@ KILL_PARTS = {"robust_match": False, "detail": "stopped for its running time on 
 
 Say = Callable[..., None]
 
-databases.set_heap_limit()
+connections.set_heap_limit()
 _files: dict[str, bytes] = {}
 _cache: "OrderedDict[tuple[str, str], Database]" = OrderedDict()
 
