@@ -4,8 +4,7 @@ Rows never leave the worker; what goes back is the verdict's execution half. Not
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from common.sandbox import connections
@@ -61,10 +60,9 @@ def run(shared: dict[str, Any], items: list[list[str]], file: str | None, say: S
         say(0, None, _make_suite(reference, shared["make"]))
         return
     judgements: dict[str, Judgement] = {}  # what is the same SQL is the same but for the published metric
-    with (
-        _on_suite(reference, shared.get("suite", ())) as others,
-        PublishedMetric(schema, reference_sql, database) as metric,
-    ):
+    others = _Suite(reference, shared.get("suite", ()))
+    metric = PublishedMetric(schema, reference_sql, database)
+    try:
         for item, (completion, sql) in enumerate(items):
             judgement = judgements.get(sql)
             if judgement is None and unscorable is None:
@@ -81,6 +79,9 @@ def run(shared: dict[str, Any], items: list[list[str]], file: str | None, say: S
             if published_match is None and say(item, "published", parts):
                 published_match = metric.match(completion)
             say(item, None, parts if published_match is None else parts | {"published_match": published_match})
+    finally:
+        metric.close()
+        others.close()
 
 
 def _make_suite(reference: Reference | None, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -96,33 +97,35 @@ def _make_suite(reference: Reference | None, arguments: dict[str, Any]) -> dict[
         return {"failed": f"{type(error).__name__}: {error}"[:300]}
 
 
-@contextmanager
-def _on_suite(reference: Reference | None, suite: list[str]) -> Iterator[Callable[[], Iterator[Reference | None]]]:
+class _Suite:
     """The reference on each database of a suite, made when first asked for; None where it does not run there."""
-    references: list[Reference | None] = []
 
-    def others() -> Iterator[Reference | None]:
-        yield from references
-        for text in suite[len(references) :]:
-            database = Database(file=suites.unpack(text), settings=reference.database.settings)
+    def __init__(self, reference: Reference | None, suite: Sequence[str]):
+        self._reference, self._suite = reference, suite
+        self._others: list[Reference | None] = []
+
+    def __iter__(self) -> Iterator[Reference | None]:
+        yield from self._others
+        given = self._reference
+        for text in self._suite[len(self._others) :]:
+            database = Database(file=suites.unpack(text), settings=given.database.settings)
             try:
-                references.append(Reference(reference.statements, run_on(database, reference.statements), database))
+                self._others.append(Reference(given.statements, run_on(database, given.statements), database))
             except Failure:
                 database.close()
-                references.append(None)
-            yield references[-1]
+                self._others.append(None)
+            yield self._others[-1]
 
-    try:
-        yield others
-    finally:
-        for other in filter(None, references):
+    def close(self) -> None:
+        """Close what was made."""
+        for other in filter(None, self._others):
             other.database.close()
 
 
-def _judge_on_all(others: Callable[[], Iterator[Reference | None]], sql: str) -> dict[str, Any]:
+def _judge_on_all(others: _Suite, sql: str) -> dict[str, Any]:
     """robust_match, and the first database that says no; where there is none at all, that."""
     number = 0
-    for number, other in enumerate(others(), start=1):
+    for number, other in enumerate(others, start=1):
         renew()
         if other is None:
             continue
@@ -148,8 +151,11 @@ def _load(schema: str, file: str | None) -> Database:
 
 def _make_room(size: int) -> None:
     """Close the oldest databases until one of them fewer than there may be are left, of that size together."""
-    while _cache and (len(_cache) >= MOST_DATABASES or sum([d.size for d in _cache.values()]) > size):
-        _cache.popitem(last=False)[1].close()
+    total = sum([database.size for database in _cache.values()])
+    while _cache and (len(_cache) >= MOST_DATABASES or total > size):
+        oldest = _cache.popitem(last=False)[1]
+        total -= oldest.size
+        oldest.close()
 
 
 def _judge(reference: Reference, sql: str, on_ties: Callable[[], None]) -> Judgement:

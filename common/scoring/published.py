@@ -41,6 +41,7 @@ _STATEMENTS = {
     *("pragma", "attach", "detach", "begin", "commit", "end", "rollback", "savepoint", "release", "vacuum"),
     *("analyze", "reindex"),
 }
+_CHANGES_ROWS = re.compile(r"\s*(?:insert|replace|update|delete)\b", re.IGNORECASE)
 _ORDINARY = {"sqlite_master", "sqlite_schema", "sqlite_sequence"}
 
 Rows = list[tuple[object, ...]]
@@ -109,9 +110,12 @@ class PublishedMetric:
             return None
         if judgement.parts["outcome"] == "syntax_error" and _is_no_syntax(judgement.parts["detail"]):
             return False
-        if reference.run.state is not None or reference.run.volatile:
+        if reference.run.volatile:
             return None
-        if judgement.parts["outcome"] in ("syntax_error", "schema_error"):
+        is_schema_error = judgement.parts["outcome"] == "schema_error"
+        if reference.run.state is not None:  # rows that come or go bring no table that was missing
+            return False if is_schema_error and _CHANGES_ROWS.match(self._reference) else None
+        if is_schema_error or judgement.parts["outcome"] == "syntax_error":
             return False
         if judgement.run is None or judgement.run.state is not None or judgement.run.volatile:
             return None

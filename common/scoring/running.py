@@ -17,7 +17,7 @@ MOST_EXPLANATION_ROWS = 200
 WRONG_ORDER = "rows in an order, or a choice of rows, that the reference's ORDER BY does not allow"
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Run:
     """What a text's statements did: the results of those that return columns, and the database if any wrote.
 
@@ -131,7 +131,7 @@ def _returned(run: Run) -> list[Result]:
     return run.results if run.state is None else [result for result in run.results if result.rows]
 
 
-@dataclass
+@dataclass(slots=True)
 class _Comparison:
     """One result beside the reference's."""
 
