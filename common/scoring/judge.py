@@ -24,6 +24,7 @@ Say = Callable[..., None]
 connections.set_heap_limit()
 _files: dict[str, bytes] = {}
 _cache: "OrderedDict[tuple[str, str], Database]" = OrderedDict()
+_cache_bytes = 0  # of all images in it
 
 
 def hold(key: str, content: bytes) -> None:
@@ -137,6 +138,7 @@ def _judge_on_all(others: _Suite, sql: str) -> dict[str, Any]:
 
 
 def _load(schema: str, file: str | None) -> Database:
+    global _cache_bytes
     key = (schema, file or "")
     if key in _cache:
         _cache.move_to_end(key)
@@ -146,15 +148,16 @@ def _load(schema: str, file: str | None) -> Database:
     database = Database(schema=schema, file=_files[file] if file else None)
     _make_room(MOST_BYTES - database.size)
     _cache[key] = database
+    _cache_bytes += database.size
     return database
 
 
 def _make_room(size: int) -> None:
     """Close the oldest databases until one of them fewer than there may be are left, of that size together."""
-    total = sum([database.size for database in _cache.values()])
-    while _cache and (len(_cache) >= MOST_DATABASES or total > size):
+    global _cache_bytes
+    while _cache and (len(_cache) >= MOST_DATABASES or _cache_bytes > size):
         oldest = _cache.popitem(last=False)[1]
-        total -= oldest.size
+        _cache_bytes -= oldest.size
         oldest.close()
 
 

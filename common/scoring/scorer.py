@@ -264,7 +264,8 @@ def _compare(
 
 
 def _verdict(parts: Mapping[str, Any], rouge: float, raw_rouge: float, robust: bool) -> Verdict:
-    parts = {**parts, **_KILL_PARTS.get(parts.get("killed", ""), {})}
+    if "killed" in parts:
+        parts = {**parts, **_KILL_PARTS.get(parts["killed"], {})}
     match, published = parts["match"], bool(parts.get("published_match", False))
     robust_match = None if match is None or not robust else bool(match and parts["robust_match"])
     is_right = match if robust_match is None else robust_match
