@@ -95,7 +95,7 @@ class Database:
     @cached_property
     def is_simple(self) -> bool:
         """Whether an image holds all that a statement without odd words changes, and all that can be read from it."""
-        return self._file is None and self.is_plain and is_simple(self._schema)
+        return self._is_harmless and self.is_plain and is_simple(self._schema)
 
     @contextmanager
     def copy(self, *, reuses: bool = False) -> Iterator[Handle]:
@@ -167,6 +167,7 @@ class Database:
         self._is_spare = self.is_plain
         if self._is_harmless and (handle := self._from_harmless_script()):
             return handle
+        self._is_harmless = False  # it did not load within the limits of queries
         with close_on_error(connections.readers.take(EMPTY) if self.is_plain else connections.connect(None)) as handle:
             try:
                 self._run_script(handle)
@@ -186,16 +187,19 @@ class Database:
             return self._settle(handle)
 
     def _from_harmless_script(self) -> Handle | None:
-        """A script that only the step budget and the limits of queries hold back; None where it is to be watched.
+        """A script that the step budget and the limits of queries hold back; None where it is to be watched.
 
-        That is where anything fails, so that the reason is always the same.
+        That is where anything fails, so that the reason is always the same. Only the longest value is as ever: where
+        that is too long, format() gives NULL and no error.
         """
         handle = connections.readers.take(EMPTY, is_watched=False)
         connection, guard = handle.connection, handle.guard
         guard.begin("schema")
         guard.budget = ORDINARY
         try:
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, connections.SCHEMA_LENGTH)
             connection.executescript(self._schema)
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, connections.LENGTH)
             image = connection.serialize()
             if len(image) <= MAX_SCHEMA_PAGES * PAGE_BYTES:
                 self.is_plain &= not guard.volatile
