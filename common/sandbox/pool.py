@@ -194,7 +194,7 @@ class Pool:
         flight: deque[Message] = deque()  # not answered to their ends, in the order in which a worker gets them
         silent = 0
         while not errors:
-            if len(flight) < MOST_IN_FLIGHT and (message := queue.take(ahead=bool(flight))):
+            while len(flight) < MOST_IN_FLIGHT and (message := queue.take(ahead=bool(flight))):
                 flight.append(message)
             if not flight:
                 return
