@@ -29,7 +29,8 @@ PARTS = {
     "mutations": ["edits", "clauses", "expressions", "changes", "neighbours"],
     "results": ["record", "sections", "ledger", "places", "comparable", "comparison", "tables", "figure", "audits"]
     + ["rescore", "readme"],
-    "sandbox": ["guard", "frames", "functions", "process", "worker", "database", "pool", "statements"],
+    "sandbox": ["guard", "frames", "functions", "connections", "process", "worker", "database", "messages", "pool"]
+    + ["statements"],
     "scoring": ["pairing", "compare", "columns", "query", "rouge", "state", "keys", "ordering", "running", "published"]
     + ["suites", "judge", "arguments", "scorer"],
     "scoring.suites": ["naming", "formats", "survey", "store", "links", "mentions", "values", "misses", "filling"]
