@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # Each module imports only from those before it. A new module gets its place here.
 LAYERS = [
-    *("settings", "tracking", "locks", "provenance", "hub", "arithmetic", "profiles", "paths", "synthetic", "data"),
+    *("settings", "arithmetic", "tracking", "locks", "provenance", "hub", "profiles", "paths", "synthetic", "data"),
     *("prose", "extraction", "prompts", "sandbox", "mutations", "scoring", "statistics", "metric", "certify"),
     *("distributed", "threads", "gguf", "weights", "tiny", "models", "generation", "completions", "evaluation"),
     *("training", "sweeps", "results", "display", "run", "notebook", "study"),
