@@ -122,7 +122,7 @@ class Session:
         reading = attention.reading(model, name) if name else contextlib.nullcontext()
         with writing(self.folder), _forwards_restored(model), reading:
             layers.accelerate(model, dtype)
-            if torch.cuda.is_available():
+            if torch.cuda.is_available() and whole is model:  # of a sharded one no part is tried alone
                 self.recipe = feasible_recipe(model, self.recipe, lambda: self._largest_loss(model, dtype))
             try:
                 facts = self._run_trainer(model, whole, dtype)
