@@ -34,7 +34,7 @@ class Dense(torch.autograd.Function):
         rows = inputs.reshape(-1, inputs.shape[-1])
         ctx.save_for_backward(rows, weight)
         ctx.product, ctx.has_bias = product, bias is not None
-        return product(rows, weight, bias).view(*inputs.shape[:-1], -1)
+        return product(rows, weight, bias).view(*inputs.shape[:-1], len(weight))  # a dummy has no rows here
 
     @staticmethod
     def backward(ctx, gradient: torch.Tensor):
@@ -42,7 +42,7 @@ class Dense(torch.autograd.Function):
         flat = gradient.reshape(-1, gradient.shape[-1])
         inputs = weights = biases = None
         if ctx.needs_input_grad[0]:
-            inputs = ctx.product(flat, weight.t(), None).view(*gradient.shape[:-1], -1)
+            inputs = ctx.product(flat, weight.t(), None).view(*gradient.shape[:-1], weight.shape[1])
         if ctx.needs_input_grad[1]:
             weights = ctx.product(flat.t(), rows.t(), None)
         if ctx.has_bias and ctx.needs_input_grad[2]:
@@ -65,7 +65,7 @@ class LowRank(torch.autograd.Function):
         output = product(rows, weight, bias).addmm_(hidden, wide.t())
         ctx.save_for_backward(rows, weight, hidden, narrow, wide)
         ctx.scaling, ctx.product = scaling, product
-        return output.view(*inputs.shape[:-1], -1)
+        return output.view(*inputs.shape[:-1], len(weight))
 
     @staticmethod
     def backward(ctx, gradient: torch.Tensor):
@@ -76,7 +76,8 @@ class LowRank(torch.autograd.Function):
         up = (flat.t() @ hidden).float() * ctx.scaling
         inputs = None
         if ctx.needs_input_grad[0]:
-            inputs = ctx.product(flat, weight.t(), None).addmm_(inner, narrow).view(*gradient.shape[:-1], -1)
+            inputs = ctx.product(flat, weight.t(), None).addmm_(inner, narrow)
+            inputs = inputs.view(*gradient.shape[:-1], weight.shape[1])
         return inputs, None, None, down, up, None, None
 
 
