@@ -1,10 +1,12 @@
 """How fast answers are generated: the published loop against `common.generation`, in one run, on the same rows.
 
-Both answer greedily with the same model; they take turns, so that a machine that slows down slows both. On a CPU ours
-takes a turn without oneDNN's layout of the weights, too, and on request the library's own continuous batching takes
-one. The first rows are answered once more one at a time: where an answer differs from the batch's, the gap between the
-logits of the two tokens at which they part is reported. Once, on fewer rows, both may answer as long as the study let
-them. Loading and scoring are in no rate.
+All answer greedily with the same model; they take turns, so that a machine that slows down slows all. The published
+loop computes in float32, as it did; ours in the arithmetic that the hardware is built for, and where that is another
+one in float32, too, with the answers counted that differ. On a CPU ours once leaves out oneDNN's layout of the weights.
+The library's own continuous batching answers a few rows once, or all in turns. The first rows are answered once more
+one at a time: where an answer differs from the batch's, the gap between the logits of the two tokens at which they part
+is reported. Once, on fewer rows, answers may be as long as the study let them; and samples of few prompts are drawn as
+GRPO does (`bench.generation_groups`). Loading and scoring are in no rate.
 """
 
 import argparse
@@ -16,7 +18,7 @@ from unittest import mock
 
 import torch
 
-from bench import library_generation, published_generation
+from bench import generation_groups, library_generation, published_generation
 from bench.measure import Ratio, Spread, measurement, record, show, timed, write
 from common.data import load_examples
 from common.generation import Completion, complete
@@ -27,38 +29,45 @@ from common.prompts import prompt_ids
 from common.settings import UserError, run_cli
 
 PACKAGES = ("torch", "transformers", "peft", "tokenizers")
-FASTER = {"cpu": 2.5, "cuda": 8}  # the targets, times
 PUBLISHED_LIMIT = 512  # new tokens
+FASTER = {"cpu": (4, 8), "cuda": (8, 8)}  # the targets, times: for short answers, and for published ones
+NATIVE = {"avx512_bf16", "amx_bf16"}  # a CPU that multiplies bfloat16 itself has one of them
 Recipe = Callable[[], list[Completion]]
 Runs = dict[str, list[tuple[float, list[Completion]]]]  # recipe → seconds and answers of each repetition
 
 
-def recipes(
-    loaded: LoadedModel,
-    prompts: Sequence[list[int]],
-    *,
-    max_new_tokens: int,
-    batch_size: int,
-    plain: bool = False,
-    library: bool = False,
-) -> dict[str, Recipe]:
-    """Ways of answering the prompts, by name. plain: ours without oneDNN's layout, too; library: transformers' own."""
+def native_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 natively."""
+    path = Path("/proc/cpuinfo")
+    return path.is_file() and bool(NATIVE.intersection(path.read_text().split()))
 
-    def ours() -> list[Completion]:
-        return complete(loaded, prompts, max_new_tokens=max_new_tokens, batch_size=batch_size)
+
+def target(device: str, is_long: bool) -> dict[str, float] | None:
+    """How many times faster ours has to be; None on a CPU that has nothing but float32."""
+    return {"at_least": FASTER[device][is_long]} if device == "cuda" or native_bfloat16() else None
+
+
+def recipes(
+    published: LoadedModel, loaded: LoadedModel, prompts: Sequence[list[int]], *, max_new_tokens: int, batch_size: int
+) -> dict[str, Recipe]:
+    """Ways of answering the prompts, by name: "float32", ours with the published loop's model, only where that is not
+    also the model of "ours"; "plain", ours without oneDNN's layout; "library", transformers' own."""
+
+    def ours(model: LoadedModel) -> list[Completion]:
+        return complete(model, prompts, max_new_tokens=max_new_tokens, batch_size=batch_size)
 
     def without_layout() -> list[Completion]:
         with mock.patch("common.generation.answers.laid_out", nullcontext):  # no switch in the product for this alone
-            return ours()
+            return ours(loaded)
 
     ways: dict[str, Recipe] = {
-        "published": lambda: published_generation.complete(loaded, prompts, max_new_tokens=max_new_tokens),
-        "ours": ours,
+        "published": lambda: published_generation.complete(published, prompts, max_new_tokens=max_new_tokens),
+        "ours": lambda: ours(loaded),
+        "plain": without_layout,
+        "library": lambda: library_generation.complete(loaded, prompts, max_new_tokens=max_new_tokens),
     }
-    if plain:
-        ways["plain"] = without_layout
-    if library:
-        ways["library"] = lambda: library_generation.complete(loaded, prompts, max_new_tokens=max_new_tokens)
+    if published is not loaded:
+        ways["float32"] = lambda: ours(published)
     return ways
 
 
@@ -86,108 +95,155 @@ def differing(one: Sequence[Completion], other: Sequence[Completion]) -> list[in
     return [i for i, (a, b) in enumerate(zip(one, other, strict=True)) if a != b]
 
 
-def rates(runs: Runs, *, limit: int, prefix: str, device: str) -> list[dict]:
-    """Rows and tokens a second, and their ratio. limit: the most new tokens."""
+def rates(runs: Runs, *, limit: int, prefix: str, goal: dict[str, float] | None) -> list[dict]:
+    """Rows and tokens a second, and their ratios, for the ways that there are. limit: the most new tokens."""
     rows, tokens = {}, {}
     for name, repetitions in runs.items():
         rows[name] = Spread(tuple(len(answers) / seconds for seconds, answers in repetitions))
         tokens[name] = Spread(tuple(sum(a.new_tokens for a in answers) / seconds for seconds, answers in repetitions))
-    target, most = {"at_least": FASTER[device]}, f"at most {limit} new tokens"
+    most = f"at most {limit} new tokens"
 
-    def against(name: str) -> Ratio:
-        return Ratio(rows["ours"], rows[name])
+    def against(name: str, over: str = "ours") -> Ratio:
+        return Ratio(rows[over], rows[name])
 
-    lines = [
-        measurement(f"{prefix}rows-published", f"{most}, published loop: rows", "rows/s", rows["published"]),
-        measurement(f"{prefix}rows", f"{most}, ours: rows", "rows/s", rows["ours"]),
-        measurement(f"{prefix}speedup", "– against the published loop", "×", against("published"), target),
-        measurement(f"{prefix}tokens-published", "published loop: tokens of answers", "tokens/s", tokens["published"]),
-        measurement(f"{prefix}tokens", "ours: tokens of answers", "tokens/s", tokens["ours"]),
-    ]
+    lines = []
+    if "published" in runs:
+        lines += [
+            measurement(f"{prefix}rows-published", f"{most}, published loop: rows", "rows/s", rows["published"]),
+            measurement(f"{prefix}rows", f"{most}, ours: rows", "rows/s", rows["ours"]),
+            measurement(f"{prefix}speedup", "– against the published loop", "×", against("published"), goal),
+            measurement(f"{prefix}tokens-published", "published loop: tokens", "tokens/s", tokens["published"]),
+            measurement(f"{prefix}tokens", "ours: tokens of answers", "tokens/s", tokens["ours"]),
+        ]
+    if "float32" in runs:
+        ratio = against("published", "float32")
+        lines += [
+            measurement(f"{prefix}rows-float32", f"{most}, ours in float32: rows", "rows/s", rows["float32"]),
+            measurement(f"{prefix}speedup-float32", "– against the published loop", "×", ratio),
+        ]
     if "plain" in runs:
         what = f"{most}, ours without oneDNN's layout of weights: rows"
         lines.append(measurement(f"{prefix}rows-plain", what, "rows/s", rows["plain"]))
         lines.append(measurement(f"{prefix}layout", "– ours with it against without", "×", against("plain")))
     if "library" in runs:
-        what = f"{most}, transformers' generate_batch: rows"
+        count = len(runs["library"][0][1])
+        what = f"{most}, {count} rows, transformers' generate_batch: rows"
         lines.append(measurement(f"{prefix}rows-library", what, "rows/s", rows["library"]))
         lines.append(measurement(f"{prefix}library", "– ours against it", "×", against("library")))
     return lines
 
 
 def agreement(runs: Runs, alone: Sequence[Completion], gaps: Sequence[float]) -> list[dict]:
-    """How many answers differ from the published loop's, and of the first rows from those of each alone."""
-    theirs, ours = runs["published"][0][1], runs["ours"][0][1]
+    """How many answers differ between arithmetics, from the published loop's, and of the first rows from each alone."""
+    first = {name: repetitions[0][1] for name, repetitions in runs.items()}
+    ours, lines = first["ours"], []
 
-    def count(one: Sequence[Completion], other: Sequence[Completion]) -> Spread:
-        return Spread((float(len(differing(one, other))),))
+    def count(name: str, what: str, one: Sequence[Completion], other: Sequence[Completion]) -> None:
+        spread = Spread((float(len(differing(one, other))),))
+        lines.append(measurement(name, f"answers that differ {what}, of {len(other)}", "rows", spread))
 
-    return [
-        measurement(
-            "differ-published",
-            f"answers that differ from the published loop's, of {len(ours)}",
-            "rows",
-            count(ours, theirs),
-        ),
-        measurement(
-            "differ-alone",
-            f"answers that differ from the row's alone, of {len(alone)}",
-            "rows",
-            count(ours[: len(alone)], alone),
-        ),
-        measurement(
-            "gap",
-            "– the largest gap between the logits of the two tokens at which such answers part",
-            "",
-            Spread((max(gaps),)) if gaps else None,
-        ),
-    ]
+    if "float32" in first:
+        count("differ-float32", "between ours in float32 and in the hardware's arithmetic", ours, first["float32"])
+        count(
+            "differ-published", "between ours in float32 and the published loop", first["float32"], first["published"]
+        )
+    else:
+        count("differ-published", "from the published loop's", ours, first["published"])
+    count("differ-alone", "from the row's alone", ours[: len(alone)], alone)
+    what = "– the largest gap between the logits of the two tokens at which such answers part"
+    return [*lines, measurement("gap", what, "", Spread((max(gaps),)) if gaps else None)]
 
 
-def notes(loaded: LoadedModel, options: argparse.Namespace, prompts: Sequence[list[int]]) -> list[str]:
+def arithmetic(published: LoadedModel, loaded: LoadedModel) -> str:
+    """In which dtypes the two compute, and what the processor has for it."""
+    dtypes = [str(each.model.dtype).removeprefix("torch.") for each in (published, loaded)]
+    has = "has native bfloat16" if native_bfloat16() else "has no native bfloat16"
+    processor = "" if loaded.model.device.type == "cuda" else f"; this CPU {has}"
+    return f"published loop {dtypes[0]}, ours {dtypes[1]}{processor}"
+
+
+def notes(
+    published: LoadedModel, loaded: LoadedModel, options: argparse.Namespace, prompts: Sequence[list[int]]
+) -> list[str]:
     """What a reader must know beside the table."""
     lengths = [len(prompt) for prompt in prompts]
-    dtype = str(loaded.model.dtype).removeprefix("torch.")
     return [
-        f"Model {loaded.id} {loaded.revision}, {dtype}, {len(prompts)} prompts of {min(lengths)} to {max(lengths)} "
-        f"tokens, {options.batch_size} rows at a time; once up to {PUBLISHED_LIMIT} new tokens, on {options.long_rows} "
-        f"rows. The published loop takes batches of {published_generation.BATCH} in the data's order, padded on the "
-        "left, each until its longest answer has ended; it is greedy here, the study's sampled. Ours sorts rows by "
-        "length, lets ended rows leave and waiting ones join, reads once what all prompts begin with, and on a CPU "
-        "lays the weights out for its products once; all of that is in its time.",
+        f"Model {loaded.id} {loaded.revision}, {arithmetic(published, loaded)}; {len(prompts)} prompts of "
+        f"{min(lengths)} to {max(lengths)} tokens, {options.batch_size} rows at a time; once up to {PUBLISHED_LIMIT} "
+        f"new tokens, on {options.long_rows} rows. The published loop takes batches of {published_generation.BATCH} in "
+        "the data's order, padded on the left, each until its longest answer has ended; it is greedy here, the study's "
+        "sampled. Ours sorts rows by length, lets ended rows leave and waiting ones join, reads once what all prompts "
+        "begin with, and on a CPU lays the weights out for its products once; all of that is in its time.",
         "Answers part where two tokens are nearly as likely: sums in another order round differently.",
     ]
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.generation", description=__doc__)
     parser.add_argument("--model", default=EMBEDDED_MODEL, help="a hub id, a folder, or tiny-random-qwen3 for a look")
     parser.add_argument("--rows", type=int, default=96)
-    parser.add_argument("--alone", type=int, default=50, help="rows that are answered once more, one at a time")
+    parser.add_argument("--alone", type=int, default=20, help="rows that are answered once more, one at a time")
     parser.add_argument(
-        "--long-rows", type=int, default=64, help="rows answered as long as the study let them; 0: none"
+        "--long-rows", type=int, default=32, help="rows answered as long as the study let them; 0: none"
     )
     parser.add_argument("--max-new-tokens", type=int, default=resolve("cpu").max_new_tokens)
     parser.add_argument("--batch-size", type=int, default=resolve("cpu").eval_batch_size)
-    parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--generate-batch", action="store_true", help="time transformers' own continuous batching, too")
+    parser.add_argument("--repetitions", type=int, default=2)
+    parser.add_argument("--library-rows", type=int, default=8, help="rows for transformers' own batching; 0: none")
+    parser.add_argument("--generate-batch", action="store_true", help="transformers' own takes turns, on all rows")
+    parser.add_argument("--group", type=int, default=8, help="samples of each of as many prompts, as GRPO has; 0: none")
     parser.add_argument("--out", type=Path, help="where the record goes, instead of results/bench")
     options = parser.parse_args()
-    if not 1 <= options.alone <= options.rows or options.repetitions < 1 or not 0 <= options.long_rows <= options.rows:
-        raise UserError("give at least 1 repetition, --alone from 1 to --rows and --long-rows from 0 to --rows")
-    loaded = load_model(options.model, precision=resolve("auto").precision if torch.cuda.is_available() else "float32")
+    if (
+        not 1 <= options.alone <= options.rows
+        or options.repetitions < 1
+        or not all(0 <= count <= options.rows for count in (options.long_rows, options.library_rows, options.group))
+    ):
+        raise UserError(
+            "give at least 1 repetition, --alone from 1 to --rows, and --long-rows, --library-rows and --group from 0 "
+            "to --rows"
+        )
+    return options
+
+
+def models(name: str) -> tuple[LoadedModel, LoadedModel]:
+    """The published loop's model and ours: on a CPU without native bfloat16, and on a GPU, the same."""
+    if torch.cuda.is_available():
+        loaded = load_model(name, precision=resolve("auto").precision)
+        return loaded, loaded
+    published = load_model(name, precision="float32")
+    return published, load_model(name, precision="bfloat16") if native_bfloat16() else published
+
+
+def main() -> None:
+    options = arguments()
+    published, loaded = models(options.model)
     examples = load_examples("embedded", "test", limit=options.rows)
     prompts = [prompt_ids(example, loaded.tokenizer) for example in examples]
     device, limit, batch_size = loaded.model.device.type, options.max_new_tokens, options.batch_size
-    also = {"plain": device == "cpu" and available(), "library": options.generate_batch}
-    for way in recipes(loaded, prompts[:4], max_new_tokens=2, batch_size=4, **also).values():
+
+    def ways(rows: int, max_new_tokens: int) -> dict[str, Recipe]:
+        sizes = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
+        return recipes(published, loaded, prompts[:rows], **sizes)
+
+    def some(ways: dict[str, Recipe], *names: str) -> dict[str, Recipe]:
+        return {name: ways[name] for name in names if name in ways}
+
+    names = ["published", "float32", "ours", *(["library"] if options.generate_batch else [])]
+    for way in some(ways(4, 2), *names).values():
         way()  # warm-up
-    ways = recipes(loaded, prompts, max_new_tokens=limit, batch_size=batch_size, **also)
-    runs = in_turns(ways, options.repetitions)
-    lines = rates(runs, limit=limit, prefix="", device=device)
+    runs = in_turns(some(ways(len(prompts), limit), *names), options.repetitions)
+    if device == "cpu" and available():
+        runs |= in_turns(some(ways(len(prompts), limit), "plain"), 1)
+    lines = rates(runs, limit=limit, prefix="", goal=target(device, is_long=False))
     if options.long_rows:
-        ways = recipes(loaded, prompts[: options.long_rows], max_new_tokens=PUBLISHED_LIMIT, batch_size=batch_size)
-        lines += rates(in_turns(ways, 1), limit=PUBLISHED_LIMIT, prefix="long-", device=device)
+        long = in_turns(some(ways(options.long_rows, PUBLISHED_LIMIT), *names[:3]), 1)
+        lines += rates(long, limit=PUBLISHED_LIMIT, prefix="long-", goal=target(device, is_long=True))
+    if options.library_rows and not options.generate_batch:
+        few = in_turns(some(ways(options.library_rows, limit), "ours", "library"), 1)
+        lines += rates(few, limit=limit, prefix="", goal=None)
+    if options.group:
+        lines += generation_groups.measure(loaded, prompts[: options.group], options.group, limit, batch_size)
     alone = [complete(loaded, [prompt], max_new_tokens=limit)[0] for prompt in prompts[: options.alone]]
     ours = runs["ours"][0][1]
     gaps = [gap(loaded, prompts[i], ours[i], alone[i]) for i in differing(ours[: options.alone], alone)]
@@ -196,13 +252,14 @@ def main() -> None:
     data = {
         "source": "embedded",
         "model": f"{loaded.id} {loaded.revision}".strip(),
+        "arithmetic": arithmetic(published, loaded),
         "rows": len(prompts),
         "prompt_tokens": sum(map(len, prompts)),
         "new_tokens": sum(answer.new_tokens for answer in ours),
         "max_new_tokens": limit,
         "batch_size": batch_size,
     }
-    entry = record("generation", lines, packages=PACKAGES, data=data, notes=notes(loaded, options, prompts))
+    entry = record("generation", lines, packages=PACKAGES, data=data, notes=notes(published, loaded, options, prompts))
     print(f"record: {os.path.relpath(write(entry, options.out))}")
 
 

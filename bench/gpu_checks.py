@@ -21,6 +21,7 @@ from bench.gpu_training import (
     ours,
     passes,
     plain_completion_loss,
+    plain_steps,
     plan_of,
     recipe,
     seconds_of,
@@ -69,7 +70,8 @@ def loss(setting: Setting) -> dict:
     curves = []
     for kind, micro in (("ours", size.loss_rows // 2), ("plain", MICRO)):
         loaded = setting.load()
-        steps = our_steps(rows, plan_of(rows, size.loss_rows, micro), loaded.tokenizer.pad_token_id)
+        make = our_steps if kind == "ours" else plain_steps
+        steps = make(rows, plan_of(rows, size.loss_rows, micro), loaded.tokenizer.pad_token_id)
         if kind == "ours":
             training = ours(loaded, method_recipe, arithmetic)
         else:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from bench import published_generation
+from bench import library_generation, published_generation
 from bench.gpu_lines import ANSWERED
 from bench.gpu_model import FIRST_TOKEN, Setting, answer_lengths, free, row_lengths
 from bench.training_flops import wait
@@ -129,10 +129,15 @@ def measure(
         f"published loop {len(theirs.new_tokens):,} of them in batches of {published_generation.BATCH} in data order."
     )
     for run in (theirs, mine):
-        right = sum(a == b for a, b in zip(run.new_tokens, lengths or run.new_tokens, strict=False))
-        if right < 0.99 * len(run.new_tokens):
-            raise RuntimeError(f"only {right} of {len(run.new_tokens)} answers ended where they should")
+        check_lengths(run, lengths or run.new_tokens)
     return {"values": values, "notes": [note]}
+
+
+def check_lengths(run: Answered, lengths: Sequence[int]) -> None:
+    """Raises RuntimeError where more than one answer in a hundred did not end where its prompt said."""
+    right = sum(a == b for a, b in zip(run.new_tokens, lengths, strict=False))
+    if right < 0.99 * len(run.new_tokens):
+        raise RuntimeError(f"only {right} of {len(run.new_tokens)} answers ended where they should")
 
 
 def on_random_weights(setting: Setting) -> dict:
@@ -143,6 +148,32 @@ def on_random_weights(setting: Setting) -> dict:
     return measure(
         loaded, prompts, prefix="generation", batch_size=setting.batch_size, seconds=setting.seconds, lengths=lengths
     )
+
+
+def by_generate_batch(setting: Setting) -> dict:
+    """transformers' continuous batching on the same prompts: as many as the time allows by the pace of the first ones,
+    which are the warm-up. How many it has at once, and how much memory its cache takes, is its own choice."""
+    loaded, sizes = setting.load(), setting.sizes
+    count_down(loaded.model, loaded.tokenizer.eos_token_id)
+    prompts, lengths = make_prompts(sizes.answered, sizes.architecture["vocab_size"], seed=7)
+    warm = prompts[: setting.batch_size]
+    start = time.perf_counter()
+    library_generation.complete(loaded, warm, max_new_tokens=LONGEST_ANSWER)
+    wait(device())
+    affordable = int(setting.seconds / (time.perf_counter() - start) * len(warm))
+    some = prompts[: max(affordable, len(warm))]
+    reset_peak()
+    start = time.perf_counter()
+    answers = library_generation.complete(loaded, some, max_new_tokens=LONGEST_ANSWER)
+    wait(device())
+    run = Answered(time.perf_counter() - start, [answer.new_tokens for answer in answers], peak_bytes())
+    check_lengths(run, lengths)
+    values = {
+        "generation-library-rows": [len(some) / run.seconds],
+        "generation-library-tokens": [sum(run.new_tokens) / run.seconds],
+        "generation-library-memory": [run.peak / 1e9],
+    }
+    return {"values": values, "notes": [f"generation-library: greedy, {len(some):,} of the same prompts."]}
 
 
 def on_smollm2(setting: Setting) -> dict:

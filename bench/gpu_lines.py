@@ -63,6 +63,44 @@ def _generation(prefix: str, title: str) -> Iterator[Line]:
     yield Line(f"{prefix}-memory", f"{title}, ours: peak memory", "GB")
 
 
+def _library() -> Iterator[Line]:
+    """transformers' continuous batching on the same prompts."""
+    prefix, title = "generation-library", "answering, transformers' generate_batch"
+    yield Line(f"{prefix}-rows", f"{title}: rows", "rows/s")
+    ratio = ("generation-rows", f"{prefix}-rows")
+    yield Line(f"{prefix}-ratio", "– ours against it", "×", ratio=ratio)
+    yield Line(f"{prefix}-tokens", f"{title}: new tokens", "tokens/s")
+    yield Line(f"{prefix}-memory", f"{title}: peak memory", "GB")
+
+
+def _head() -> Iterator[Line]:
+    """TRL's fused output head and ours on the same micro-batches."""
+    for suffix, title in (("-trl", "TRL's fused head"), ("", "ours, logits at labelled tokens")):
+        yield Line(f"head-rows{suffix}", f"FullFT, {title}: rows", "rows/s")
+        yield Line(f"head-memory{suffix}", f"FullFT, {title}: peak memory", "GB")
+    yield Line("head-ratio", "– rows, ours against TRL's", "×", ratio=("head-rows", "head-rows-trl"))
+    yield Line("head-memory-ratio", "– memory, ours against TRL's", "×", ratio=("head-memory", "head-memory-trl"))
+    yield Line("head-loss", "loss of a step, ours against TRL's", "%", {"at_most": 1}, everywhere=True)
+
+
+def _tree() -> Iterator[Line]:
+    """Rows that begin alike: TRL's layout and ours."""
+    for kind, title, unit in (
+        ("sft", "SFT", "rows/s"),
+        ("pair", "a DPO pair", "pairs/s"),
+        ("group", "a group of 8 completions", "completions/s"),
+    ):
+        prefix = f"tree-{kind}"
+        for suffix, layout in (("-trl", "TRL's layout"), ("", "ours, a tree of prefixes")):
+            yield Line(f"{prefix}-rows{suffix}", f"update of {title}, LoRA, {layout}: rate", unit)
+            yield Line(f"{prefix}-memory{suffix}", f"update of {title}, LoRA, {layout}: peak memory", "GB")
+        ratio, memory = (f"{prefix}-rows", f"{prefix}-rows-trl"), (f"{prefix}-memory", f"{prefix}-memory-trl")
+        yield Line(f"{prefix}-ratio", "– rate, ours against TRL's layout", "×", ratio=ratio)
+        yield Line(f"{prefix}-memory-ratio", "– memory, ours against TRL's layout", "×", ratio=memory)
+        what = f"loss of {title}'s first step, ours against TRL's layout"
+        yield Line(f"{prefix}-loss", what, "%", {"at_most": 1}, everywhere=True)
+
+
 def _lines() -> Iterator[Line]:
     yield Line("products", "matrix products, a large square one", "TFLOP/s")
     yield Line("products-model", "matrix products, the best of the model's shapes", "TFLOP/s")
@@ -72,6 +110,9 @@ def _lines() -> Iterator[Line]:
     yield from _generation("generation", "answering")
     seconds = f"answering {ANSWERED:,} rows, ours"
     yield Line("generation-seconds", seconds, "s", {"at_most": 60})
+    yield from _library()
+    yield from _head()
+    yield from _tree()
     yield Line(
         "loss",
         "loss by step, ours against plain, largest difference in 100 steps",

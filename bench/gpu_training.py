@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import peft
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from bench.gpu_model import fits, free
 from bench.published_training import random_order
@@ -23,7 +24,7 @@ from common.training.losses import completion_loss
 from common.training.memory import peak_bytes, reset_peak
 from common.training.plan import step_plan
 from common.training.recipe import Recipe
-from common.training.rows import IGNORED, padded
+from common.training.rows import IGNORED, collated
 
 SEED = 42
 MICRO = 2  # the published device batch
@@ -125,7 +126,24 @@ class Steps:
 def our_steps(rows: Sequence[Row], plan: Plan, pad: int) -> Steps:
     """Each step's loss is a mean over its labelled tokens."""
     labelled = [sum(labelled_tokens(rows[i]) for batch in step for i in batch) for step in plan]
-    return Steps([[padded([rows[i] for i in batch], pad) for batch in step] for step in plan], labelled)
+    batches = [[collated([[rows[i]] for i in batch], pad=pad, as_tree=False) for batch in step] for step in plan]
+    return Steps(batches, labelled)
+
+
+def plain_steps(rows: Sequence[Row], plan: Plan, pad: int) -> Steps:
+    """The same micro-batches with labels beside the tokens, and a mask."""
+    batches = [[padded([rows[i] for i in batch], pad) for batch in step] for step in plan]
+    return Steps(batches, our_steps(rows, plan, pad).weights)
+
+
+def padded(rows: Sequence[Row], pad: int) -> dict[str, torch.Tensor]:
+    """Rows side by side, (rows, longest), padded on the right: as transformers and TRL take them."""
+    fields = {"input_ids": pad, "attention_mask": 0, "labels": IGNORED}
+    whole = [row | {"attention_mask": [1] * len(row["input_ids"])} for row in rows]
+    return {
+        name: pad_sequence([torch.tensor(row[name]) for row in whole], batch_first=True, padding_value=filler)
+        for name, filler in fields.items()
+    }
 
 
 def published_steps(rows: Sequence[Row], plan: Plan, pad: int) -> Steps:

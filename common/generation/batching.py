@@ -23,6 +23,7 @@ from common.generation.columns import BlockLayer, Columns
 from common.generation.prefill import Reading, most_positions, read, read_padded, readings
 from common.generation.sampling import Choose
 
+NUMBERS = 2**19  # logits looked at together: larger tensors are handed out by the system page by page at every step
 SLACK = 64  # columns beyond what one row can need: how many steps pass between two moves of the whole batch
 
 
@@ -80,7 +81,7 @@ class Batch:
             logits_to_keep=1,
         ).logits[:, -1]
         self.columns.end += 1
-        return logits.float()
+        return logits
 
     def evict(self, slots: Sequence[int]) -> None:
         """Take the rows from these slots; those of the last slots move into the gaps."""
@@ -165,14 +166,16 @@ def decode(
 
     def extend(rows: Sequence[Row], logits: torch.Tensor) -> list[bool]:
         """Give each row its next token; for each, whether it ends here."""
-        # The largest logit is what can be chosen at all, and it is no number where any logit is none.
-        finite = logits.amax(dim=-1).isfinite().tolist()
-        tokens = choose(logits, [row.number for row in rows])
-        last = []
-        for row, token, is_finite in zip(rows, tokens, finite, strict=True):
-            if is_finite:
-                row.tokens.append(token)
-            last.append(not is_finite or token in ends or len(row.tokens) == max_new_tokens)
+        last, size = [], max(1, NUMBERS // logits.shape[-1])
+        for at in range(0, len(rows), size):
+            part, vectors = rows[at : at + size], logits[at : at + size].float()
+            # The largest logit is what can be chosen at all, and it is no number where any logit is none.
+            finite = vectors.amax(dim=-1).isfinite().tolist()
+            tokens = choose(vectors, [row.number for row in part])
+            for row, token, is_finite in zip(part, tokens, finite, strict=True):
+                if is_finite:
+                    row.tokens.append(token)
+                last.append(not is_finite or token in ends or len(row.tokens) == max_new_tokens)
         return last
 
     while queue or batch.rows:

@@ -5,12 +5,17 @@ costs as much as the product (`bench.generation` times both). Covers weights in 
 that compute in these, unpacked once; all other layers, GPUs, and a PyTorch without these operations are left.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
 import torch
 
+# oneDNN and PyTorch's side of it each keep 1,024 products that they have prepared, a third of a megabyte a shape, and
+# rows of ever new lengths fill that. Read when the first product is made; so many hold what one micro-batch repeats.
+for _variable in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+    os.environ.setdefault(_variable, "128")
 DTYPES = (torch.float32, torch.bfloat16)
 OPERATIONS = ("_reorder_linear_weight", "_linear_pointwise")  # private to PyTorch: asked for before they are used
 

@@ -57,7 +57,7 @@ def read(
             logits_to_keep=1,
         )
         cache, before = output.past_key_values, end
-    return output.logits[:, -1].float(), cache
+    return output.logits[:, -1], cache
 
 
 def _continued(layer: DynamicLayer) -> DynamicLayer:
@@ -91,7 +91,7 @@ def read_padded(model: PreTrainedModel, prompts: Sequence[Sequence[int]], prefix
         use_cache=True,
         logits_to_keep=1,
     )
-    return readings(output.logits[:, -1].float(), output.past_key_values, [before + len(prompt) for prompt in prompts])
+    return readings(output.logits[:, -1], output.past_key_values, [before + len(prompt) for prompt in prompts])
 
 
 def readings(logits: torch.Tensor, cache: Cache, lengths: Sequence[int]) -> list[Reading]:

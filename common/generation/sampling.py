@@ -42,10 +42,26 @@ class Sampling:
         probabilities = (logits / self.temperature).softmax(dim=-1)
         if self.top_p == 1:
             return probabilities
-        ranked, tokens = probabilities.sort(dim=-1, descending=True)
-        ranked[ranked.cumsum(dim=-1) - ranked >= self.top_p] = 0
-        nucleus = torch.zeros_like(probabilities).scatter(-1, tokens, ranked)
-        return nucleus / nucleus.sum(dim=-1, keepdim=True)
+        values, tokens = nucleus(probabilities, self.top_p)
+        return torch.zeros_like(probabilities).scatter_add_(-1, tokens, values / values.sum(dim=-1, keepdim=True))
+
+
+def nucleus(probabilities: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of each row the smallest set of tokens that together have top_p: probabilities, 0 for others, and tokens, (rows,
+    candidates) both, in the vocabulary's order.
+
+    Candidates are what is not below an even share of the rest: all that is below it has less than the rest together.
+    The vocabulary would take longer to sort than the model takes for the logits.
+    """
+    rows, tokens = (probabilities >= (1 - top_p) / probabilities.shape[-1]).nonzero(as_tuple=True)
+    counts = rows.bincount(minlength=len(probabilities))
+    places = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
+    shape = len(probabilities), max(1, int(counts.max()))
+    values, columns = probabilities.new_zeros(shape), tokens.new_zeros(shape)
+    values[rows, places], columns[rows, places] = probabilities[rows, tokens], tokens
+    ranked, order = values.sort(dim=-1, descending=True)
+    ranked[ranked.cumsum(dim=-1) - ranked >= top_p] = 0
+    return torch.zeros_like(values).scatter_(-1, order, ranked), columns
 
 
 def likeliest(logits: torch.Tensor, rows: list[int]) -> list[int]:
@@ -58,7 +74,7 @@ def with_log_probabilities(choose: Choose, temperature: float, record: dict[int,
 
     def choose_and_record(logits: torch.Tensor, rows: list[int]) -> list[int]:
         tokens = choose(logits, rows)
-        vectors = logits / temperature
+        vectors = logits if temperature == 1 else logits / temperature
         of_tokens = vectors.gather(-1, torch.tensor(tokens, device=logits.device)[:, None]).squeeze(-1)
         for row, value in zip(rows, (of_tokens - vectors.logsumexp(dim=-1)).tolist(), strict=True):
             record.setdefault(row, []).append(value)
@@ -75,9 +91,33 @@ def sampler(sampling: Sampling) -> Choose:
         for row in set(rows) - generators.keys():
             # A hash, since sums of seed, stream and row would meet: seed 1, row 0 and seed 0, row 1.
             generators[row] = random.Random(int(digest(sampling.seed, sampling.stream, row), 16))
-        # One look-up for all rows: the token at which the sum of probabilities passes the random number.
-        sums = sampling.probabilities(logits).double().cumsum(dim=-1)
-        numbers = torch.tensor([[generators[row].random()] for row in rows], dtype=sums.dtype, device=sums.device)
-        return torch.searchsorted(sums, numbers * sums[:, -1:], right=True).squeeze(dim=1).tolist()
+        numbers = torch.tensor([generators[row].random() for row in rows], dtype=torch.double, device=logits.device)
+        if sampling.top_p == 1:
+            vectors = logits if sampling.temperature == 1 else logits / sampling.temperature
+            return passing((vectors - vectors.amax(dim=-1, keepdim=True)).exp_(), numbers).tolist()
+        values, tokens = nucleus((logits / sampling.temperature).softmax(dim=-1), sampling.top_p)
+        return tokens.gather(-1, passing(values, numbers)[:, None]).squeeze(-1).tolist()
 
     return draw
+
+
+BLOCK = 256
+
+
+def passing(weights: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    """(rows,): where the sum of a row's weights, (rows, columns), passes its number, from 0 to 1, times the whole sum.
+
+    First the block of columns, then the column in it: a running sum over all columns takes longer than a softmax.
+    """
+    if rest := -weights.shape[-1] % BLOCK:
+        weights = torch.nn.functional.pad(weights, (0, rest))
+    weights = weights.unflatten(-1, (-1, BLOCK))
+    sums = weights.sum(dim=-1).double().cumsum(dim=-1)
+    goals = (numbers * sums[:, -1])[:, None]
+    blocks = torch.searchsorted(sums, goals, right=True).clamp(max=sums.shape[-1] - 1)
+    before = torch.where(blocks > 0, sums.gather(-1, (blocks - 1).clamp(min=0)), 0.0)
+    inside = weights[torch.arange(len(weights), device=blocks.device), blocks[:, 0]].double().cumsum(dim=-1)
+    # The block's sum was rounded otherwise: never beyond its last token that has a weight.
+    goals = torch.minimum(goals - before, inside[:, -1:] * (1 - 1e-12))
+    columns = torch.searchsorted(inside, goals, right=True).clamp(max=BLOCK - 1)
+    return (blocks * BLOCK + columns).squeeze(-1)

@@ -1,84 +1,67 @@
 """Databases in memory: one image, a shared connection for queries, a private copy for each statement that writes.
 
-Connections hold SQLite's limits, a `Guard`, the frozen clock and the seeded random numbers. Text that is not UTF-8 is
-kept as it is (surrogateescape), so that it never equals other text or a blob.
+What a connection is, and which ones serve again: `connections`.
 """
 
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
-from functools import partial
+from contextlib import contextmanager
+from functools import cached_property
 
-from common.sandbox import functions
-from common.sandbox.guard import ORDINARY, Guard, budget_of
+from common.sandbox import connections, functions
+from common.sandbox.connections import EMPTY, MAX_SCHEMA_PAGES, Handle, close_on_error
+from common.sandbox.guard import ORDINARY, budget_of
 
-HEAP_LIMIT = 64 * 2**20  # of SQLite, all connections of the process together
 MAX_PAGES = 2048  # a private copy may grow by so many pages, 8 MB
-MAX_SCHEMA_PAGES = 4096
-LENGTH = 100_000
-SQL_LENGTH = 20_000
-SCHEMA_LENGTH = 1_000_000
-# Set once the schema is loaded, for everything that runs in the database.
-LIMITS = {
-    sqlite3.SQLITE_LIMIT_LENGTH: LENGTH,
-    sqlite3.SQLITE_LIMIT_SQL_LENGTH: SQL_LENGTH,
-    sqlite3.SQLITE_LIMIT_COLUMN: 200,
-    sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 1000,  # SQLite's own
-    sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 50,
-    sqlite3.SQLITE_LIMIT_VDBE_OP: 50_000,
-    sqlite3.SQLITE_LIMIT_FUNCTION_ARG: 64,
-    sqlite3.SQLITE_LIMIT_ATTACHED: 0,
-    sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 200,
-    sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 10,
-    sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
-}
-_SCHEMA_LIMITS = {
-    sqlite3.SQLITE_LIMIT_LENGTH: SCHEMA_LENGTH,
-    sqlite3.SQLITE_LIMIT_ATTACHED: 0,
-    sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
-}
+PAGE_BYTES = 4096  # SQLite's own, where no PRAGMA says otherwise
 SETTINGS = ("foreign_keys", "recursive_triggers")  # of a connection, not of the file, that a script may set
-MOST_SPARE = 8
 LARGEST_SPARE = 2**20  # bytes of the content that a spare connection goes on holding
 _UTF8 = (1).to_bytes(4, "big")  # the encoding in a file's header; 0 in a file without a table
-_decode = partial(str, encoding="utf-8", errors="surrogateescape")
 
 
 class Unloadable(Exception):
     """The schema or the file does not make a database; the text says why."""
 
 
-@dataclass
-class Handle:
-    """A connection and the guard that watches over it."""
-
-    connection: sqlite3.Connection
-    guard: Guard
-
-
-_STATEFUL = (
+_STATEFUL = {
     *("pragma", "attach", "detach", "vacuum", "begin", "commit", "rollback", "savepoint", "analyze", "reindex"),
     *("virtual", "changes", "total_changes", "last_insert_rowid", "temp", "temporary"),
-)
+}
 _STATEFUL_WORD = re.compile(rf"\b(?:{'|'.join(_STATEFUL)})\b")
-_spare: list[Handle] = []
+# Words of a script that is watched as it runs: what the guard would refuse is written in one of these, and what could
+# take many steps or much room for its length has a query or a trigger in it.
+_WATCHED = {
+    *("pragma", "attach", "detach", "vacuum", "virtual", "begin", "select", "with", "dbstat", "bytecode"),
+    *("tables_used", "load_extension", "fts3_tokenizer"),
+}
+# Parts of all these words, as few as possible.
+_HINTS = (
+    *("pragma", "tach", "vacuum", "begin", "commit", "rollback", "savepoint", "analyze", "reindex", "virtual"),
+    *("changes", "last_insert_rowid", "temp", "select", "with", "dbstat", "bytecode", "tables_used"),
+    *("load_extension", "fts3_tokenizer"),
+)
+# In what keeps its changes in the connection, or can give more rows than its image has: temporary objects, counters,
+# views, generated columns, added columns with their defaults.
+_ODD = ("temp", "changes", "last_insert_rowid", "sqlite_", "view", "alter", "generated")
+_AS = re.compile(r"\bas\b")
 
 
-def _seems_plain(schema: str) -> bool:
-    """Whether no word of a script hints at more than definitions and rows."""
+def _character(schema: str) -> tuple[bool, bool]:
+    """Whether no word of a script hints at more than definitions and rows; and whether none needs a guard."""
     text = schema.lower()
     if "sqlite_" in text:
-        return False
-    return not any(word in text for word in _STATEFUL) or not _STATEFUL_WORD.search(text)  # the pattern alone is slow
+        return False, False
+    if not any([hint in text for hint in _HINTS]):
+        return True, True
+    is_plain = not _STATEFUL_WORD.search(text)  # it takes ten times as long
+    return is_plain, is_plain and not any(word in text for word in _WATCHED)
 
 
-def set_heap_limit() -> None:
-    """Limit SQLite's heap in this process; it can only be lowered afterwards."""
-    with closing(sqlite3.connect(":memory:")) as connection:
-        connection.execute(f"PRAGMA hard_heap_limit={HEAP_LIMIT}")
-        connection.execute("SELECT random()")  # SQLite reads its own seed now, while files may still be opened
+def is_simple(text: str) -> bool:
+    """Whether no word of a script or statement is one of those that an image cannot answer for."""
+    text = text.lower()
+    return not any([word in text for word in _ODD]) and not _AS.search(text)
 
 
 class Database:
@@ -97,30 +80,45 @@ class Database:
         self._by_script = False
         # Whether the image is all there is: no temporary objects, settings, counters, clock or random numbers, and no
         # other encoding than the one that a used connection keeps.
-        self.is_plain = _seems_plain(schema) if file is None else file[56:60] == _UTF8
+        self.is_plain, self._is_harmless = _character(schema) if file is None else (file[56:60] == _UTF8, False)
         self._is_spare = False  # the reader goes back to the spare ones
         self.reader = self._load()
         self.size = len(self._image or b"")
 
     def close(self) -> None:
         """Close the shared connection, or keep it for the next database: it has only ever read."""
-        if self._is_spare and len(_spare) < MOST_SPARE and self.size <= LARGEST_SPARE:
-            _spare.append(self.reader)
+        if self._is_spare and self.size <= LARGEST_SPARE:
+            connections.readers.give(self.reader)
         else:
             self.reader.connection.close()
 
+    @cached_property
+    def is_simple(self) -> bool:
+        """Whether an image holds all that a statement without odd words changes, and all that can be read from it."""
+        return self._is_harmless and self.is_plain and is_simple(self._schema)
+
     @contextmanager
-    def copy(self) -> Iterator[Handle]:
-        """A private copy, closed at the end. Raises Unloadable, above all where there is no room for one."""
-        handle = self._open_copy()
+    def copy(self, *, reuses: bool = False) -> Iterator[Handle]:
+        """A private copy, closed at the end. Raises Unloadable, above all where there is no room for one.
+
+        reuses: the connection may have served others, for statements and a database that are simple.
+        """
+        handle = self._open_copy(reuses)
         try:
             yield handle
-        finally:
+        except BaseException:
+            handle.connection.close()
+            raise
+        if reuses:
+            connections.writers.give(handle, clears=True)
+        else:
             handle.connection.close()
 
-    def _open_copy(self) -> Handle:
+    def _open_copy(self, reuses: bool) -> Handle:
         try:
-            with _close_on_error(_connect(None if self._by_script else self._image)) as handle:
+            image = None if self._by_script else self._image
+            new = connections.writers.take(image) if reuses else connections.connect(image)
+            with close_on_error(new) as handle:
                 if self._by_script:
                     self._run_script(handle)
                 handle.guard.begin("inspect")
@@ -159,14 +157,18 @@ class Database:
     def _from_file(self, image: bytes) -> Handle:
         self._image = image
         self._is_spare = self.is_plain
-        with _close_on_error(_borrow(image) if self._is_spare else _connect(image)) as handle:
+        new = connections.readers.take(image) if self._is_spare else connections.connect(image)
+        with close_on_error(new) as handle:
             handle.guard.begin("inspect")
             handle.connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             return self._settle(handle)
 
     def _from_script(self) -> Handle:
         self._is_spare = self.is_plain
-        with _close_on_error(_borrow(_EMPTY) if self.is_plain else _connect(None)) as handle:
+        if self._is_harmless and (handle := self._from_harmless_script()):
+            return handle
+        self._is_harmless = False  # it did not load within the limits of queries
+        with close_on_error(connections.readers.take(EMPTY) if self.is_plain else connections.connect(None)) as handle:
             try:
                 self._run_script(handle)
             except (sqlite3.Error, sqlite3.Warning, MemoryError, ValueError) as error:
@@ -184,95 +186,42 @@ class Database:
             self._image = handle.connection.serialize()
             return self._settle(handle)
 
+    def _from_harmless_script(self) -> Handle | None:
+        """A script that the step budget and the limits of queries hold back; None where it is to be watched.
+
+        That is where anything fails, so that the reason is always the same. Only the longest value is as ever: where
+        that is too long, format() gives NULL and no error.
+        """
+        handle = connections.readers.take(EMPTY, is_watched=False)
+        connection, guard = handle.connection, handle.guard
+        guard.begin("schema")
+        guard.budget = ORDINARY
+        try:
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, connections.SCHEMA_LENGTH)
+            connection.executescript(self._schema)
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, connections.LENGTH)
+            image = connection.serialize()
+            if len(image) <= MAX_SCHEMA_PAGES * PAGE_BYTES:
+                self.is_plain &= not guard.volatile
+                self._image = image
+                self.budget = guard.budget = budget_of(len(image))
+                guard.begin("read")
+                connection.set_authorizer(guard.authorize)
+                return handle
+        except (sqlite3.Error, sqlite3.Warning, MemoryError, ValueError):
+            pass
+        connection.close()
+        return None
+
     def _run_script(self, handle: Handle) -> None:
-        _room_for_script(handle)
+        connections.room_for_script(handle)
         handle.connection.executescript(self._schema)
         if handle.connection.in_transaction:
             handle.connection.execute("COMMIT")
 
     def _settle(self, handle: Handle) -> Handle:
-        """What holds from here on for a connection that reads."""
-        for limit, value in LIMITS.items():
-            handle.connection.setlimit(limit, value)
-        self.budget = handle.guard.budget = budget_of(len(self._image or b""))
-        handle.guard.begin("read")
-        return handle
-
-
-@contextmanager
-def blank(image: bytes | None) -> Iterator[Handle]:
-    """A connection for databases of our own making: may define and write, with no more room than a script has."""
-    handle = _connect(image)
-    try:
-        _room_for_script(handle)
-        yield handle
-    finally:
-        handle.connection.close()
-
-
-def _room_for_script(handle: Handle) -> None:
-    handle.guard.begin("inspect")
-    handle.connection.execute(f"PRAGMA max_page_count={MAX_SCHEMA_PAGES}")
-    handle.guard.begin("schema")
-    handle.guard.budget = ORDINARY
-    for limit, value in SCHEMA_LIMITS.items():  # all of them: a spare connection has those of its last queries
-        handle.connection.setlimit(limit, value)
-
-
-def _borrow(image: bytes) -> Handle:
-    """A spare connection with the image in place of what it read before: several times faster than a new one."""
-    while _spare:
-        with suppress(sqlite3.Error):  # where something still reads in it, it is given up
-            return _replace(_spare.pop(), image)
-    handle = _connect(None)
-    functions.without_counters(handle.connection, handle.guard)
-    return _replace(handle, image)
-
-
-def _replace(handle: Handle, image: bytes) -> Handle:
-    with _close_on_error(handle):
-        handle.connection.set_authorizer(None)  # to SQLite this is an ATTACH
-        handle.connection.deserialize(image)
-        handle.guard.attach(handle.connection)
-    return handle
-
-
-@contextmanager
-def _close_on_error(handle: Handle) -> Iterator[Handle]:
-    try:
-        yield handle
-    except BaseException:
-        handle.connection.close()
-        raise
-
-
-def _defaults() -> tuple[bytes, dict[int, int]]:
-    """An image without a table, and SQLite's own values of the limits."""
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        connection.execute("PRAGMA user_version=1")
-        connection.execute("PRAGMA user_version=0")
-        return connection.serialize(), {limit: connection.getlimit(limit) for limit in LIMITS}
-
-
-_EMPTY, _DEFAULT_LIMITS = _defaults()
-SCHEMA_LIMITS = _DEFAULT_LIMITS | _SCHEMA_LIMITS
-
-
-def _connect(image: bytes | None) -> Handle:
-    # No statement cache: a cached statement is not shown to the authorizer again.
-    connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=0)
-    if image:
-        try:
-            connection.deserialize(image)
-        except BaseException:
-            connection.close()
-            raise
-    connection.text_factory = _decode
-    connection.execute("PRAGMA temp_store=2")
-    guard = Guard()
-    functions.install(connection, guard, longest=LENGTH)
-    guard.attach(connection)
-    return Handle(connection, guard)
+        self.budget = budget_of(len(self._image or b""))
+        return connections.settle(handle, self.budget)
 
 
 def _rollback_mode(file: bytes) -> bytes:

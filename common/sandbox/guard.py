@@ -30,6 +30,7 @@ _SCHEMA_PRAGMAS = {
 # Settings of the whole process: a row that changed one would reach the rows after it.
 _PROCESS_PRAGMAS = {"hard_heap_limit", "soft_heap_limit", "temp_store_directory", "data_store_directory", "threads"}
 
+_READ = sqlite3.SQLITE_READ
 _READS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 _WRITES = {
     getattr(sqlite3, f"SQLITE_{name}"): name.replace("_", " ")
@@ -133,8 +134,8 @@ class Guard:
     ) -> int:
         """SQLite's authorizer callback."""
         if action in _READS:
-            name = first if action == sqlite3.SQLITE_READ else second
-            return self._reading(action, first, second) if name and name.lower() in _SUSPECT else sqlite3.SQLITE_OK
+            name = first if action == _READ else second
+            return self._reading(action, first, second) if name and name.lower() in _SUSPECT else 0  # SQLITE_OK
         if action in _WRITES:
             return self._writing(action, first, second)
         if self._other(action, first):

@@ -5,43 +5,20 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from common.sandbox.messages import Job, Message, Piece, Queue
 from common.sandbox.process import DiedAtStart, SandboxError, Worker
 
-MOST_ITEMS = 32  # in one message
-MOST_CHARACTERS = 2_000_000  # in one message, but for a longer item, which goes alone
+MOST_IN_FLIGHT = 2  # messages of one worker, so that it need not wait for the next
 MOST_FILE_BYTES = 64 * 2**20  # of database files in one worker
 LARGEST_FILE = 60 * 2**20  # bytes; SQLite's heap in a worker holds no more
 MOST_STARTS = 3
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Job:
-    """Work that shares its preparation: `shared` and each of `items` are JSON-able, `file` is a database or None.
-
-    optional: stages without which an item still has a result; an item that ends its worker there is done without.
-    """
-
-    shared: dict[str, Any]
-    items: list[Any]
-    file: Path | None = None
-    optional: tuple[str, ...] = ()
-
-
-@dataclass
-class _Piece:
-    """Some items of a job that go to one worker together."""
-
-    job: Job
-    rest: list[int]  # positions in job.items that are not answered yet
-    results: list[dict[str, Any]]  # the whole job's, filled in place
-    without: set[tuple[int, str]] = field(default_factory=set)  # positions and the stages they are done without
 
 
 @dataclass
@@ -50,9 +27,36 @@ class _Slot:
 
     worker: Worker | None = None
     files: dict[str, int] = field(default_factory=dict)  # file key -> bytes, oldest first
+    sent: int = 0  # messages that the worker has and has not answered to their ends
+    serial: int = 0  # of the last message
+
+    def send(self, message: Message) -> bool:
+        """Send what is not answered yet; False where that has to wait until the worker has answered what it has."""
+        message.pieces = [piece for piece in message.pieces if piece.rest]
+        keys = [_file_key(piece.job.file) for piece in message.pieces]
+        files = {key: piece.job.file for key, piece in zip(keys, message.pieces, strict=True)}
+        new = files.keys() - self.files.keys() - {None}
+        if new and self.sent:  # or the content of several files would be in memory together
+            return False
+        for key in new:
+            content = files[key].read_bytes()
+            self.worker.send(["file", key], content)
+            self.files[key] = len(content)
+        drop = []
+        for key in list(self.files):
+            if sum(self.files.values()) > MOST_FILE_BYTES and key not in files:
+                drop.append(key)
+                del self.files[key]
+        self.sent += 1
+        self.serial += 1
+        message.serial = self.serial
+        message.positions = [list(piece.rest) for piece in message.pieces]
+        pieces = [_sendable(piece, key) for piece, key in zip(message.pieces, keys, strict=True)]
+        self.worker.send(["run", message.serial, pieces, drop])
+        return True
 
     def stop(self) -> None:
-        worker, self.worker, self.files = self.worker, None, {}
+        worker, self.worker, self.files, self.sent = self.worker, None, {}, 0
         if worker is not None:
             worker.stop()
 
@@ -60,6 +64,19 @@ class _Slot:
         worker = self.worker
         if worker is not None:
             worker.process.kill()
+
+
+def _file_key(file: Path | None) -> str | None:
+    if file is None:
+        return None
+    stat = file.stat()
+    return f"{file.resolve()}:{stat.st_mtime_ns}:{stat.st_size}"
+
+
+def _sendable(piece: Piece, file: str | None) -> dict[str, Any]:
+    without = [(n, stage) for n, i in enumerate(piece.rest) for p, stage in piece.without if p == i]
+    items = [piece.job.items[i] for i in piece.rest]
+    return {"shared": piece.job.shared, "items": items, "file": file, "without": without}
 
 
 class Pool:
@@ -85,13 +102,16 @@ class Pool:
 
     def run(
         self,
-        jobs: Sequence[Job],
+        jobs: Iterable[Job],
         *,
+        total: int | None = None,
         on_finish: Callable[[int], None] | None = None,
         meanwhile: Iterator[None] | None = None,
     ) -> list[list[dict[str, Any]]]:
         """Results of each job's items, in order. on_finish: called with the number of items just finished.
 
+        jobs: a list, or an iterator of which each job is made when its turn comes, with `total` items, more or less;
+        what it does is done while the workers are busy, by one thread at a time, but not always the same.
         meanwhile: work of the caller's own, in small steps, of which some are done whenever a worker is busy; it may
         not have come to its end. Raises SandboxError when our own machinery fails, never for anything an item contains.
         """
@@ -100,10 +120,11 @@ class Pool:
         with self._lock:
             if self._is_closed:
                 raise SandboxError("the pool is closed")
-            results: list[list[dict[str, Any]]] = [[{} for _ in job.items] for job in jobs]
+            total = sum(len(job.items) for job in jobs) if total is None else total
+            queue = Queue(jobs, total=total, workers=self._count)
             self._meanwhile = meanwhile or iter(())
-            self._run_all(_batches(jobs, results, self._count), on_finish or (lambda number: None))
-            return results
+            self._run_all(queue, on_finish or (lambda number: None))
+            return queue.results
 
     def pids(self) -> list[int]:
         """Process ids of the workers that run now."""
@@ -137,23 +158,20 @@ class Pool:
         self._slots = [_Slot() for _ in range(self._count)]
         self._finalizer = weakref.finalize(self, _stop_all, self._slots, self._process)
 
-    def _run_all(self, batches: "deque[list[_Piece]]", on_finish: Callable[[int], None]) -> None:
+    def _run_all(self, queue: Queue, on_finish: Callable[[int], None]) -> None:
         errors: list[BaseException] = []
 
         def serve(slot: _Slot) -> None:
             try:
-                while not errors:
-                    try:
-                        batch = batches.popleft()
-                    except IndexError:
-                        return
-                    self._serve(slot, batch, on_finish, errors)
+                self._serve(slot, queue, on_finish, errors)
             except BaseException as error:
                 slot.stop()  # it may be in the middle of something
                 errors.append(error)
 
-        others = [threading.Thread(target=serve, args=(slot,), daemon=True) for slot in self._slots[1 : len(batches)]]
+        others: list[threading.Thread] = []
         try:
+            slots = self._slots[1 : queue.prepare()]
+            others += [threading.Thread(target=serve, args=(slot,), daemon=True) for slot in slots]
             for thread in others:
                 thread.start()
             serve(self._slots[0])
@@ -171,74 +189,78 @@ class Pool:
                 slot.stop()
             raise errors[0]
 
-    def _serve(
-        self, slot: _Slot, batch: list[_Piece], on_finish: Callable[[int], None], errors: list[BaseException]
-    ) -> None:
-        retries: set[tuple[int, int | None, str | None]] = set()
+    def _serve(self, slot: _Slot, queue: Queue, on_finish: Callable[[int], None], errors: list[BaseException]) -> None:
+        """Have messages answered until there are no more. A second one is sent before the first is answered."""
+        flight: deque[Message] = deque()  # not answered to their ends, in the order in which a worker gets them
         silent = 0
-        while batch := [piece for piece in batch if piece.rest]:
-            before = sum(len(piece.rest) for piece in batch)
-            at, why = self._serve_once(slot, batch, on_finish)
-            if why is None:
+        while not errors:
+            while len(flight) < MOST_IN_FLIGHT and (message := queue.take(ahead=bool(flight))):
+                flight.append(message)
+            if not flight:
                 return
+            before = flight[0].size
+            at, why = self._answer(slot, flight, on_finish)
+            if why is None:
+                flight.popleft()
+                slot.sent -= 1
+                silent = 0
+                continue
             slot.stop()
             if self._is_closed or errors:
                 raise SandboxError("stopped while it ran")
             if at is None:
-                silent = 1 if sum(len(piece.rest) for piece in batch) < before else silent + 1
+                silent = 1 if flight[0].size < before else silent + 1
                 if silent >= MOST_STARTS:
                     raise SandboxError(f"{silent} workers in a row died before they began: {why}")
-                continue
-            piece, item, stage = at
-            key = (id(piece), item, stage)
-            if why != "cpu" and key not in retries:
-                retries.add(key)
-                continue
-            for position in list(piece.rest) if item is None else [item]:
-                piece.results[position]["killed"] = stage
-                if item is not None and stage in piece.job.optional:
-                    piece.without.add((position, stage))
-                else:
-                    piece.rest.remove(position)
-                    on_finish(1)
+            else:
+                silent = 0
+                _blame(flight[0], *at, why, on_finish)
+            if not flight[0].size:
+                flight.popleft()
 
-    def _serve_once(
-        self, slot: _Slot, batch: list[_Piece], on_finish: Callable[[int], None]
-    ) -> tuple[tuple[_Piece, int | None, str | None] | None, str | None]:
-        """Send a batch and take its answers: what the worker was at when it died, and why (None: it did not)."""
+    def _answer(
+        self, slot: _Slot, flight: "deque[Message]", on_finish: Callable[[int], None]
+    ) -> tuple[tuple[Piece, int | None, str | None] | None, str | None]:
+        """Take the first message's answers: what the worker was at when it died, and why (None: it did not).
+
+        All that is in flight is sent first. After a death all of it is sent again, but for what has been answered.
+        """
         if slot.worker is None:
             slot.worker = self._start()
             if slot.worker.missing and not self.missing:
                 _LOG.warning("the sandbox runs without what this platform lacks: %s", ", ".join(slot.worker.missing))
             self.missing = slot.worker.missing
-        worker = slot.worker
-        positions = [list(piece.rest) for piece in batch]
-        worker.forget_steps()
-        if not self._send(slot, batch):
-            return None, worker.why_dead()
+        worker, message = slot.worker, flight[0]
+        for following in list(flight)[slot.sent :]:
+            if not slot.send(following):
+                break
         if self._aside.acquire(blocking=False):  # one thread at a time
             try:
-                for _ in islice(self._meanwhile, 2 * sum(map(len, positions))):
+                for _ in islice(self._meanwhile, 2 * message.size):
                     pass
             finally:
                 self._aside.release()
-        while (message := worker.receive(self._wall)) is not None:
-            if message[0] == "end":
+        while (answer := worker.receive(self._wall)) is not None:
+            if answer[0] == "fatal":
+                raise SandboxError(f"the worker failed: {answer[1]}")
+            _, answers, is_last = answer
+            for number, results in answers:
+                piece = message.pieces[number]
+                for position, parts in zip(message.positions[number], results, strict=True):
+                    piece.results[position].update(parts)
+                piece.rest.clear()
+                on_finish(len(results))
+            if is_last:
                 return None, None
-            if message[0] == "fatal":
-                raise SandboxError(f"the worker failed: {message[1]}")
-            _, number, results = message
-            piece = batch[number]
-            for position, parts in zip(positions[number], results, strict=True):
-                piece.results[position].update(parts)
-            piece.rest.clear()
-            on_finish(len(results))
         why = worker.why_dead()
         step = worker.step()
-        if step is None or not batch[step[0]].rest:  # between two pieces nothing foreign runs
+        if step is None or step[0] != message.serial:  # between two messages nothing foreign runs
             return None, why
-        number, item, stage = step
-        return (batch[number], None if item is None else positions[number][item], stage), why
+        _, number, item, stage = step
+        piece = message.pieces[number]
+        if not piece.rest:  # nor between two pieces
+            return None, why
+        return (piece, None if item is None else message.positions[number][item], stage), why
 
     def _start(self) -> Worker:
         for _ in range(MOST_STARTS - 1):
@@ -248,61 +270,22 @@ class Pool:
                 continue
         return Worker(self._task)
 
-    def _send(self, slot: _Slot, batch: list[_Piece]) -> bool:
-        pieces, drop, keys = [], [], set()
-        for piece in batch:
-            key = None
-            if piece.job.file is not None:
-                stat = piece.job.file.stat()
-                key = f"{piece.job.file.resolve()}:{stat.st_mtime_ns}:{stat.st_size}"
-                keys.add(key)
-                if key not in slot.files:
-                    content = piece.job.file.read_bytes()
-                    if not slot.worker.send(["file", key], content):
-                        return False
-                    slot.files[key] = len(content)
-            without = [(n, stage) for n, i in enumerate(piece.rest) for p, stage in piece.without if p == i]
-            items = [piece.job.items[i] for i in piece.rest]
-            pieces.append({"shared": piece.job.shared, "items": items, "file": key, "without": without})
-        for key in list(slot.files):
-            if sum(slot.files.values()) > MOST_FILE_BYTES and key not in keys:
-                drop.append(key)
-                del slot.files[key]
-        return slot.worker.send(["run", pieces, drop])
 
-
-def _batches(jobs: Sequence[Job], results: list[list[dict[str, Any]]], workers: int) -> "deque[list[_Piece]]":
-    """Pieces in messages of a size that keeps every worker busy and fits into its memory."""
-    total = sum(len(job.items) for job in jobs)
-    most = max(1, min(MOST_ITEMS, -(-total // (4 * workers))))
-    batches: deque[list[_Piece]] = deque()
-    room = characters = 0
-    for job, job_results in zip(jobs, results, strict=True):
-        shared = _characters(job.shared)
-        piece: _Piece | None = None
-        for position, item in enumerate(job.items):
-            size = _characters(item)
-            is_full = piece is None or len(piece.rest) == MOST_ITEMS or size > characters
-            if is_full and (room <= 0 or shared + size > characters):
-                batches.append([])
-                room, characters = most, MOST_CHARACTERS
-            if is_full:
-                piece = _Piece(job, [], job_results)
-                batches[-1].append(piece)
-                characters -= shared
-            piece.rest.append(position)
-            room -= 1
-            characters -= size
-    return batches
-
-
-def _characters(value: Any) -> int:
-    """How much text there is in what JSON will carry."""
-    if isinstance(value, str):
-        return len(value)
-    if isinstance(value, dict):
-        value = value.values()
-    return sum(map(_characters, value)) if isinstance(value, Iterable) else 0
+def _blame(
+    message: Message, piece: Piece, item: int | None, stage: str | None, why: str, on_finish: Callable[[int], None]
+) -> None:
+    """What a worker died at is done: by another try, without that stage, or as killed."""
+    key = (id(piece), item, stage)
+    if why != "cpu" and key not in message.retries:
+        message.retries.add(key)
+        return
+    for position in list(piece.rest) if item is None else [item]:
+        piece.results[position]["killed"] = stage
+        if item is not None and stage in piece.job.optional:
+            piece.without.add((position, stage))
+        else:
+            piece.rest.remove(position)
+            on_finish(1)
 
 
 def _stop_all(slots: list[_Slot], process: int) -> None:

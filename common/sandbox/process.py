@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from common.sandbox import frames
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60.0
-SEND_SECONDS = 30.0
 STARVATION_SECONDS = 60.0  # longest wait for a worker that other processes keep from running
 _BOOT = (
     "import sys; sys.path[:0] = sys.argv[4:5]; sys.path += [p for p in sys.argv[5:] if p not in sys.path]; "
     "from common.sandbox.worker import main; main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))"
 )
+# SQLite frees a database's pages with each row; they are kept for the next.
+_MALLOC = "glibc.malloc.tcache_max=65536:glibc.malloc.tcache_count=64"
 # A Python that finds its own libraries by these needs them in the worker as well.
 _LOADER = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
@@ -38,7 +40,8 @@ class Worker:
     def __init__(self, task: str):
         """Start it and wait until it is locked down. Raises SandboxError where it cannot start."""
         paths = [str(ROOT), *(path for path in sys.path if Path(path).is_absolute())]
-        environment = {"TZ": "UTC"} | {name: os.environ[name] for name in _LOADER if name in os.environ}
+        environment = {name: os.environ[name] for name in _LOADER if name in os.environ}
+        environment |= {"TZ": "UTC", "GLIBC_TUNABLES": _MALLOC}
         self._steps, steps = os.pipe()
         try:
             self.process = subprocess.Popen(
@@ -62,6 +65,8 @@ class Worker:
         os.set_blocking(self._steps, False)
         self._announcements = b""
         self._buffer = bytearray()
+        self._outgoing: deque[memoryview] = deque()
+        self._is_deaf = False
         self._late = False
         try:
             message = self.receive(START_SECONDS)
@@ -74,21 +79,27 @@ class Worker:
             raise
         self.missing: list[str] = message[1]
 
-    def send(self, message: Any, blob: bytes = b"") -> bool:
-        """Send one frame; False where the worker is gone or takes nothing."""
-        data = memoryview(frames.pack(message, blob))
-        poll = select.poll()
-        poll.register(self._in, select.POLLOUT)
-        while data:
-            try:
-                data = data[os.write(self._in, data) :]
-            except BlockingIOError:
-                if not poll.poll(SEND_SECONDS * 1000):
-                    self._late = True
-                    return False
-            except OSError:
-                return False
-        return True
+    def send(self, message: Any, blob: bytes = b"") -> None:
+        """Hand over one frame. What the pipe has no room for now goes while `receive` waits; a worker that is gone is
+        found out there as well."""
+        if not self._is_deaf:
+            self._outgoing.append(memoryview(frames.pack(message, blob)))
+            self._push()
+
+    def _push(self) -> None:
+        """Write what the pipe takes."""
+        try:
+            while self._outgoing:
+                rest = self._outgoing[0][os.write(self._in, self._outgoing[0]) :]
+                if rest:
+                    self._outgoing[0] = rest
+                else:
+                    self._outgoing.popleft()
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._is_deaf = True
+            self._outgoing.clear()
 
     def receive(self, seconds: float) -> Any:
         """The next message, or None where the worker has died or was silent for so long."""
@@ -98,19 +109,14 @@ class Worker:
             return None
         return None if frame is None else frame[0]
 
-    def step(self) -> tuple[int, int | None, str] | None:
-        """The latest announcement, None before the first: number of the piece, of the item (None: all), stage."""
+    def step(self) -> tuple[int, int, int | None, str] | None:
+        """The latest announcement, None before the first: the message's serial, piece, item (None: all), stage."""
         self._hear()
         lines = self._announcements.split(b"\n")
         if len(lines) < 2:
             return None
-        number, item, stage = lines[-2].split(b" ")
-        return int(number), None if item == b"-1" else int(item), stage.decode()
-
-    def forget_steps(self) -> None:
-        """Before new work: what was announced belongs to the last."""
-        self._hear()
-        self._announcements = b""
+        serial, number, item, stage = lines[-2].split(b" ")
+        return int(serial), int(number), None if item == b"-1" else int(item), stage.decode()
 
     def _hear(self) -> bool:
         """Take in announcements; whether there were new ones."""
@@ -157,19 +163,26 @@ class Worker:
         return stat.rpartition(")")[2].split()[0] == "R"
 
     def _take(self, size: int, seconds: float) -> bytes:
-        poll = select.poll()
-        poll.register(self._out, select.POLLIN)
         deadline = time.monotonic() + STARVATION_SECONDS
         while len(self._buffer) < size:
-            if not poll.poll(seconds * 1000):
+            poll = select.poll()
+            poll.register(self._out, select.POLLIN)
+            if self._outgoing:
+                poll.register(self._in, select.POLLOUT)
+            events = dict(poll.poll(seconds * 1000))
+            if not events:
                 if self._hear() or (self._is_starving() and time.monotonic() < deadline):
                     continue  # it goes on, or would
                 self._late = True
                 break
-            data = os.read(self._out, 65536)
-            if not data:
-                break
-            self._buffer += data
+            if self._in in events:
+                self._push()
+            if self._out in events:
+                data = os.read(self._out, 65536)
+                if not data:
+                    break
+                self._buffer += data
+                self._hear()  # or that pipe fills, and the worker waits
         content = bytes(self._buffer[:size])
         del self._buffer[:size]
         return content

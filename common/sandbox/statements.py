@@ -8,11 +8,13 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from common.sandbox.database import SQL_LENGTH, Database, Handle
+from common.sandbox.connections import SQL_LENGTH, Handle
+from common.sandbox.database import Database
 
 MAX_ROWS = 10_000
 MAX_BYTES = 4_000_000
 VALUE_BYTES = 16  # a value counts so much beside its text or blob, so that comparing stays short
+_WITH_LENGTH = (str, bytes)
 Row = tuple[object, ...]
 Enough = Callable[[list[Row]], bool]
 
@@ -29,7 +31,7 @@ _TOO_LARGE = re.compile(
     r"too (?:big|large|many|much|complex|long)|out of memory|is full|parser stack overflow|LIKE or GLOB pattern"
     r"|at most \d+"
 )
-_SYNTAX = re.compile(r"syntax error|incomplete input|unrecognized token|unterminated|clause should come")
+_SYNTAX = re.compile(r"incomplete input|unrecognized token|unterminated|clause should come")
 # At the message's beginning, since the name that follows may hold anything.
 _SCHEMA = re.compile(
     r"(?:error in (?:view|trigger|index) .*: )?(?:no such|table .* has no column named|ambiguous column"
@@ -45,7 +47,7 @@ class Failure(Exception):
         self.outcome, self.detail = outcome, detail
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Result:
     """What one statement returned: its rows and the number of its columns."""
 
@@ -53,7 +55,7 @@ class Result:
     width: int
 
 
-@dataclass
+@dataclass(slots=True)
 class Room:
     """How many rows, and bytes of them, statements may return together; `rows` and `size` are taken already."""
 
@@ -124,7 +126,7 @@ def fetch(cursor: sqlite3.Cursor, room: Room, enough: Enough | None = None) -> l
         rows.append(row)
         size += VALUE_BYTES * len(row)
         for value in row:
-            if isinstance(value, str | bytes):
+            if value.__class__ in _WITH_LENGTH:
                 size += len(value)
         if enough is not None and enough(rows):
             break
@@ -152,7 +154,7 @@ def failure(error: BaseException, handle: Handle) -> Failure:
         return Failure("runtime_error", text)
     if _SCHEMA.match(text):
         return Failure("schema_error", text)
-    if _SYNTAX.search(text):
+    if "syntax error" in text or _SYNTAX.search(text):
         return Failure("syntax_error", text)
     if isinstance(error, sqlite3.DataError) or _TOO_LARGE.search(text):
         return Failure("too_large", text)

@@ -7,10 +7,12 @@ is neither lenient nor dependent on the order of rows.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from common.scoring.pairing import PairingBudget, fit, is_near
 
 Row = Sequence[object]
+FEW = 12
 
 
 def same_value(left: object, right: object) -> bool:
@@ -41,6 +43,14 @@ def is_contained(left: Sequence[Row], right: Sequence[Row], budget: PairingBudge
     """Each row on the left has an equal row on the right of its own. budget: as of `same_bag`."""
     if len(left) > len(right):
         return False
+    if len(right) <= FEW:  # at a fraction of the time that counting takes
+        spare_rows = list(map(tuple, right))
+        with suppress(ValueError):
+            for row in left:
+                spare_rows.remove(tuple(row))
+            return True
+        if not (_has_float(left) or _has_float(right)):
+            return False
     ours, theirs = Counter(map(tuple, left)), Counter(map(tuple, right))
     rest, spare = ours - theirs, theirs - ours
     if not rest:

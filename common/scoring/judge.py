@@ -4,11 +4,10 @@ Rows never leave the worker; what goes back is the verdict's execution half. Not
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from common.sandbox import database as databases
+from common.sandbox import connections
 from common.sandbox.database import Database, Unloadable
 from common.sandbox.statements import Failure
 from common.sandbox.worker import allow, free_time, privileges, renew
@@ -22,9 +21,10 @@ KILL_PARTS = {"robust_match": False, "detail": "stopped for its running time on 
 
 Say = Callable[..., None]
 
-databases.set_heap_limit()
+connections.set_heap_limit()
 _files: dict[str, bytes] = {}
 _cache: "OrderedDict[tuple[str, str], Database]" = OrderedDict()
+_cache_bytes = 0  # of all images in it
 
 
 def hold(key: str, content: bytes) -> None:
@@ -61,10 +61,9 @@ def run(shared: dict[str, Any], items: list[list[str]], file: str | None, say: S
         say(0, None, _make_suite(reference, shared["make"]))
         return
     judgements: dict[str, Judgement] = {}  # what is the same SQL is the same but for the published metric
-    with (
-        _on_suite(reference, shared.get("suite", ())) as others,
-        PublishedMetric(schema, reference_sql, database) as metric,
-    ):
+    others = _Suite(reference, shared.get("suite", ()))
+    metric = PublishedMetric(schema, reference_sql, database)
+    try:
         for item, (completion, sql) in enumerate(items):
             judgement = judgements.get(sql)
             if judgement is None and unscorable is None:
@@ -81,6 +80,9 @@ def run(shared: dict[str, Any], items: list[list[str]], file: str | None, say: S
             if published_match is None and say(item, "published", parts):
                 published_match = metric.match(completion)
             say(item, None, parts if published_match is None else parts | {"published_match": published_match})
+    finally:
+        metric.close()
+        others.close()
 
 
 def _make_suite(reference: Reference | None, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -96,33 +98,35 @@ def _make_suite(reference: Reference | None, arguments: dict[str, Any]) -> dict[
         return {"failed": f"{type(error).__name__}: {error}"[:300]}
 
 
-@contextmanager
-def _on_suite(reference: Reference | None, suite: list[str]) -> Iterator[Callable[[], Iterator[Reference | None]]]:
+class _Suite:
     """The reference on each database of a suite, made when first asked for; None where it does not run there."""
-    references: list[Reference | None] = []
 
-    def others() -> Iterator[Reference | None]:
-        yield from references
-        for text in suite[len(references) :]:
-            database = Database(file=suites.unpack(text), settings=reference.database.settings)
+    def __init__(self, reference: Reference | None, suite: Sequence[str]):
+        self._reference, self._suite = reference, suite
+        self._others: list[Reference | None] = []
+
+    def __iter__(self) -> Iterator[Reference | None]:
+        yield from self._others
+        given = self._reference
+        for text in self._suite[len(self._others) :]:
+            database = Database(file=suites.unpack(text), settings=given.database.settings)
             try:
-                references.append(Reference(reference.statements, run_on(database, reference.statements), database))
+                self._others.append(Reference(given.statements, run_on(database, given.statements), database))
             except Failure:
                 database.close()
-                references.append(None)
-            yield references[-1]
+                self._others.append(None)
+            yield self._others[-1]
 
-    try:
-        yield others
-    finally:
-        for other in filter(None, references):
+    def close(self) -> None:
+        """Close what was made."""
+        for other in filter(None, self._others):
             other.database.close()
 
 
-def _judge_on_all(others: Callable[[], Iterator[Reference | None]], sql: str) -> dict[str, Any]:
+def _judge_on_all(others: _Suite, sql: str) -> dict[str, Any]:
     """robust_match, and the first database that says no; where there is none at all, that."""
     number = 0
-    for number, other in enumerate(others(), start=1):
+    for number, other in enumerate(others, start=1):
         renew()
         if other is None:
             continue
@@ -134,6 +138,7 @@ def _judge_on_all(others: Callable[[], Iterator[Reference | None]], sql: str) ->
 
 
 def _load(schema: str, file: str | None) -> Database:
+    global _cache_bytes
     key = (schema, file or "")
     if key in _cache:
         _cache.move_to_end(key)
@@ -143,13 +148,17 @@ def _load(schema: str, file: str | None) -> Database:
     database = Database(schema=schema, file=_files[file] if file else None)
     _make_room(MOST_BYTES - database.size)
     _cache[key] = database
+    _cache_bytes += database.size
     return database
 
 
 def _make_room(size: int) -> None:
     """Close the oldest databases until one of them fewer than there may be are left, of that size together."""
-    while _cache and (len(_cache) >= MOST_DATABASES or sum([d.size for d in _cache.values()]) > size):
-        _cache.popitem(last=False)[1].close()
+    global _cache_bytes
+    while _cache and (len(_cache) >= MOST_DATABASES or _cache_bytes > size):
+        oldest = _cache.popitem(last=False)[1]
+        _cache_bytes -= oldest.size
+        oldest.close()
 
 
 def _judge(reference: Reference, sql: str, on_ties: Callable[[], None]) -> Judgement:

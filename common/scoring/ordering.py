@@ -24,7 +24,7 @@ from functools import cache
 from itertools import pairwise
 from operator import itemgetter
 
-from common.sandbox.database import Handle
+from common.sandbox.connections import Handle
 from common.sandbox.statements import MAX_BYTES, TOKEN, Failure, Result, Room, Row, execute
 from common.scoring.compare import is_contained, same_row, same_value
 from common.scoring.keys import Ranking, ranking_of

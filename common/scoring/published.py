@@ -15,7 +15,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from common.sandbox.database import HEAP_LIMIT, LENGTH, SCHEMA_LENGTH, Database
+from common.sandbox.connections import EMPTY, HEAP_LIMIT, LENGTH, SCHEMA_LENGTH
+from common.sandbox.database import Database
 from common.sandbox.guard import Guard
 from common.sandbox.statements import Failure, Room, fetch
 from common.scoring.running import Reference, Run
@@ -40,6 +41,7 @@ _STATEMENTS = {
     *("pragma", "attach", "detach", "begin", "commit", "end", "rollback", "savepoint", "release", "vacuum"),
     *("analyze", "reindex"),
 }
+_CHANGES_ROWS = re.compile(r"\s*(?:insert|replace|update|delete)\b", re.IGNORECASE)
 _ORDINARY = {"sqlite_master", "sqlite_schema", "sqlite_sequence"}
 
 Rows = list[tuple[object, ...]]
@@ -106,9 +108,14 @@ class PublishedMetric:
             return None
         if not (_is_all(self._reference, reference.statements) and _is_all(completion, judgement.statements)):
             return None
-        if reference.run.state is not None or reference.run.volatile:
+        if judgement.parts["outcome"] == "syntax_error" and _is_no_syntax(judgement.parts["detail"]):
+            return False
+        if reference.run.volatile:
             return None
-        if judgement.parts["outcome"] in ("syntax_error", "schema_error"):
+        is_schema_error = judgement.parts["outcome"] == "schema_error"
+        if reference.run.state is not None:  # rows that come or go bring no table that was missing
+            return False if is_schema_error and _CHANGES_ROWS.match(self._reference) else None
+        if is_schema_error or judgement.parts["outcome"] == "syntax_error":
             return False
         if judgement.run is None or judgement.run.state is not None or judgement.run.volatile:
             return None
@@ -122,9 +129,21 @@ class PublishedMetric:
             _drop_spare()
             _spare.append(handle)
 
-    def _discard(self) -> None:
-        handle, self._handle = self._handle, None
-        handle[0].close()
+    def _discard(self, *, reuses: bool) -> None:
+        """Give up the shared connection. reuses: it serves again, without what was written."""
+        (connection, watch), self._handle = self._handle, None
+        if not reuses:
+            connection.close()
+            return
+        try:
+            connection.rollback()
+            connection.set_authorizer(None)
+            connection.deserialize(EMPTY)
+        except (sqlite3.Error, MemoryError):  # something still reads in it
+            connection.close()
+            return
+        _drop_spare()
+        _spare.append((connection, watch))
 
     def __enter__(self) -> "PublishedMetric":
         return self
@@ -166,7 +185,7 @@ class PublishedMetric:
             answer = False
         finally:
             if watch.writes or watch.asks_state:
-                self._discard()
+                self._discard(reuses=not watch.asks_state)
         return None if watch.asks_state else answer
 
     def _open(self) -> tuple[sqlite3.Connection, _Watch]:
@@ -193,6 +212,11 @@ def _may_run(text: str) -> bool:
     return beginning is None or (beginning[1] or "").lower() in _STATEMENTS
 
 
+def _is_no_syntax(detail: str) -> bool:
+    """Whether SQLite's message says that no database makes a statement of the text; a name in it may say anything."""
+    return (detail.startswith('near "') and detail.endswith(": syntax error")) or detail == "incomplete input"
+
+
 def _is_all(text: str, statements: list[str]) -> bool:
     """Whether a text is one statement and nothing else but a semicolon."""
     return len(statements) == 1 and text.removesuffix(";") == statements[0]
@@ -217,7 +241,8 @@ def _drop_spare() -> None:
 
 
 def _connect() -> tuple[sqlite3.Connection, _Watch]:
-    connection = sqlite3.connect(":memory:")
+    # No statement cache: a cached statement is not shown to the authorizer again.
+    connection = sqlite3.connect(":memory:", cached_statements=0)
     connection.execute("PRAGMA temp_store=2")
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, SCHEMA_LENGTH)
     return connection, _Watch(mode="published")

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from common.sandbox.database import Database, Unloadable
+from common.sandbox.database import Database, Unloadable, is_simple
 from common.sandbox.statements import Failure, Result, Room, Row, check, execute, run_queries, split
 from common.sandbox.worker import free_time
 from common.scoring import COLUMN_ORDER, ordering, state
@@ -17,7 +17,7 @@ MOST_EXPLANATION_ROWS = 200
 WRONG_ORDER = "rows in an order, or a choice of rows, that the reference's ORDER BY does not allow"
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Run:
     """What a text's statements did: the results of those that return columns, and the database if any wrote.
 
@@ -25,7 +25,7 @@ class Run:
     """
 
     results: list[Result]
-    state: state.State | None
+    state: state.State | state.Snapshot | None
     uses_random: bool
     ticks: int
     volatile: bool
@@ -86,11 +86,14 @@ def run_on(database: Database, statements: list[str], *, seed: int = SEED) -> Ru
         guard = database.reader.guard
         return Run(results, None, guard.uses_random, guard.ticks, guard.volatile)
     try:
-        with database.copy() as handle:
+        simple = database.is_simple and all(map(is_simple, statements))
+        with database.copy(reuses=simple) as handle:
             handle.guard.begin("write", seed=seed)
             room = Room()
             results_or_none = [execute(handle, statement, room=room) for statement in statements]
-            after = state.read(handle)  # a view may use random() too
+            after = state.snapshot_of(handle) if simple else None
+            if after is None:
+                after = state.read(handle)  # a view may use random() too
             guard = handle.guard
             results = [result for result in results_or_none if result is not None]
             return Run(results, after, guard.uses_random, guard.ticks, guard.volatile)
@@ -128,7 +131,7 @@ def _returned(run: Run) -> list[Result]:
     return run.results if run.state is None else [result for result in run.results if result.rows]
 
 
-@dataclass
+@dataclass(slots=True)
 class _Comparison:
     """One result beside the reference's."""
 

@@ -139,15 +139,21 @@ class Scorer:
         """Add the verdicts on completions by what they share."""
         names = self._names(groups)
         suites = store.read(names.values())
-        jobs, completions = [], []
-        for key, texts in groups.items():
-            pairs = [(completion, _extract(completion)) for completion in texts]
-            items = [[completion, sql] for completion, sql in pairs if sql is not None]
-            completions.append(pairs)
-            jobs.append(_job(key, items, **({"suite": suites[names[key]]} if names.get(key) in suites else {})))
+        jobs: list[Job] = []
+        completions: list[list[tuple[str, str | None]]] = []
+
+        def next_jobs() -> Iterator[Job]:
+            for key, texts in groups.items():
+                pairs = [(completion, _extract(completion)) for completion in texts]
+                items = [[completion, sql] for completion, sql in pairs if sql is not None]
+                completions.append(pairs)
+                jobs.append(_job(key, items, **({"suite": suites[names[key]]} if names.get(key) in suites else {})))
+                yield jobs[-1]
+
         overlaps: dict[Row, tuple[float, float]] = {}
         comparison = _compare(groups, completions, overlaps)
-        results = self._pool.run(jobs, on_finish=advance, meanwhile=comparison)
+        total = sum(map(len, groups.values()))
+        results = self._pool.run(next_jobs(), total=total, on_finish=advance, meanwhile=comparison)
         deque(comparison, maxlen=0)  # what is left of it
         if names:
             self._add_robust(groups, names, suites, jobs, results, progress)
@@ -241,19 +247,25 @@ def _extract(completion: str) -> str | None:
 
 def _compare(
     groups: Iterable[_Key],
-    completions: Iterable[list[tuple[str, str | None]]],
+    completions: Sequence[list[tuple[str, str | None]]],
     overlaps: dict[Row, tuple[float, float]],
 ) -> Iterator[None]:
-    """Add each row's ROUGE-L of the SQL and of the raw completion, a row at a step."""
-    for key, pairs in zip(groups, completions, strict=True):
-        for completion, sql in pairs:
+    """Add each row's ROUGE-L of the SQL and of the raw completion, a row at a step.
+
+    completions: may still grow; a step where there are none yet does nothing.
+    """
+    for place, key in enumerate(groups):
+        while len(completions) <= place:
+            yield
+        for completion, sql in completions[place]:
             rouge = rouge_l(key[1], sql or "")
             overlaps[*key, completion] = rouge, rouge if completion == sql else rouge_l(key[1], completion)
             yield
 
 
 def _verdict(parts: Mapping[str, Any], rouge: float, raw_rouge: float, robust: bool) -> Verdict:
-    parts = {**parts, **_KILL_PARTS.get(parts.get("killed", ""), {})}
+    if "killed" in parts:
+        parts = {**parts, **_KILL_PARTS.get(parts["killed"], {})}
     match, published = parts["match"], bool(parts.get("published_match", False))
     robust_match = None if match is None or not robust else bool(match and parts["robust_match"])
     is_right = match if robust_match is None else robust_match

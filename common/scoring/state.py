@@ -11,9 +11,10 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from common.sandbox.database import Handle
+from common.sandbox.connections import Handle, reading
 from common.sandbox.statements import TOKEN, Room, Row, failure, fetch
 from common.scoring.compare import same_bag
 from common.scoring.pairing import PairingBudget
@@ -21,6 +22,10 @@ from common.scoring.pairing import PairingBudget
 MOST_ROWS = 20_000
 MOST_BYTES = 8_000_000
 MOST_SHAPES = 32
+# A row takes at least five bytes of an image, so one of this size has no more rows than may be read, in a tenth of the
+# steps that are left then.
+LARGEST_SNAPSHOT = 64 * 2**10
+MOST_SNAPSHOT_TICKS = 100
 _shape_cache: dict[tuple[Row, ...], dict[str, tuple[Any, ...]]] = {}
 
 
@@ -40,8 +45,40 @@ class State:
     others: dict[str, tuple[Any, ...]]
 
 
-def difference(reference: State, prediction: State, budget: PairingBudget | None = None) -> str | None:
+class Snapshot:
+    """A database's content as its image, for one that can be read at any time: see `snapshot_of`."""
+
+    def __init__(self, image: bytes):
+        self.image = image
+
+    @cached_property
+    def state(self) -> State:
+        with reading(self.image) as handle:
+            return read(handle)
+
+
+def snapshot_of(handle: Handle) -> Snapshot | None:
+    """The content of an open database that is simple; None where reading it now might give another answer than later.
+
+    That is a large one, of which reading may fail, and one after a statement that took up much of its budget.
+    """
+    if handle.guard.ticks > MOST_SNAPSHOT_TICKS:
+        return None
+    handle.guard.mode = "inspect"
+    image = handle.connection.serialize()
+    return Snapshot(image) if len(image) <= LARGEST_SNAPSHOT else None
+
+
+def difference(
+    reference: State | Snapshot, prediction: State | Snapshot, budget: PairingBudget | None = None
+) -> str | None:
     """The first difference, for a person; None where the databases are equal. budget: as of `compare.same_bag`."""
+    if isinstance(reference, Snapshot):
+        if isinstance(prediction, Snapshot) and reference.image == prediction.image:
+            return None
+        reference = reference.state
+    if isinstance(prediction, Snapshot):
+        prediction = prediction.state
     budget = budget or PairingBudget()
     for name in sorted(reference.tables.keys() | prediction.tables.keys()):
         ours, theirs = reference.tables.get(name), prediction.tables.get(name)

@@ -14,6 +14,7 @@ import torch
 from common.models import base_digest, load_model, locate
 from common.settings import UserError
 from common.sweeps.sweep import DIVERGED, NO_FIT, NO_MOVE, Candidate, Outcome, Sweep
+from common.training.probe import NoFit
 from common.training.trainer import Diverged, Unmoved
 
 # What torch says where it has no exception of its own: on a CPU, and where cuBLAS gets no workspace.
@@ -90,6 +91,8 @@ def _train(sweep: Sweep, candidate: Candidate) -> Outcome:
         note = NO_MOVE
     except Diverged:
         note = DIVERGED
+    except NoFit:
+        note = NO_FIT
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise

@@ -6,6 +6,7 @@ Knows the sizes of the profiles' models by heart, so that they can be asked for 
 from dataclasses import dataclass
 
 from common.profiles import EMBEDDED_MODEL, TINY_MODEL
+from common.training.recipe import Recipe
 
 NORMED = {"llama": False, "mistral": False, "qwen2": False, "qwen3": True}  # model_type → norms on queries and keys
 
@@ -58,6 +59,8 @@ class Decoder:
 KNOWN = {
     TINY_MODEL: Decoder(2, 64, 128, 4, 2, 16, 1024, True, True),
     EMBEDDED_MODEL: Decoder(30, 576, 1536, 9, 3, 64, 49_152, True, False),
+    "Qwen/Qwen2.5-Coder-0.5B-Instruct": Decoder(24, 896, 4864, 14, 2, 64, 151_936, True, False),
+    "Qwen/Qwen2.5-Coder-1.5B-Instruct": Decoder(28, 1536, 8960, 12, 2, 128, 151_936, True, False),
     "Qwen/Qwen3-0.6B": Decoder(28, 1024, 3072, 16, 8, 128, 151_936, True, True),
 }
 
@@ -77,3 +80,19 @@ def decoder(config) -> Decoder | None:
         tied=config.tie_word_embeddings,
         normed=NORMED[config.model_type],
     )
+
+
+def targets(sizes: Decoder, recipe: Recipe) -> list[str]:
+    """A layer's linear modules whose weights, or adapters, are trained."""
+    if recipe.method == "full" or (recipe.method in ("lora", "qlora") and recipe.lora_targets == "all-linear"):
+        return list(sizes.linears)
+    names = (recipe.lora_targets,) if isinstance(recipe.lora_targets, str) else recipe.lora_targets
+    return [name for name in sizes.linears if name in names] if recipe.method in ("lora", "qlora") else []
+
+
+def adapter_weights(sizes: Decoder, recipe: Recipe) -> int:
+    """Weights that a recipe adds to the model's."""
+    if recipe.method.startswith("prompt"):
+        return recipe.virtual_tokens * sizes.hidden
+    low_rank = recipe.lora_rank * sum(sum(sizes.linears[name]) for name in targets(sizes, recipe))
+    return sizes.layers * low_rank if recipe.method in ("lora", "qlora") else 0

@@ -1,4 +1,5 @@
 """How much memory a training will hold at its peak, by arithmetic from sizes: `python -m common.training.estimate`.
+The command also says how many hours a notebook takes, by `hours`.
 
 Counts what autograd keeps of each layer, tensor by tensor, for the decoders of `architecture`. Covers the training
 steps; not evaluations, what the allocator cannot use, the CUDA context and the process's own libraries.
@@ -9,7 +10,8 @@ from dataclasses import dataclass, fields
 
 from common.profiles import PROFILES, resolve
 from common.settings import UserError, run_cli
-from common.training.architecture import KNOWN, Decoder, decoder
+from common.training import hours
+from common.training.architecture import KNOWN, Decoder, adapter_weights, decoder, targets
 from common.training.plan import MicroBatch
 from common.training.recipe import METHODS, OPTIMIZERS, Recipe
 
@@ -53,7 +55,7 @@ def estimate(sizes: Decoder, recipe: Recipe, batch: MicroBatch, *, precision: st
     """
     full, half = recipe.method == "full", precision != "float32"
     base = 2 if half else 4  # bytes of a base weight; what is trained is float32
-    adapters = _adapter_weights(sizes, recipe)
+    adapters = adapter_weights(sizes, recipe)
     trained = sizes.weights if full else adapters
     if full:
         weights = 4 * sizes.weights
@@ -78,20 +80,6 @@ def estimate(sizes: Decoder, recipe: Recipe, batch: MicroBatch, *, precision: st
     )
 
 
-def _targets(sizes: Decoder, recipe: Recipe) -> list[str]:
-    """A layer's linear modules whose weights, or adapters, are trained: autograd keeps their inputs."""
-    if recipe.method == "full" or (recipe.method in ("lora", "qlora") and recipe.lora_targets == "all-linear"):
-        return list(sizes.linears)
-    named = (recipe.lora_targets,) if isinstance(recipe.lora_targets, str) else recipe.lora_targets
-    return [name for name in sizes.linears if name in named] if recipe.method in ("lora", "qlora") else []
-
-
-def _adapter_weights(sizes: Decoder, recipe: Recipe) -> int:
-    if recipe.method.startswith("prompt"):
-        return recipe.virtual_tokens * sizes.hidden
-    return sizes.layers * recipe.lora_rank * sum(sum(sizes.linears[name]) for name in _targets(sizes, recipe))
-
-
 def _tokens(recipe: Recipe, batch: MicroBatch) -> int:
     return batch.rows * (batch.width + (recipe.virtual_tokens if recipe.method.startswith("prompt") else 0))
 
@@ -106,9 +94,9 @@ def _activations(sizes: Decoder, recipe: Recipe, batch: MicroBatch, *, half: boo
         return sizes.layers * tokens * stream * sizes.hidden + layer + last + head
     first = 0
     if recipe.method in ("lora", "qlora"):  # nothing before the first adapter needs a gradient: no norm, no dropout
-        targets = set(_targets(sizes, recipe))
-        dropped = _dropout_bytes(recipe, gpu) * len({"q_proj", "k_proj", "v_proj"} & targets)
-        heads = sizes.heads * ("q_proj" not in targets) + sizes.kv_heads * ("k_proj" not in targets)
+        names = set(targets(sizes, recipe))
+        dropped = _dropout_bytes(recipe, gpu) * len({"q_proj", "k_proj", "v_proj"} & names)
+        heads = sizes.heads * ("q_proj" not in names) + sizes.kv_heads * ("k_proj" not in names)
         first = tokens * ((4 + dropped) * sizes.hidden + 4 + sizes.normed * 4 * heads * (sizes.head_dim + 1))
     return sizes.layers * layer - first + last + head
 
@@ -133,8 +121,8 @@ def _input_bytes(sizes: Decoder, recipe: Recipe, *, half: bool, gpu: bool) -> in
 
     Modules that read the same tensor keep it once, unless each makes its own: a cast, or a dropout.
     """
-    full, targets, arithmetic = recipe.method == "full", _targets(sizes, recipe), 2 if half else 4
-    wide = {name: sizes.linears[name][0] for name in targets}
+    full, names, arithmetic = recipe.method == "full", targets(sizes, recipe), 2 if half else 4
+    wide = {name: sizes.linears[name][0] for name in names}
     dropped = _dropout_bytes(recipe, gpu)
     if full or not (half or dropped):
         wide.pop("o_proj", None)  # attention's output, kept there
@@ -143,7 +131,7 @@ def _input_bytes(sizes: Decoder, recipe: Recipe, *, half: bool, gpu: bool) -> in
             for other in others if one in wide else ():
                 wide.pop(other, None)
     inputs = (arithmetic + dropped) * sum(wide.values())
-    return inputs + (0 if full else arithmetic * recipe.lora_rank * len(targets))  # what lies between A and B
+    return inputs + (0 if full else arithmetic * recipe.lora_rank * len(names))  # what lies between A and B
 
 
 def _dropout_bytes(recipe: Recipe, gpu: bool) -> int:
@@ -230,6 +218,7 @@ def main() -> int:
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default=Recipe.optimizer)
     parser.add_argument("--rank", type=int, default=Recipe.lora_rank, help="of LoRA and QLoRA")
     parser.add_argument("--batch", type=int, help="rows a device batch; default: the profile's")
+    parser.add_argument("--epochs", type=int, default=2, help="passes of the last stage, as in the notebooks (2)")
     parser.add_argument("--gigabytes", type=float, help="memory there is; default: the profile's card")
     arguments = parser.parse_args()
     profile = resolve(arguments.profile)
@@ -244,9 +233,11 @@ def main() -> int:
         f"{arguments.optimizer}, rank {arguments.rank}; {gigabytes:g} GB, a tenth held back. GB:"
     )
     print(f"{'method':14}{'recomputed':>11}", *(f"{name:>13}" for name in (*names, "total")), sep="")
+    recipes = []
     for method in [arguments.method] if arguments.method else METHODS:
         recipe = Recipe(
             method=method,
+            epochs=arguments.epochs,
             optimizer=arguments.optimizer,
             lora_rank=arguments.rank,
             per_device_train_batch_size=rows,
@@ -255,8 +246,11 @@ def main() -> int:
         )
         recipe, peak = fit(sizes, recipe, batch, room=room, precision=profile.precision, gpu=gpu)
         parts = (f"{getattr(peak, name) / GB:13.2f}" for name in (*names, "total"))
+        recipes.append(recipe)
         verdict = "fits" if fits(peak, room) else "does not fit"
         print(f"{method:14}{'yes' if recipe.gradient_checkpointing else 'no':>11}", *parts, f"  {verdict}", sep="")
+    if profile.name in hours.CARDS:
+        print(f"\n{hours.table(sizes, recipes, profile)}")
     return 0
 
 

@@ -82,7 +82,7 @@ class LowRank(torch.autograd.Function):
 
 
 class Norm(torch.autograd.Function):
-    """RMSNorm with a frozen weight: x / √(mean x² + eps), times the weight, in float32 but for input and output."""
+    """RMSNorm: x / √(mean x² + eps), times the weight, in float32 but for input and output."""
 
     @staticmethod
     def forward(ctx, inputs, weight, eps: float) -> torch.Tensor:
@@ -94,10 +94,13 @@ class Norm(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: torch.Tensor):
         inputs, weight, scale = ctx.saved_tensors
-        outer = (gradient * weight).float()
         normed = inputs.float() * scale
+        weights = None
+        if ctx.needs_input_grad[1]:
+            weights = (gradient * normed).flatten(0, -2).sum(dim=0).to(weight.dtype)
+        outer = (gradient * weight).float()
         inner = outer - normed * (outer * normed).mean(dim=-1, keepdim=True)
-        return (inner * scale).to(inputs.dtype), None, None
+        return (inner * scale).to(inputs.dtype), weights, None
 
 
 def accelerate(model: torch.nn.Module, dtype: torch.dtype) -> None:
@@ -157,16 +160,20 @@ def _low_rank(module: LoraLayer, dtype: torch.dtype, product: Product) -> Callab
 
 
 def _normed(module: torch.nn.Module, inputs: torch.Tensor, *, eps: float) -> torch.Tensor:
-    return Norm.apply(inputs, module.weight, eps)
+    output = Norm.apply(inputs, module.weight, eps)
+    if inputs.dtype == torch.float32 and torch.is_autocast_enabled("cpu"):
+        # Every linear layer that reads it would make such a copy of its own, and keep it.
+        return output.to(torch.get_autocast_dtype("cpu"))
+    return output
 
 
 def _norm_eps(module: torch.nn.Module) -> float | None:
-    """The number under the root of a frozen RMSNorm as Llama has it; None for any other module.
+    """The number under the root of an RMSNorm as Llama has it; None for any other module.
 
     Whether it is one is tried out: some models add one to the weight, or multiply before they round.
     """
     weight, eps = getattr(module, "weight", None), getattr(module, "variance_epsilon", None)
-    if not isinstance(eps, float) or weight is None or weight.requires_grad or weight.dim() != 1:
+    if not isinstance(eps, float) or weight is None or weight.dim() != 1:
         return None
     sample = torch.linspace(-1, 2, 3 * len(weight), dtype=weight.dtype).view(3, -1)
     with torch.no_grad():

@@ -10,22 +10,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # Each module imports only from those before it. A new module gets its place here.
 LAYERS = [
-    *(
-        "settings",
-        "tracking",
-        "locks",
-        "provenance",
-        "hub",
-        "arithmetic",
-        "profiles",
-        "paths",
-        "synthetic",
-        "data",
-        "prose",
-    ),
-    *("extraction", "prompts", "sandbox", "mutations", "scoring", "statistics", "metric", "certify", "distributed"),
-    *("threads", "gguf", "tiny", "models", "generation", "completions", "evaluation", "training", "sweeps", "results"),
-    *("display", "run", "notebook", "study"),
+    *("settings", "tracking", "locks", "provenance", "hub", "arithmetic", "profiles", "paths", "synthetic", "data"),
+    *("prose", "extraction", "prompts", "sandbox", "mutations", "scoring", "statistics", "metric", "certify"),
+    *("distributed", "threads", "gguf", "weights", "tiny", "models", "generation", "completions", "evaluation"),
+    *("training", "sweeps", "results", "display", "run", "notebook", "study"),
 ]
 # The same within each package; `__init__` and `__main__` stand above all parts of theirs.
 PARTS = {
@@ -41,7 +29,8 @@ PARTS = {
     "mutations": ["edits", "clauses", "expressions", "changes", "neighbours"],
     "results": ["record", "sections", "ledger", "places", "comparable", "comparison", "tables", "figure", "audits"]
     + ["rescore", "readme"],
-    "sandbox": ["guard", "frames", "functions", "process", "worker", "database", "pool", "statements"],
+    "sandbox": ["guard", "frames", "functions", "connections", "process", "worker", "database", "messages", "pool"]
+    + ["statements"],
     "scoring": ["pairing", "compare", "columns", "query", "rouge", "state", "keys", "ordering", "running", "published"]
     + ["suites", "judge", "arguments", "scorer"],
     "scoring.suites": ["naming", "formats", "survey", "store", "links", "mentions", "values", "misses", "filling"]
@@ -51,8 +40,8 @@ PARTS = {
     + ["result", "searching"],
     "synthetic": ["check", "budget", "content", "scene", "conditions", "aggregates", "analytic", "basic", "sorting"]
     + ["writes", "groups", "joins", "nested", "chains", "mix"],
-    "training": ["recipe", "tree", "plan", "architecture", "estimate", "memory", "adapters", "adapt", "attention"]
-    + ["layers", "rows", "losses", "objective", "checkpoints", "arguments", "trainer", "session", "sft"],
+    "training": ["recipe", "tree", "plan", "architecture", "hours", "estimate", "memory", "probe", "adapters", "adapt"]
+    + ["attention", "layers", "rows", "losses", "objective", "checkpoints", "arguments", "trainer", "session", "sft"],
 }
 MODULES = sorted(ROOT.glob("common/**/*.py"))
 MOST_LINES = 320

@@ -6,7 +6,7 @@ import torch
 from transformers import GenerationConfig
 
 from common.generation import Sampling, answers, batching, complete
-from common.generation.sampling import sampler
+from common.generation.sampling import passing, sampler
 from common.settings import UserError
 
 MOST = 40
@@ -159,3 +159,32 @@ def test_a_row_that_breaks_off_has_as_many_log_probabilities_as_tokens(talkative
     assert "break off" in capsys.readouterr().out
     assert all(len(answer.log_probabilities) == answer.new_tokens for answer in answers)
     assert all(value <= 0 for answer in answers for value in answer.log_probabilities)
+
+
+@pytest.mark.parametrize("columns", [5, 256, 700, 1024])
+def test_the_token_at_which_the_sum_passes_a_number(columns):
+    """Against running sums over all columns; the numbers' ends, and tokens that cannot be drawn."""
+    generator = torch.Generator().manual_seed(1)
+    weights = torch.rand(400, columns, generator=generator) * (torch.rand(400, columns, generator=generator) < 0.3)
+    weights[:, columns // 2] = 0.5
+    numbers = torch.rand(400, dtype=torch.double, generator=generator)
+    numbers[:2] = torch.tensor([0.0, 1 - 2**-53])
+    sums = weights.double().cumsum(dim=-1)
+    expected = torch.searchsorted(sums, (numbers * sums[:, -1])[:, None], right=True)[:, 0]
+    tokens = passing(weights, numbers)
+    assert (tokens == expected).float().mean() > 0.98  # sums of blocks round differently
+    assert (weights.gather(1, tokens[:, None]) > 0).all()
+
+
+def test_the_nucleus_is_that_of_a_sorted_vocabulary():
+    logits = 3 * torch.randn(50, 900, generator=torch.Generator().manual_seed(2))
+    for top_p in (0.05, 0.5, 0.9, 0.999):
+        probabilities = logits.softmax(dim=-1)
+        ranked, tokens = probabilities.sort(dim=-1, descending=True)
+        ranked[ranked.cumsum(dim=-1) - ranked >= top_p] = 0
+        expected = torch.zeros_like(probabilities).scatter(-1, tokens, ranked)
+        expected /= expected.sum(dim=-1, keepdim=True)
+        assert torch.allclose(Sampling(top_p=top_p).probabilities(logits), expected, atol=1e-6)
+        drawn = torch.tensor(sampler(Sampling(top_p=top_p))(logits, list(range(50))))
+        assert (expected.gather(1, drawn[:, None]) > 0).all()
+        assert top_p < 0.5 or len(set(drawn.tolist())) > 20

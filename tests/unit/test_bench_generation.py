@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from bench import generation, published_generation, tables
+from bench import generation, generation_groups, published_generation, tables
 from common.data import load_examples
-from common.generation import Completion, complete, onednn
+from common.generation import Completion, Sampling, batching, complete, onednn
 from common.models import load_model
 from common.profiles import TINY_MODEL
 from common.prompts import prompt_ids
@@ -85,55 +85,101 @@ def test_differing_rows_and_their_gap_by_hand(loaded, prompts):
 
 
 def test_the_librarys_batching_takes_its_turn_and_answers_alike(loaded, prompts):
-    ways = generation.recipes(loaded, prompts[:5], max_new_tokens=6, batch_size=3, library=True)
-    runs = generation.in_turns(ways, 1)
+    ways = generation.recipes(loaded, loaded, prompts[:5], max_new_tokens=6, batch_size=3)
+    runs = generation.in_turns({name: ways[name] for name in ("ours", "library")}, 1)
     assert runs["library"][0][1] == runs["ours"][0][1] == complete(loaded, prompts[:5], max_new_tokens=6)
-    lines = {line["name"]: line["value"] for line in generation.rates(runs, limit=6, prefix="", device="cpu")}
-    assert lines["library"] == pytest.approx(lines["rows"] / lines["rows-library"], rel=1e-3)
-    assert "rows-plain" not in lines
+    lines = {line["name"]: line["value"] for line in generation.rates(runs, limit=6, prefix="", goal=None)}
+    assert lines["library"] == pytest.approx(5 / runs["ours"][0][0] / lines["rows-library"], rel=1e-3)
+    assert set(lines) == {"library", "rows-library"} and "float32" not in ways
 
 
-def test_a_record_comes_out(monkeypatch, tmp_path, capsys):
+ARGUMENTS = ["--model", TINY_MODEL, "--rows", "34", "--alone", "3", "--max-new-tokens", "4", "--repetitions", "2"]
+ARGUMENTS += ["--long-rows", "2", "--library-rows", "2", "--group", "3"]
+
+
+def run(monkeypatch, tmp_path, arguments) -> tuple[dict, dict]:
+    """The record of a bench, and its lines by name."""
     out = tmp_path / "generation.json"
-    arguments = ["--model", TINY_MODEL, "--rows", "34", "--alone", "3", "--max-new-tokens", "4", "--repetitions", "2"]
-    arguments += ["--long-rows", "2"]
-    products, multiply = [], onednn._multiply
-    monkeypatch.setattr(onednn, "_multiply", lambda *args: products.append(1) or multiply(*args))
-    counts = {}
-    timed = generation.timed
-
-    def watch(way):
-        products.clear()
-        outcome = timed(way)
-        counts.setdefault(len(outcome[1]), []).append(len(products))
-        return outcome
-
-    monkeypatch.setattr(generation, "timed", watch)
     monkeypatch.setattr(generation, "PUBLISHED_LIMIT", 9)
     monkeypatch.setattr(sys, "argv", ["bench.generation", *arguments, "--out", str(out)])
     generation.main()
     record = json.loads(out.read_text())
     assert not tables.missing_keys(record)
-    lines = {line["name"]: line for line in record["measurements"]}
-    assert lines["rows"]["repetitions"] == 2 and lines["speedup"]["target"] == {"at_least": 2.5}
-    for name, other in (("speedup", "rows-published"), ("layout", "rows-plain")):
-        ratio = lines["rows"]["value"] / lines[other]["value"]
-        assert lines[name]["value"] == pytest.approx(ratio, rel=1e-4)
-    # Published, ours, without the layout; then backwards. Ours alone multiplies in another layout.
-    assert [count > 0 for count in counts[34]] == [False, True, False, False, True, False]
-    assert "long-rows-plain" not in lines and "rows-library" not in lines
+    return record, {line["name"]: line for line in record["measurements"]}
+
+
+def test_a_record_comes_out(monkeypatch, tmp_path, capsys):
+    """As on a CPU with native bfloat16."""
+    monkeypatch.setattr(generation, "native_bfloat16", lambda: True)
+    products, multiply = [], onednn._multiply
+    monkeypatch.setattr(onednn, "_multiply", lambda *args: products.append(args[2].dtype) or multiply(*args))
+    counts: dict[int, list[set]] = {}
+    timed = generation.timed
+
+    def watch(way):
+        products.clear()
+        outcome = timed(way)
+        counts.setdefault(len(outcome[1]), []).append(set(products))
+        return outcome
+
+    monkeypatch.setattr(generation, "timed", watch)
+    record, lines = run(monkeypatch, tmp_path, ARGUMENTS)
+    assert lines["rows"]["repetitions"] == 2 and lines["speedup"]["target"] == {"at_least": 4}
+    assert lines["long-speedup"]["target"] == {"at_least": 8} and lines["speedup-float32"]["target"] is None
+    for name, over, under in (
+        ("speedup", "rows", "rows-published"),
+        ("speedup-float32", "rows-float32", "rows-published"),
+        ("layout", "rows", "rows-plain"),
+    ):
+        assert lines[name]["value"] == pytest.approx(lines[over]["value"] / lines[under]["value"], rel=1e-4)
+    # Published, ours in both arithmetics, and backwards; then the layout is left out. Ours alone has another layout.
+    float32, half = {torch.float32}, {torch.bfloat16}
+    assert counts[34] == [set(), float32, half, half, float32, set(), set()]
+    assert "long-rows-plain" not in lines and "2 rows" in lines["rows-library"]["what"]
     assert lines["long-rows"]["repetitions"] == 1 and "at most 9 new tokens" in lines["long-rows"]["what"]
     tokens = lines["long-tokens"]["value"] / lines["long-rows"]["value"]
     assert tokens == pytest.approx(9, rel=1e-4)  # of each of two answers, none of which ends
-    assert (lines["differ-published"]["value"], lines["differ-alone"]["value"], lines["gap"]["value"]) == (0, 0, None)
+    assert lines["differ-published"]["value"] == 0 and 0 <= lines["differ-float32"]["value"] <= 34
     assert record["data"]["rows"] == 34 and record["data"]["new_tokens"] == 34 * 4
+    assert "published loop float32, ours bfloat16; this CPU has native bfloat16" in record["data"]["arithmetic"]
     assert "2/2 published" in capsys.readouterr().out
 
 
+def test_a_cpu_of_float32_alone_has_a_figure_and_no_target(monkeypatch, tmp_path):
+    monkeypatch.setattr(generation, "native_bfloat16", lambda: False)
+    record, lines = run(monkeypatch, tmp_path, [*ARGUMENTS, "--generate-batch", "--group", "0"])
+    assert lines["speedup"]["target"] is None and "rows-float32" not in lines and "differ-float32" not in lines
+    assert (lines["differ-published"]["value"], lines["differ-alone"]["value"], lines["gap"]["value"]) == (0, 0, None)
+    assert lines["rows-library"]["repetitions"] == 2 and "34 rows" in lines["rows-library"]["what"]
+    assert record["data"]["arithmetic"] == "published loop float32, ours float32; this CPU has no native bfloat16"
+    assert "group-seconds" not in lines
+
+
+def test_a_groups_prompts_are_counted(loaded, prompts):
+    """Three prompts, four samples each, read once or four times."""
+    lines = {x["name"]: x["value"] for x in generation_groups.measure(loaded, prompts[:3], 4, 3, 12)}
+    lengths, shared = [len(prompt) for prompt in prompts[:3]], batching.shared_start(prompts[:3])
+    assert shared + sum(lengths) - 3 * shared <= lines["group-positions"] <= shared + 3 * (max(lengths) - shared)
+    assert 4 * sum(lengths) <= lines["group-positions-rows"] <= 12 * max(lengths)
+    assert lines["group-speedup"] == pytest.approx(lines["group-seconds-rows"] / lines["group-seconds"], rel=1e-4)
+
+
+def test_rows_of_their_own_are_answered_alike(loaded, prompts):
+    options = {"max_new_tokens": 6, "batch_size": 5, "sampling": Sampling(seed=2)}
+    rows = [prompts[0], prompts[1], prompts[0], prompts[1]]
+    together = complete(loaded, rows, **options)
+    with generation_groups.rows_of_their_own():
+        assert complete(loaded, rows, **options) == together
+
+
 def test_sizes_that_compare_nothing_are_refused(monkeypatch):
-    for arguments in (["--alone", "0"], ["--rows", "4", "--alone", "5"], ["--long-rows", "97"], ["--repetitions", "0"]):
+    for arguments in (
+        ["--alone", "0"],
+        ["--rows", "4", "--alone", "5"],
+        ["--long-rows", "97"],
+        ["--repetitions", "0"],
+        ["--group", "-1"],
+    ):
         monkeypatch.setattr(sys, "argv", ["bench.generation", "--model", TINY_MODEL, *arguments])
-        with pytest.raises(
-            UserError, match="give at least 1 repetition, --alone from 1 to --rows and --long-rows from"
-        ):
+        with pytest.raises(UserError, match="give at least 1 repetition, --alone from 1 to --rows, and --long-rows"):
             generation.main()

@@ -57,12 +57,27 @@ def test_the_counted_adapter_is_the_trained_one():
     assert parameter_counts(model)[0] == ADAPTER
 
 
-def test_rates_are_operations_over_the_fastest_call(monkeypatch):
+def test_rates_are_operations_over_the_fastest_call_by_library_and_dtype(monkeypatch):
+    """A product takes a second a thousand numbers of what it gives, bfloat16 half of that."""
     cpu = torch.device("cpu")
-    monkeypatch.setattr(training_flops, "_fastest", lambda action, device: action().numel() / 1000)
+
+    def fastest(action, device):
+        output = action()
+        return output.numel() / 1000 / (2 if output.dtype == torch.bfloat16 else 1)
+
+    monkeypatch.setattr(training_flops, "_fastest", fastest)
     monkeypatch.setitem(training_flops.LARGE, "cpu", 50)
-    found = training_flops.rates([(8, 20), (30, 4), (8, 20)], rows=10, dtype=torch.float32, device=cpu)
-    assert found == {"large": 2 * 50**3 / 2.5, "model": 2 * 10 * 30 * 4 / 0.04}
+    rates = training_flops.rates([(8, 20), (60, 4), (8, 20)], cpu)
+    assert {"float32", "bfloat16"} <= set(rates) <= set(training.CEILINGS)
+    expected = {"float32": 2 * 60 * 1000, "bfloat16": 2 * 60 * 1000 * 2}  # of 512 rows by 60 by 4: 2 · 60 a number
+    assert all(rates[name] == pytest.approx(expected[name.partition("-")[0]]) for name in rates)
+
+
+def test_every_way_of_multiplying_gives_the_same_product():
+    torch.manual_seed(0)
+    ways = training_flops._products(8, 64, 32, torch.device("cpu"))
+    one, *others = [ways[name]().float() for name in sorted(ways, reverse=True)]
+    assert all(torch.allclose(one, other, atol=0.5, rtol=0.05) for other in others) and one.shape == (8, 32)
 
 
 def test_the_fastest_call_counts(monkeypatch):
@@ -162,41 +177,54 @@ def test_the_published_loss_covers_prompt_and_completion_but_no_padding(tmp_path
 
 
 @pytest.mark.parametrize("method", ["full", "qlora"])
-def test_both_recipes_are_timed_on_the_same_rows_after_the_first_step(method):
-    found = {kind: training_run.measure(kind, method, model_id=TINY_MODEL, rows=32) for kind in training.KINDS}
+def test_all_kinds_are_timed_on_the_same_rows_after_the_first_step(method, monkeypatch):
+    monkeypatch.setenv("TEXT_TO_SQL_PRECISION", "float32")
+    monkeypatch.setattr(training_run, "rates", lambda *_: {"float32": 1e9})
+    runs = {kind: training_run.measure(kind, method, model_id=TINY_MODEL, rows=32) for kind in training.KINDS}
     tokens, plan = plan_of(32)
     lengths = [len(row["input_ids"]) for row in tokens]
     second = [i for batch in plan[1] for i in batch]
     order = published_training.random_order(plan, training_run.SEED)[16:]
     assert sorted(order) == sorted(second)
-    taught = sum(label != -100 for i in second for label in tokens[i]["labels"])
-    for run in found.values():
-        assert (run["rows"], run["tokens"], run["labelled"]) == (16, sum(lengths[i] for i in second), taught)
-        assert run["batches"] == 8 and run["seconds"] > 0 and run["peak"] > 100e6
+    labelled = sum(label != -100 for i in second for label in tokens[i]["labels"])
+    prefixes = {tuple(tokens[i]["input_ids"][:end]) for i in second for end in range(1, lengths[i])}
+    for run in runs.values():
+        assert (run["rows"], run["tokens"], run["labelled"]) == (16, sum(lengths[i] for i in second), labelled)
+        assert run["seconds"] > 0 and run["peak"] > 100e6 and run["unique"] == len(prefixes) < 0.8 * run["tokens"]
         each = 6 * BODY if method == "full" else 4 * BODY + 6 * ADAPTER
-        assert run["flops"] == each * run["tokens"] + (6 if method == "full" else 4) * HEAD * taught
+        assert run["flops"] == each * run["unique"] + (6 if method == "full" else 4) * HEAD * labelled
     pairs = [order[at : at + 2] for at in range(0, 16, 2)]
-    assert found["published"]["positions"] == sum(2 * max(lengths[i] for i in pair) for pair in pairs)
-    assert found["ours"]["positions"] == sum(len(batch) * max(lengths[i] for i in batch) for batch in plan[1])
-    assert found["published"]["evaluation"] is None and 0 < found["ours"]["evaluation"] < 1
+    assert runs["published"]["positions"] == sum(2 * max(lengths[i] for i in pair) for pair in pairs)
+    assert runs["padded"]["positions"] == sum(len(batch) * max(lengths[i] for i in batch) for batch in plan[1])
+    assert runs["published"]["batches"] == runs["padded"]["batches"] == 8 > runs["ours"]["batches"]
+    assert runs["ours"]["positions"] == runs["float32"]["positions"] < 0.85 * runs["padded"]["positions"]
+    assert runs["published"]["evaluation"] is None and 0 < runs["ours"]["evaluation"] < 1
+
+
+def test_each_kind_has_its_arithmetic(monkeypatch):
+    for native in ("float32", "bfloat16"):
+        monkeypatch.setenv("TEXT_TO_SQL_PRECISION", native)
+        found = {kind: training_run.precision(kind) for kind in training.KINDS}
+        assert found == {"published": "float32", "float32": "float32", "padded": native, "ours": native}
 
 
 def invented(kind: str, method: str, *, model: str, rows: int) -> dict:
-    """A run as `training_run` prints it: ours in half the time and memory, LoRA slower than the rest."""
-    seconds = {"published": 8.0, "ours": 4.0}[kind] * (1.25 if method == "lora" else 1)
+    """A run as `training_run` prints it: ours in a fifth of the time and half the memory, LoRA slower than the rest."""
+    seconds = {"published": 8.0, "float32": 4.0, "padded": 2.0, "ours": 1.6}[kind] * (1.25 if method == "lora" else 1)
     return {
         "seconds": seconds,
         "rows": rows - 16,
         "tokens": 2400,
+        "unique": 1800,
         "labelled": 300,
-        "positions": {"published": 3000, "ours": 2500}[kind],
+        "positions": {"published": 3000, "float32": 1800, "padded": 2520, "ours": 1800}[kind],
         "batches": 8,
         "flops": 12e9,
-        "peak": {"published": 2e9, "ours": 1e9}[kind],
-        "evaluation": 0.05 if kind == "ours" else None,
-        "ceiling": {"large": 4e9, "model": 3e9},
+        "peak": {"published": 2e9, "float32": 1.5e9, "padded": 1.2e9, "ours": 1e9}[kind],
+        "evaluation": None if kind == "published" else 0.05,
+        "ceilings": {"float32": 5e9, "bfloat16": 10e9},
         "model": "m",
-        "precision": "float32",
+        "precision": "bfloat16" if kind in ("padded", "ours") else "float32",
         "accelerator": "",
         "recipe": {"method": method, "effective_batch_size": 16, "lora_rank": 16, "lora_alpha": 32},
     }
@@ -211,65 +239,68 @@ def test_a_record_holds_every_figure_and_makes_a_table(monkeypatch, tmp_path):
     calls = []
     monkeypatch.setattr(training, "train", lambda *a, **k: calls.append(a) or invented(*a, **k))
     monkeypatch.setenv("TEXT_TO_SQL_RESULTS", str(tmp_path))
+    monkeypatch.setenv("TEXT_TO_SQL_PRECISION", "bfloat16")
     run_main(monkeypatch, "--rows", "48", "--repetitions", "2", "--methods", "full", "lora")
-    turns = [("published", "full"), ("ours", "full"), ("published", "lora"), ("ours", "lora")]
-    assert calls == turns + [turns[1], turns[0], turns[3], turns[2]]
-    made = tables.load("training")
-    found = {line["name"]: line for line in made["measurements"]}
-    values = {name: line["value"] for name, line in found.items()}
-    assert values == {
-        "full-rows-published": 4,
-        "full-rows": 8,
-        "full-speedup": 2,
-        "full-tokens-published": 300,
-        "full-tokens": 600,
-        "full-utilisation-published": 37.5,
-        "full-utilisation": 75,
-        "full-memory-published": 2000,
-        "full-memory": 1000,
-        "full-memory-ratio": 0.5,
-        "full-look": 5,
-        "lora-rows-published": 3.2,
-        "lora-rows": 6.4,
-        "lora-speedup": 2,
-        "lora-tokens-published": 240,
-        "lora-tokens": 480,
-        "lora-utilisation-published": 30,
-        "lora-utilisation": 60,
-        "lora-memory-published": 2000,
-        "lora-memory": 1000,
-        "lora-memory-ratio": 0.5,
-        "lora-look": 5,
-        "padding-published": 20,
-        "padding-ours": 4,
-        "products-large": 4,
-        "products-model": 3,
-    }
-    assert all(
-        line["repetitions"] == (8 if "products" in line["name"] else 2)
-        for line in found.values()
-        if "padding" not in line["name"]
-    )
-    assert all(f"| {line['what']} |" in tables.markdown("training") for line in made["measurements"])
-    assert made["data"]["timed_rows"] == 32 and "method" not in made["data"]["recipe"]
+    kinds = list(training.KINDS)
+    turns = [[(kind, method) for kind in kinds] for method in ("full", "lora")]
+    assert calls == turns[0] + turns[1] + turns[0][::-1] + turns[1][::-1]
+    entry = tables.load("training")
+    lines = {line["name"]: line for line in entry["measurements"]}
+    values = {name: line["value"] for name, line in lines.items()}
+    rows = {"published": 4, "float32": 8, "padded": 16, "ours": 20}
+    shares = {"published": 15, "float32": 30, "padded": 60, "ours": 75}
+    peaks = {"published": 2000, "float32": 1500, "padded": 1200, "ours": 1000}
+    expected = {}
+    for method, slower in (("full", 1), ("lora", 1.25)):
+        for kind in kinds:
+            expected[f"{method}-rows-{kind}"] = rows[kind] / slower
+            expected[f"{method}-utilisation-{kind}"] = shares[kind] / slower
+            expected[f"{method}-memory-{kind}"] = peaks[kind]
+            if kind != "published":
+                expected[f"{method}-speedup-{kind}"] = rows[kind] / 4
+                expected[f"{method}-memory-ratio-{kind}"] = peaks[kind] / 2000
+        expected[f"{method}-look"] = 5
+    expected |= {"positions-published": 1.25, "positions-float32": 0.75, "positions-padded": 1.05}
+    expected |= {"positions-ours": 0.75, "products-float32": 5, "products-bfloat16": 10}
+    assert values == pytest.approx(expected)
+    assert all(line["repetitions"] == 2 for name, line in lines.items() if name.startswith(("full", "lora")))
+    assert all(f"| {line['what']} |" in tables.markdown("training") for line in entry["measurements"])
+    assert entry["data"]["timed_rows"] == 32 and "method" not in entry["data"]["recipe"]
+    assert "(1,800 of 2,400 tokens)" in entry["notes"][2] and "native bfloat16" in entry["environment"]["device"]
 
 
-def test_targets_are_on_ratios_utilisation_and_the_evaluation():
-    runs = {kind: [invented(kind, "full", model="m", rows=48)] for kind in training.KINDS}
-    targets = {
-        method: {
-            line["name"].removeprefix(f"{method}-"): line["target"]
-            for line in training.of_method(method, runs["published"], runs["ours"])
-            if line["target"]
-        }
-        for method in training.NAMES
-    }
-    common = {"memory-ratio": {"at_most": 1}, "look": {"at_most": 10}}
-    assert targets == {
-        "full": common | {"speedup": {"at_least": 2}, "utilisation": {"at_least": 60}},
-        "lora": common | {"speedup": {"at_least": 2}},
-        "qlora": common,
-    }
+def test_where_the_hardwares_arithmetic_is_float32_it_is_timed_once(monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr(training, "train", lambda *a, **k: calls.append(a[0]) or invented(*a, **k))
+    monkeypatch.setenv("TEXT_TO_SQL_PRECISION", "float32")
+    out = ("--out", str(tmp_path / "t.json"))
+    run_main(monkeypatch, "--rows", "48", "--repetitions", "1", "--methods", "full", *out)
+    assert calls == ["published", "padded", "ours"]
+
+
+def test_another_models_record_has_its_name():
+    assert training.record_name("HuggingFaceTB/SmolLM2-135M-Instruct") == "training"
+    assert training.record_name("Qwen/Qwen2.5-Coder-0.5B-Instruct") == "training-qwen2.5-coder-0.5b-instruct"
+
+
+def targets_of(method: str, precision: str) -> dict:
+    runs = {kind: [invented(kind, method, model="m", rows=48)] for kind in training.KINDS}
+    for kind in ("padded", "ours"):
+        runs[kind][0]["precision"] = precision
+    lines = training.of_method(method, runs)
+    return {line["name"].removeprefix(f"{method}-"): line["target"] for line in lines if line["target"]}
+
+
+@pytest.mark.parametrize(
+    ("method", "native", "exact"), [("full", 4, 2.5), ("lora", 6, 2.5), ("qlora", 4, None)], ids=list(training.NAMES)
+)
+def test_targets_follow_the_arithmetic(method, native, exact):
+    common = {name: {"at_most": 0.8} for name in ("memory-ratio-ours", "memory-ratio-float32")}
+    common |= {"look": {"at_most": 10}, "utilisation-ours": {"at_least": 50}}
+    if exact:
+        common["speedup-float32"] = {"at_least": exact}
+    assert targets_of(method, "bfloat16") == common | {"speedup-ours": {"at_least": native}}
+    assert targets_of(method, "float32") == common | ({"speedup-ours": {"at_least": exact}} if exact else {})
 
 
 @pytest.mark.parametrize("rows, repetitions", [(16, 3), (40, 3), (0, 3), (-16, 3), (32, 0)])
@@ -307,5 +338,5 @@ def test_the_training_bench_runs_and_writes_a_valid_record(monkeypatch, tmp_path
     assert not tables.missing_keys(record)
     found = {line["name"]: line["value"] for line in record["measurements"]}
     assert all(value >= 0 for value in found.values())
-    assert found["lora-rows"] > 0 and found["padding-ours"] < found["padding-published"]
+    assert found["lora-rows-ours"] > 0 and found["positions-ours"] < 0.8 < 1 < found["positions-published"]
     assert record["data"]["model"].startswith(TINY_MODEL)

@@ -137,15 +137,19 @@ def test_the_command_says_what_fits_on_a_t4(monkeypatch, capsys):
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the sizes are known without a network"))
     lines = run_command(monkeypatch, capsys, "--profile", "t4").splitlines()
     assert lines[0].startswith("Qwen/Qwen3-0.6B, float16, 2 rows of 1024 tokens, adamw, rank 64; 15 GB")
-    assert [(line.split()[0], line.split()[1]) for line in lines[2:]] == [
+    rows, (nothing, *hours) = lines[2 : 2 + len(METHODS)], lines[2 + len(METHODS) :]
+    assert [(line.split()[0], line.split()[1]) for line in rows] == [
         ("full", "yes"),
         *((method, "no") for method in METHODS[1:]),
     ]
-    assert all(line.endswith("  fits") for line in lines[2:])
+    assert all(line.endswith("  fits") for line in rows)
+    assert nothing == "" and hours[0].startswith("Hours of a notebook, by arithmetic: 16 candidates on 4,096 rows")
+    assert [line.split()[0] for line in hours[3:]] == list(METHODS)
     parts = [float(part) for part in lines[2].split()[2:-1]]
     assert len(parts) == len(lines[1].split()) - 2
     assert parts[-1] == pytest.approx(sum(parts[:6]), abs=0.04)  # the logits are more than a layer's gradients
-    assert run_command(monkeypatch, capsys, "--gigabytes", "8", "--method", "full").endswith("does not fit\n")
+    assert "does not fit\n" in run_command(monkeypatch, capsys, "--gigabytes", "8", "--method", "full")
+    assert "Hours" not in run_command(monkeypatch, capsys, "--profile", "cpu")  # no card
     less = run_command(monkeypatch, capsys, "--method", "full", "--optimizer", "adamw_8bit", "--batch", "1")
     assert less.splitlines()[2].split()[1:5] == ["no", "2.38", "2.38", "1.19"]  # 596,049,920 × 4, 4 and 2 bytes
 

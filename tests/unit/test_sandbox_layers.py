@@ -26,7 +26,7 @@ def test_a_worker_is_locked_down(monkeypatch):
         assert limits["Max open files"][0] == "0"
         assert proc.joinpath("cwd").readlink() == Path("/")
         names = {entry.split(b"=")[0] for entry in proc.joinpath("environ").read_bytes().split(b"\0") if entry}
-        assert names <= {b"TZ", b"LD_LIBRARY_PATH", b"LC_CTYPE"}
+        assert names <= {b"TZ", b"LD_LIBRARY_PATH", b"LC_CTYPE", b"GLIBC_TUNABLES", b"glibc.malloc.tcache_count"}
         links = {path.readlink().as_posix().split(":")[0] for path in proc.joinpath("fd").iterdir()}
         assert links == {"pipe", "/dev/null"}
         assert os.getsid(worker.process.pid) == worker.process.pid  # Ctrl-C passes it by

@@ -14,7 +14,7 @@ import pytest
 
 from common.sandbox import Job, Pool, SandboxError
 from common.sandbox.guard import ORDINARY
-from common.sandbox.pool import _batches
+from common.sandbox.messages import Queue
 from common.sandbox.process import ROOT, Worker
 from tests.unit.cases import LONG_STEP
 
@@ -64,10 +64,12 @@ def test_results_come_in_order_over_jobs_and_workers():
 
 def test_messages_are_bounded_in_items_and_in_text():
     def sizes(jobs: list[Job], workers: int = 1) -> list[list[int]]:
-        batches = _batches(jobs, [[{} for _ in job.items] for job in jobs], workers)
-        order = [(piece.job, position) for batch in batches for piece in batch for position in piece.rest]
+        queue = Queue(iter(jobs), total=sum(len(job.items) for job in jobs), workers=workers)
+        messages = list(iter(queue.take, None))
+        order = [(piece.job, position) for message in messages for piece in message.pieces for position in piece.rest]
         assert order == [(job, position) for job in jobs for position in range(len(job.items))]
-        return [[len(piece.rest) for piece in batch] for batch in batches]
+        assert queue.results == [[{} for _ in job.items] for job in jobs]
+        return [[len(piece.rest) for piece in message.pieces] for message in messages]
 
     assert sizes([Job({}, ["x"] * 70)]) == [[32], [32], [6]]
     assert sizes([Job({}, ["x"] * 5) for _ in range(40)]) == [[5] * 7] * 5 + [[5] * 5]

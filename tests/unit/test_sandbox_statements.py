@@ -6,7 +6,8 @@ import time
 import pytest
 
 from common.sandbox import frames
-from common.sandbox.database import LIMITS, Database
+from common.sandbox.connections import LIMITS
+from common.sandbox.database import Database
 from common.sandbox.guard import Guard
 from common.sandbox.statements import Failure, check, split
 from tests.cost import TRIES

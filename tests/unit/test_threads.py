@@ -91,7 +91,7 @@ def load(monkeypatch):
     monkeypatch.setattr(threads.distributed, "cpus", lambda: 2)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(threads, "INTERVAL", 0)
-    yield threads.Load()
+    yield threads.Load(None)
     torch.set_num_threads(before)
 
 

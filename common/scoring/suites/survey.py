@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from common.sandbox.database import Handle
+from common.sandbox.connections import Handle
 from common.scoring.state import affinity, quote
 from common.scoring.suites.formats import Format, format_of
 from common.scoring.suites.naming import is_label, is_name

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from common.sandbox.database import Database, Handle, Unloadable, blank
+from common.sandbox.connections import Handle, blank
+from common.sandbox.database import Database, Unloadable
 from common.sandbox.statements import Failure
 from common.scoring.ordering import has_outer
 from common.scoring.running import Reference, difference, run_on, statements_of
