@@ -21,9 +21,13 @@ Product = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tens
 
 def _product(dtype: torch.dtype) -> Product:
     """Of inputs (rows, in) with a weight (out, in) and a bias, by the fastest library for the dtype."""
-    if dtype == torch.float32 and has_slow_mkl() and available():
-        return lambda inputs, weight, bias: torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
-    return torch.nn.functional.linear
+    return _onednn if dtype == torch.float32 and has_slow_mkl() and available() else torch.nn.functional.linear
+
+
+def _onednn(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    if not inputs.numel():  # the head of a dummy micro-batch; oneDNN has no product of nothing
+        return torch.nn.functional.linear(inputs, weight, bias)
+    return torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
 
 
 class Dense(torch.autograd.Function):
@@ -34,7 +38,7 @@ class Dense(torch.autograd.Function):
         rows = inputs.reshape(-1, inputs.shape[-1])
         ctx.save_for_backward(rows, weight)
         ctx.product, ctx.has_bias = product, bias is not None
-        return product(rows, weight, bias).view(*inputs.shape[:-1], -1)
+        return product(rows, weight, bias).view(*inputs.shape[:-1], len(weight))
 
     @staticmethod
     def backward(ctx, gradient: torch.Tensor):
@@ -42,7 +46,7 @@ class Dense(torch.autograd.Function):
         flat = gradient.reshape(-1, gradient.shape[-1])
         inputs = weights = biases = None
         if ctx.needs_input_grad[0]:
-            inputs = ctx.product(flat, weight.t(), None).view(*gradient.shape[:-1], -1)
+            inputs = ctx.product(flat, weight.t(), None).view(*gradient.shape[:-1], weight.shape[1])
         if ctx.needs_input_grad[1]:
             weights = ctx.product(flat.t(), rows.t(), None)
         if ctx.has_bias and ctx.needs_input_grad[2]:
@@ -65,7 +69,7 @@ class LowRank(torch.autograd.Function):
         output = product(rows, weight, bias).addmm_(hidden, wide.t())
         ctx.save_for_backward(rows, weight, hidden, narrow, wide)
         ctx.scaling, ctx.product = scaling, product
-        return output.view(*inputs.shape[:-1], -1)
+        return output.view(*inputs.shape[:-1], len(weight))
 
     @staticmethod
     def backward(ctx, gradient: torch.Tensor):
@@ -76,7 +80,8 @@ class LowRank(torch.autograd.Function):
         up = (flat.t() @ hidden).float() * ctx.scaling
         inputs = None
         if ctx.needs_input_grad[0]:
-            inputs = ctx.product(flat, weight.t(), None).addmm_(inner, narrow).view(*gradient.shape[:-1], -1)
+            inputs = ctx.product(flat, weight.t(), None).addmm_(inner, narrow)
+            inputs = inputs.view(*gradient.shape[:-1], weight.shape[1])
         return inputs, None, None, down, up, None, None
 
 
