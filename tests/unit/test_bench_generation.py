@@ -94,7 +94,7 @@ def test_the_librarys_batching_takes_its_turn_and_answers_alike(loaded, prompts)
 
 
 ARGUMENTS = ["--model", TINY_MODEL, "--rows", "34", "--alone", "3", "--max-new-tokens", "4", "--repetitions", "2"]
-ARGUMENTS += ["--long-rows", "2", "--library-rows", "2", "--group", "3"]
+ARGUMENTS += ["--long-rows", "2", "--paged-rows", "2", "--group", "3"]
 
 
 def run(monkeypatch, tmp_path, arguments) -> tuple[dict, dict]:
