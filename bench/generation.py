@@ -194,15 +194,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--group", type=int, default=8, help="samples of each of as many prompts, as GRPO has; 0: none")
     parser.add_argument("--out", type=Path, help="where the record goes, instead of results/bench")
     options = parser.parse_args()
-    if (
-        not 1 <= options.alone <= options.rows
-        or options.repetitions < 1
-        or not all(0 <= count <= options.rows for count in (options.long_rows, options.paged_rows, options.group))
-    ):
+    counts = options.long_rows, options.paged_rows, options.group
+    if not 1 <= options.alone <= options.rows or options.repetitions < 1 or not 0 <= min(counts):
         raise UserError(
-            "give at least 1 repetition, --alone from 1 to --rows, and --long-rows, --paged-rows and --group from 0 "
-            "to --rows"
+            "give at least 1 repetition, --alone from 1 to --rows, and --long-rows, --paged-rows and --group from 0"
         )
+    options.long_rows = min(options.long_rows, options.rows)
     return options
 
 
