@@ -195,7 +195,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="where the record goes, instead of results/bench")
     options = parser.parse_args()
     counts = options.long_rows, options.paged_rows, options.group
-    if not 1 <= options.alone <= options.rows or options.repetitions < 1 or not 0 <= min(counts):
+    if not 1 <= options.alone <= options.rows or options.repetitions < 1 or not min(counts) >= 0:
         raise UserError(
             "give at least 1 repetition, --alone from 1 to --rows, and --long-rows, --paged-rows and --group from 0"
         )
