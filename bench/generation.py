@@ -20,6 +20,7 @@ import torch
 
 from bench import generation_groups, library_generation, published_generation
 from bench.measure import Ratio, Spread, measurement, record, show, timed, write
+from common.arithmetic import native_bfloat16
 from common.data import load_examples
 from common.generation import Completion, complete
 from common.generation.onednn import available
@@ -31,15 +32,8 @@ from common.settings import UserError, run_cli
 PACKAGES = ("torch", "transformers", "peft", "tokenizers")
 PUBLISHED_LIMIT = 512  # new tokens
 FASTER = {"cpu": (4, 8), "cuda": (8, 8)}  # the targets, times: for short answers, and for published ones
-NATIVE = {"avx512_bf16", "amx_bf16"}  # a CPU that multiplies bfloat16 itself has one of them
 Recipe = Callable[[], list[Completion]]
 Runs = dict[str, list[tuple[float, list[Completion]]]]  # recipe → seconds and answers of each repetition
-
-
-def native_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 natively."""
-    path = Path("/proc/cpuinfo")
-    return path.is_file() and bool(NATIVE.intersection(path.read_text().split()))
 
 
 def target(device: str, is_long: bool) -> dict[str, float] | None:

@@ -4,13 +4,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny_sizes import ADAPTER, BODY, LAYER
 
 from bench import training, training_flops, training_run
 from bench.training_flops import Products, products
 from common.models import load_model, parameter_counts
 from common.profiles import TINY_MODEL
 from common.training.adapters import adapt
+from tests.unit.tiny_sizes import ADAPTER, BODY, LAYER
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

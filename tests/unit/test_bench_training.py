@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny_sizes import ADAPTER, BODY, HEAD
 
 from bench import published_training, tables, training, training_run
 from common.data import load_examples
@@ -16,6 +15,7 @@ from common.profiles import TINY_MODEL
 from common.settings import UserError
 from common.training.plan import step_plan
 from common.training.rows import tokenise
+from tests.unit.tiny_sizes import ADAPTER, BODY, HEAD
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
