@@ -153,6 +153,8 @@ def _low_rank(module: LoraLayer, dtype: torch.dtype, product: Product) -> Callab
         weight = dequantize_4bit(weight.data, state)
     if weight.dim() != 2 or module.lora_A[name].bias is not None or module.lora_B[name].bias is not None:
         return None
+    if base.bias is not None and base.bias.requires_grad:
+        return None
     weight = weight.detach().to(dtype)
     bias = None if base.bias is None else base.bias.detach().to(dtype)
     down, up, scaling = module.lora_A[name], module.lora_B[name], module.scaling[name]
