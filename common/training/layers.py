@@ -147,6 +147,8 @@ def _low_rank(update: Update, dtype: torch.dtype, product: Product) -> Callable 
         return None
     if weight.dim() != 2 or not weight.is_floating_point():
         return None
+    if base.bias is not None and base.bias.requires_grad:
+        return None
     weight = weight.detach().to(dtype)
     bias = None if base.bias is None else base.bias.detach().to(dtype)
 
