@@ -30,7 +30,7 @@ from common.training.recipe import Recipe
 from common.training.rows import IGNORED, Item, Row, collated, prefixes
 from common.training.session import CPU_TOKENS
 
-KINDS = {"group": 8, "pairs": 8, "rows": 16}  # of a step → its prompts
+KINDS = {"group": 1, "pairs": 1, "rows": 2}  # of a step → its prompts, in the number that is asked for
 COMPLETIONS, SEED = 8, 42  # COMPLETIONS: of a prompt in a group
 SPREAD = 1e-3  # of LoRA's second matrices, which start at zero: an update that adds nothing would check nothing
 
@@ -63,6 +63,7 @@ def step(kind: str, loaded: LoadedModel, *, prompts: int) -> list[Item]:
     group: a reference and near misses of it, advantages of a reward that only the reference gets; pairs: the reference
     and the first near miss; rows: the reference.
     """
+    prompts *= KINDS[kind]
     examples = load_examples("embedded", "train", limit=6 * prompts)
     texts = [(example, near_misses(example)) for example in examples]
     texts = [(example, misses) for example, misses in texts if misses][:prompts]
