@@ -33,7 +33,7 @@ LABELS = {"trl": "TRL's layout", "tree": "our tree in the libraries' layers", "o
 FASTER = {"group": 5, "pairs": 1.7}  # the targets, times
 CLOSE = 1e-3  # nats: how far log-probabilities of the two layouts may differ in float32
 MB = 1e6
-WARM = 2  # prompts of the step that is compared, and warms up, before anything is timed
+WARM = 1  # prompts of the step that is compared, and warms up, before anything is timed
 Chances = list[torch.Tensor]
 Runs = dict[str, list[tuple[float, Chances]]]  # way → CPU seconds and log-probabilities of each repetition
 
@@ -147,7 +147,7 @@ def notes(model: str, prompts: int, counts: Mapping[str, Mapping[str, int]]) -> 
         f"to one width, {few['group']} rows a micro-batch; pairs have the chosen rows above the rejected, "
         f"{few['pairs']} rows; rows of supervised fine-tuning come {few['rows']} at a time in random order. Ours takes "
         f"micro-batches of at most {CPU_TOKENS} unique tokens. Both have a weighted sum of log-probabilities as loss.",
-        "Peak memory is the whole process's, over the two largest micro-batches, in a process of its own.",
+        "Peak memory is the whole process's, over the largest micro-batch, in a process of its own.",
     ]
 
 
@@ -155,13 +155,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.layouts", description=__doc__)
     parser.add_argument("--model", default=EMBEDDED_MODEL, help="a hub id, a folder, or tiny-random-qwen3 for a look")
     parser.add_argument("--prompts", type=int, default=8, help="of a group update and of pairs; rows are twice as many")
-    parser.add_argument("--repetitions", type=int, default=2)
+    parser.add_argument("--repetitions", type=int, default=1, help="turns, of four CPU minutes each on SmolLM2")
+    parser.add_argument("--tree", action="store_true", help="time the tree in the libraries' own layers, too")
     parser.add_argument("--without-memory", action="store_true", help="leave the peaks of memory out")
     parser.add_argument("--out", type=Path, help="where the record goes, instead of results/bench")
     given = parser.parse_args()
     if given.prompts < 1 or given.repetitions < 1:
         raise UserError("give at least 1 prompt and 1 repetition")
-    ways = [name for name, way in WAYS.items() if not way.native or way.precision != "float32"]
+    left_out = {"tree": not given.tree, "native": WAYS["native"].precision == "float32"}
+    ways = [name for name in WAYS if not left_out.get(name)]
     peaks = {
         kind: {
             way: peak(kind, way, model=given.model, prompts=given.prompts)

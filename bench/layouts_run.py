@@ -2,8 +2,7 @@
 
 An update weighs each row's log-probabilities by a number, as the gradients of GRPO, DPO and supervised fine-tuning do:
 the loss of a step is minus the weighted sum over its labelled tokens, divided by their number. Run as a command it is
-one way of one kind in a process of its own, for the peak of its memory over the two largest micro-batches: the second
-finds the gradients of the first.
+one way of one kind in a process of its own, for the peak of its memory over the largest micro-batch.
 """
 
 import argparse
@@ -114,7 +113,7 @@ class Learner:
 
         most: only so many micro-batches, the largest first; [] of rows that are in none.
         """
-        self.model.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=False)
         rows = [row for item in items for row in item]
         total = sum(_labelled(row) for row in rows)
         chances: list[torch.Tensor] = [torch.empty(0)] * len(rows)
@@ -184,12 +183,15 @@ def tokens(kind: str, items: Sequence[Item], padding: int) -> dict[str, int]:
 
 
 def peak(kind: str, name: str, *, model_id: str, prompts: int) -> int:
-    """The most bytes that this process holds over the two largest micro-batches of an update."""
+    """The most bytes that this process holds over the largest micro-batch of an update, gradients of others beside."""
     learner = Learner(model_id, WAYS[name])
     items = step(kind, learner.loaded, prompts=prompts)
+    for weight in learner.model.parameters():
+        if weight.requires_grad:
+            weight.grad = torch.ones_like(weight)  # as pages that are written, not zeros that take none
     keep_freed()
     reset_peak()
-    learner.update(kind, items, most=2)
+    learner.update(kind, items, most=1)
     return peak_bytes()
 
 

@@ -126,7 +126,7 @@ def test_a_record_comes_out(monkeypatch, tmp_path):
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setenv("TEXT_TO_SQL_RESULTS", str(tmp_path))
     monkeypatch.setenv("TEXT_TO_SQL_PRECISION", "bfloat16")
-    arguments = ["--model", TINY_MODEL, "--prompts", "2", "--repetitions", "2"]
+    arguments = ["--model", TINY_MODEL, "--prompts", "1", "--repetitions", "2", "--tree"]
     monkeypatch.setattr(sys, "argv", ["bench.layouts", *arguments])
     layouts.main()
     record = tables.load("layouts")
