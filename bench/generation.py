@@ -20,6 +20,7 @@ import torch
 
 from bench import generation_groups, library_generation, published_generation
 from bench.measure import Ratio, Spread, measurement, record, show, timed, write
+from common.arithmetic import native_bfloat16
 from common.data import load_examples
 from common.generation import Completion, complete
 from common.generation.onednn import available
@@ -31,15 +32,8 @@ from common.settings import UserError, run_cli
 PACKAGES = ("torch", "transformers", "peft", "tokenizers")
 PUBLISHED_LIMIT = 512  # new tokens
 FASTER = {"cpu": (4, 8), "cuda": (8, 8)}  # the targets, times: for short answers, and for published ones
-NATIVE = {"avx512_bf16", "amx_bf16"}  # a CPU that multiplies bfloat16 itself has one of them
 Recipe = Callable[[], list[Completion]]
 Runs = dict[str, list[tuple[float, list[Completion]]]]  # recipe → seconds and answers of each repetition
-
-
-def native_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 natively."""
-    path = Path("/proc/cpuinfo")
-    return path.is_file() and bool(NATIVE.intersection(path.read_text().split()))
 
 
 def target(device: str, is_long: bool) -> dict[str, float] | None:
@@ -189,20 +183,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--max-new-tokens", type=int, default=resolve("cpu").max_new_tokens)
     parser.add_argument("--batch-size", type=int, default=resolve("cpu").eval_batch_size)
     parser.add_argument("--repetitions", type=int, default=2)
-    parser.add_argument("--library-rows", type=int, default=8, help="rows for transformers' own batching; 0: none")
+    parser.add_argument("--paged-rows", type=int, default=8, help="rows for transformers' own batching; 0: none")
     parser.add_argument("--generate-batch", action="store_true", help="transformers' own takes turns, on all rows")
     parser.add_argument("--group", type=int, default=8, help="samples of each of as many prompts, as GRPO has; 0: none")
     parser.add_argument("--out", type=Path, help="where the record goes, instead of results/bench")
     options = parser.parse_args()
-    if (
-        not 1 <= options.alone <= options.rows
-        or options.repetitions < 1
-        or not all(0 <= count <= options.rows for count in (options.long_rows, options.library_rows, options.group))
-    ):
+    counts = options.long_rows, options.paged_rows, options.group
+    if not 1 <= options.alone <= options.rows or options.repetitions < 1 or not min(counts) >= 0:
         raise UserError(
-            "give at least 1 repetition, --alone from 1 to --rows, and --long-rows, --library-rows and --group from 0 "
-            "to --rows"
+            "give at least 1 repetition, --alone from 1 to --rows, and --long-rows, --paged-rows and --group from 0"
         )
+    options.long_rows = min(options.long_rows, options.rows)
     return options
 
 
@@ -239,8 +230,8 @@ def main() -> None:
     if options.long_rows:
         long = in_turns(some(ways(options.long_rows, PUBLISHED_LIMIT), *names[:3]), 1)
         lines += rates(long, limit=PUBLISHED_LIMIT, prefix="long-", goal=target(device, is_long=True))
-    if options.library_rows and not options.generate_batch:
-        few = in_turns(some(ways(options.library_rows, limit), "ours", "library"), 1)
+    if options.paged_rows and not options.generate_batch:
+        few = in_turns(some(ways(options.paged_rows, limit), "ours", "library"), 1)
         lines += rates(few, limit=limit, prefix="", goal=None)
     if options.group:
         lines += generation_groups.measure(loaded, prompts[: options.group], options.group, limit, batch_size)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from bench.gpu_lines import METHODS
-from bench.gpu_model import LONGEST, Setting, fits, free
+from bench.gpu_model import LONGEST, Setting, fits, free, rates
 from bench.gpu_training import (
     MICRO,
     Training,
@@ -26,7 +26,7 @@ from bench.gpu_training import (
     recipe,
     seconds_of,
 )
-from bench.training_flops import products, rates, wait
+from bench.training_flops import products, wait
 from common.data import load_examples
 from common.models import device
 from common.profiles import PROFILES, resolve
@@ -43,7 +43,7 @@ def ceilings(setting: Setting) -> dict:
     """What the card can do: matrix products in the training's arithmetic, and copying memory."""
     dtype = arithmetic_of(setting.precision) or torch.float32
     shapes = products(setting.load().model).layers
-    ceilings = rates(shapes, rows=4096, dtype=dtype, device=device())
+    ceilings = rates(shapes, rows=4096, dtype=dtype)
     source = torch.empty(COPIED[device().type], dtype=torch.uint8, device=device())
     into, taken = torch.empty_like(source), []
     for _ in range(5):

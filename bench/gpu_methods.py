@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from bench.gpu_model import Setting, free, positions
+from bench.gpu_model import Setting, free, positions, rates
 from bench.gpu_training import (
     MICRO,
     Row,
@@ -23,9 +23,9 @@ from bench.gpu_training import (
     recipe,
     seconds_of,
 )
-from bench.training_flops import products, rates
+from bench.training_flops import products
 from common.data import load_examples
-from common.models import LoadedModel, device, load_model
+from common.models import LoadedModel, load_model
 from common.training.recipe import Recipe
 from common.training.rows import tokenise
 
@@ -105,7 +105,7 @@ def compare(
     lengths = [len(row["input_ids"]) for row in rows]
     width = positions([batch for step in plan_here for batch in step], lengths)
     per_batch = width // sum(map(len, plan_here))
-    large = rates(counted.layers, rows=per_batch, dtype=arithmetic or torch.float32, device=device())["large"]
+    large = rates(counted.layers, rows=per_batch, dtype=arithmetic or torch.float32)["large"]
     values = {}
     for suffix, (taken, peak) in (("-published", theirs), ("", mine)):
         values[f"{prefix}-rows{suffix}"] = [len(rows_read) / second for second in taken]

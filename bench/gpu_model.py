@@ -11,13 +11,14 @@ import math
 import os
 import random
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config
 
+from bench import training_flops
 from bench.gpu_lines import ANSWERED
 from common.models import LoadedModel, device, load_model, locate
 from common.profiles import TINY_MODEL, resolve
@@ -155,6 +156,19 @@ def fits(action: Callable[[], object]) -> bool:
         pass  # freed below, when the exception holds the failed step's tensors no longer
     free()
     return False
+
+
+def rates(shapes: Iterable[tuple[int, int]], *, rows: int, dtype: torch.dtype) -> dict[str, float]:
+    """Operations a second in one dtype: of a large square product, and of the best of (rows × in) · (in × out) over
+    `shapes`."""
+    on = device()
+    side = training_flops.LARGE[on.type]
+
+    def rate(m: int, k: int, n: int) -> float:
+        left, right = torch.randn(m, k, dtype=dtype, device=on), torch.randn(k, n, dtype=dtype, device=on)
+        return 2 * m * k * n / training_flops._fastest(lambda: left @ right, on)
+
+    return {"large": rate(side, side, side), "model": max(rate(rows, k, n) for k, n in sorted(set(shapes)))}
 
 
 def positions(batches: Sequence[Sequence[int]], lengths: Sequence[int]) -> int:

@@ -14,7 +14,9 @@ from common.settings import ROOT, UserError, run_cli
 PATH = ROOT / "bench" / "README.md"
 BLOCKS: dict[str, Callable[[], str]] = {
     "ratios": tables.ratios,
+    "curves": partial(tables.markdown, "curves"),
     "generation": partial(tables.markdown, "generation"),
+    "layouts": partial(tables.markdown, "layouts"),
     "robust": partial(tables.markdown, "robust"),
     "scoring": partial(tables.markdown, "scoring"),
     "training": partial(tables.markdown, "training"),

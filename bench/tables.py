@@ -16,6 +16,8 @@ KEYS = ("name", "code", "environment", "data", "measurements", "notes")
 # value is the median of `repetitions` measurements, low and high their minimum and maximum; target is {"at_least": x},
 # {"at_most": x} or None, met is None where there is no target or where nothing could be measured (value None).
 MEASUREMENT_KEYS = ("name", "what", "unit", "value", "low", "high", "repetitions", "target", "met")
+# A ratio's line begins with one of these; behind it, what the table of all ratios adds to the line that it is of.
+BASELINES = {"– against the published": "", "– against TRL's layout": ", against TRL's layout"}
 
 
 def load(name: str) -> dict | None:
@@ -77,8 +79,9 @@ def table(measurements: Sequence[dict]) -> str:
     return pipes(heads, lines)
 
 
-def ratios(names: Sequence[str] = ("scoring", "training", "generation")) -> str:
-    """One table of what records have against the published recipe, each line named after the one that it compares."""
+def ratios(names: Sequence[str] = ("scoring", "training", "layouts", "generation")) -> str:
+    """One table of what records have against the published recipe, or TRL's layout, each line named after the one that
+    it compares."""
     lines, places = [], []
     for name in names:
         record = load(name)
@@ -88,8 +91,9 @@ def ratios(names: Sequence[str] = ("scoring", "training", "generation")) -> str:
         code = record["code"]["commit"][:12] or "unknown"
         places.append(f"{name} at `{code}` on {record['environment']['device']}")
         for before, line in pairwise(record["measurements"]):
-            if line["unit"] == "×" and line["what"].startswith("– against the published"):
-                lines.append(line | {"what": f"{name}: {before['what']}"})
+            for start, addition in BASELINES.items():
+                if line["unit"] == "×" and line["what"].startswith(start):
+                    lines.append(line | {"what": f"{name}: {before['what']}{addition}"})
     if not lines:
         return "Not measured yet; `make bench` does it."
     return "\n\n".join([table(lines), f"Against the published recipe, in the same run. {'; '.join(places)}."])

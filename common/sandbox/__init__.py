@@ -12,7 +12,8 @@ opens the network or loads an extension. From the outside in:
    machine. A database of more than 64 KiB has more, up to six times as much and 1.25 seconds (`guard.budget_of`);
 4. limits on heap, pages, lengths, columns, depth, rows and bytes;
 5. an authorizer that lets through what it knows, and refuses ATTACH, VACUUM, PRAGMA, transactions, ANALYZE, virtual
-   tables, load_extension and the catalogues of SQLite's own memory.
+   tables, load_extension and the catalogues of SQLite's own memory. Only a schema in which no such word stands, in any
+   place, and no query or trigger, is loaded without it.
 
 What it does not cover: a defect in SQLite that runs foreign code would find a process that can still read the memory
 of its own address space and make system calls (there is no seccomp or namespace). On systems other than Linux the

@@ -1,8 +1,8 @@
 """The process that runs untrusted SQL: locks itself down, then answers messages until its pipe closes.
 
 A message holds pieces of work; the task module's `run(shared, items, file, say)` does one of them. It announces each
-stage by `say(item, stage, parts)` before it begins; the announcement is a line on a pipe that the parent reads only
-when the worker has died or is slow. An item's parts go back with all of its piece.
+stage by `say(item, stage, parts)` before it begins; the announcement is a line on a pipe, of which the parent looks at
+the last one when the worker has died. An item's parts go back with all of its piece, and with those of other pieces.
 """
 
 import ctypes

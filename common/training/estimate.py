@@ -227,7 +227,7 @@ def main() -> int:
     batch = MicroBatch(rows, width, rows * width // 4)
     gigabytes = arguments.gigabytes or profile.memory_gb
     room, names = round(gigabytes * GB), [field.name for field in fields(MemoryEstimate)]
-    sizes, gpu = _sizes(arguments.model or profile.model_id), profile.precision != "float32"
+    sizes, gpu = _sizes(arguments.model or profile.model_id), profile.name in hours.CARDS
     print(
         f"{arguments.model or profile.model_id}, {profile.precision}, {rows} rows of {width} tokens, "
         f"{arguments.optimizer}, rank {arguments.rank}; {gigabytes:g} GB, a tenth held back. GB:"
@@ -249,7 +249,7 @@ def main() -> int:
         recipes.append(recipe)
         verdict = "fits" if fits(peak, room) else "does not fit"
         print(f"{method:14}{'yes' if recipe.gradient_checkpointing else 'no':>11}", *parts, f"  {verdict}", sep="")
-    if profile.name in hours.CARDS:
+    if gpu:
         print(f"\n{hours.table(sizes, recipes, profile)}")
     return 0
 

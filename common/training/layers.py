@@ -11,10 +11,9 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from peft.tuners.lora import LoraLayer
 
 from common.arithmetic import has_slow_mkl
-from common.generation.onednn import available
+from common.generation.onednn import Update, available, plain_update
 
 Product = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
 
@@ -117,8 +116,8 @@ def accelerate(model: torch.nn.Module, dtype: torch.dtype) -> None:
     product = _product(dtype)
     for module in model.modules():
         forward = None
-        if isinstance(module, LoraLayer):
-            forward = _low_rank(module, dtype, product)
+        if (update := plain_update(module)) is not None:
+            forward = _low_rank(update, dtype, product)
         elif type(module) is torch.nn.Linear and module.weight.requires_grad and product != torch.nn.functional.linear:
             forward = partial(_dense, module, product=product)
         elif (eps := _norm_eps(module)) is not None:
@@ -137,30 +136,24 @@ def _dense(module: torch.nn.Linear, inputs: torch.Tensor, *, product: Product) -
     return Dense.apply(inputs, module.weight, module.bias, product)
 
 
-def _low_rank(module: LoraLayer, dtype: torch.dtype, product: Product) -> Callable | None:
-    """None where the layer is more than a frozen linear one and a plain update."""
-    names, base = module.active_adapters, module.get_base_layer()
-    if len(names) != 1 or names[0] not in module.lora_A or names[0] in getattr(module, "lora_variant", {}):
-        return None
-    name = names[0]
-    dropout = module.lora_dropout[name]
-    if not isinstance(base, torch.nn.Linear) or base.weight.requires_grad or getattr(dropout, "p", 0.0):
-        return None
-    weight = base.weight
+def _low_rank(update: Update, dtype: torch.dtype, product: Product) -> Callable | None:
+    """None where the base layer does more than multiply by a matrix."""
+    base, weight = update.base, update.base.weight
     if state := getattr(weight, "quant_state", None):
         from bitsandbytes.functional import dequantize_4bit
 
         weight = dequantize_4bit(weight.data, state)
-    if weight.dim() != 2 or module.lora_A[name].bias is not None or module.lora_B[name].bias is not None:
+    elif type(base).forward is not torch.nn.Linear.forward:
+        return None
+    if weight.dim() != 2 or not weight.is_floating_point():
         return None
     if base.bias is not None and base.bias.requires_grad:
         return None
     weight = weight.detach().to(dtype)
     bias = None if base.bias is None else base.bias.detach().to(dtype)
-    down, up, scaling = module.lora_A[name], module.lora_B[name], module.scaling[name]
 
     def forward(inputs: torch.Tensor) -> torch.Tensor:
-        return LowRank.apply(inputs.to(dtype), weight, bias, down.weight, up.weight, scaling, product)
+        return LowRank.apply(inputs.to(dtype), weight, bias, update.down, update.up, update.scaling, product)
 
     return forward
 

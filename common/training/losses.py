@@ -32,11 +32,11 @@ def token_log_probabilities(model, inputs: Inputs, virtual_tokens: int = 0) -> t
     before every row.
     """
     ids, predictors = inputs["input_ids"], inputs["predictors"]
-    kept = torch.zeros(ids.numel(), dtype=torch.bool, device=ids.device)
-    kept[predictors] = True
-    places = kept.cumsum(dim=0)[predictors] - 1  # of each labelled token's logits among those that are computed
+    predicting = torch.zeros(ids.numel(), dtype=torch.bool, device=ids.device)
+    predicting[predictors] = True
+    places = predicting.cumsum(dim=0)[predictors] - 1  # of each labelled token's logits among those that are computed
     fields = {name: inputs[name] for name in _READ if name in inputs}
-    keep = torch.nn.functional.pad(kept.view_as(ids), (virtual_tokens, 0))
+    keep = torch.nn.functional.pad(predicting.view_as(ids), (virtual_tokens, 0))
     logits = model(**fields, logits_to_keep=keep, use_cache=False).logits  # (predicting positions, vocabulary)
     return logits.float().log_softmax(dim=-1)[places, inputs["targets"]]
 

@@ -26,29 +26,18 @@ from common.evaluation import mean_score
 from common.locks import locked
 from common.models import LoadedModel, parameter_counts
 from common.settings import writable, writing
-from common.training import attention, checkpoints, layers, rows
+from common.training import attention, checkpoints, layers
 from common.training.adapters import adapt, check_new, check_quantisation, check_start, for_evaluation, load_weights
 from common.training.arguments import optimizer_class, precision_arguments, trainer_arguments
+from common.training.layout import Layout, implementation
 from common.training.losses import Inputs
 from common.training.memory import fitted, keep_freed, peak_bytes, reset_peak
 from common.training.objective import Objective, Trained
-from common.training.plan import (
-    Plan,
-    Prefixes,
-    check_processes,
-    evaluation_batches,
-    evaluation_trees,
-    largest,
-    largest_tree,
-    step_plan,
-    tree_plan,
-    with_dummies,
-)
+from common.training.plan import check_processes, with_dummies
+from common.training.probe import feasible_recipe
 from common.training.recipe import Recipe
 from common.training.trainer import LOG_NAMES, Clock, Diverged, SessionMixin, Stops, Unmoved, best_step
 
-# Unique tokens of a micro-batch on a CPU: enough for fast products, few enough that activations take little memory.
-CPU_TOKENS = 512
 _FACTS = ("step", "eval_loss", "eval_score", "seconds", "evaluation_seconds", "peak_memory_bytes", "skipped_steps")
 
 
@@ -102,47 +91,12 @@ class Session:
         return self.folder / checkpoints.RESULT
 
     @cached_property
-    def _lengths(self) -> list[int]:
-        return [rows.length(item) for item in self.objective.items]
-
-    @cached_property
-    def _implementation(self) -> str:
-        """By which attention the model reads trees; "" where rows are padded."""
-        recipe, parts = self.recipe, (self.objective.items, self.objective.valid_items)
-        if not recipe.shared_prefixes:
-            return ""
-        longest = max(len(row["input_ids"]) for part in parts for item in part for row in item)
-        if recipe.method.startswith("prompt"):
-            longest += recipe.virtual_tokens
-        name = "" if recipe.lora_dropout else attention.choice(self.loaded.model, longest)
-        if not name:
-            print("rows are padded: with a dropout, or in this model, they cannot share what they begin with")
-        return name
-
-    @cached_property
-    def _prefixes(self) -> Prefixes:
-        return rows.prefixes(self.objective.items)
-
-    @property
-    def _most_tokens(self) -> int:
-        """Unique tokens of a micro-batch."""
-        recipe = self.recipe
-        on_device = CPU_TOKENS if self.loaded.model.device.type == "cpu" else 0
-        return recipe.micro_batch_tokens or on_device or recipe.per_device_train_batch_size * recipe.max_length
-
-    @cached_property
-    def _plan(self) -> Plan:
-        recipe = self.recipe
-        sizes = {"epochs": recipe.epochs, "effective_batch_size": recipe.effective_batch_size, "seed": recipe.seed}
-        if self._implementation:
-            return tree_plan(self._prefixes, most_tokens=self._most_tokens, world=distributed.world(), **sizes)
-        return step_plan(self._lengths, per_device_train_batch_size=recipe.per_device_train_batch_size, **sizes)
-
-    @cached_property
-    def _valid_batches(self) -> list[list[int]]:
-        if self._implementation:
-            return evaluation_trees(rows.prefixes(self.objective.valid_items), self._most_tokens)
-        return evaluation_batches([rows.length(item) for item in self.objective.valid_items], self.recipe)
+    def _layout(self) -> Layout:
+        train, valid = self.objective.items, self.objective.valid_items
+        name = implementation(self.loaded.model, [*train, *valid], self.recipe)
+        return Layout(
+            train, valid, self.recipe, name, self.loaded.tokenizer.pad_token_id, self.loaded.model.device.type
+        )
 
     def _begin(self) -> dict:
         """Claim the folder, and fit the recipe to the memory there is; what names the training."""
@@ -157,20 +111,19 @@ class Session:
         if not torch.cuda.is_available():
             keep_freed()
         if not self._result.exists():
-            labelled = [rows.labelled(item) for item in objective.items]
-            if self._implementation:
-                batch = largest_tree(self._prefixes, labelled, self._plan)
-            else:
-                widths = [[len(row["input_ids"]) for row in item] for item in objective.items]
-                batch = largest(widths, labelled, self._plan)
-            self.recipe = fitted(self.loaded, self.recipe, batch)
+            layout = self._layout  # before adapters come: it is the loaded model that is looked at
+            if not torch.cuda.is_available():
+                self.recipe = fitted(self.loaded, self.recipe, layout.largest)
         return note
 
     def _train(self, model: torch.nn.Module, whole: torch.nn.Module, dtype: torch.dtype) -> None:
         """Train from the last checkpoint, or from the start, to the end, and put weights and result in their places."""
-        reading = attention.reading(model, self._implementation) if self._implementation else contextlib.nullcontext()
+        name = self._layout.implementation
+        reading = attention.reading(model, name) if name else contextlib.nullcontext()
         with writing(self.folder), _forwards_restored(model), reading:
             layers.accelerate(model, dtype)
+            if torch.cuda.is_available() and whole is model:  # of a sharded one no part is tried alone
+                self.recipe = feasible_recipe(model, self.recipe, lambda: self._largest_loss(model, dtype))
             try:
                 facts = self._run_trainer(model, whole, dtype)
             except Diverged:
@@ -181,6 +134,17 @@ class Session:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    def _largest_loss(self, model: torch.nn.Module, dtype: torch.dtype) -> torch.Tensor:
+        """Of the largest micro-batch, in the arithmetic of the training."""
+        device = self.loaded.model.device
+        inputs = {name: value.to(device) for name, value in self._layout.collated(self._layout.largest_items).items()}
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+            return self.objective.loss(model, inputs, self._virtual_tokens).total
+
+    @property
+    def _virtual_tokens(self) -> int:
+        return self.recipe.virtual_tokens if self.recipe.method.startswith("prompt") else 0
 
     def _run_trainer(self, model: torch.nn.Module, whole: torch.nn.Module, dtype: torch.dtype) -> dict:
         """Run the trainer; what to keep of it as JSON."""
@@ -215,24 +179,23 @@ class Session:
         self, model: torch.nn.Module, whole: torch.nn.Module, dtype: torch.dtype
     ) -> tuple[SessionMixin, Clock]:
         """The objective's trainer over the plan's micro-batches, and its clock."""
-        objective, recipe, world, steps = self.objective, self.recipe, distributed.world(), len(self._plan)
-        accumulation = len(with_dummies(self._plan[0], world)) // world
-        arguments = trainer_arguments(recipe, dtype, self.folder, steps=steps, accumulation=accumulation)
+        objective, recipe, world, layout = self.objective, self.recipe, distributed.world(), self._layout
+        steps = len(layout.plan)
+        arguments = trainer_arguments(recipe, dtype, self.folder, steps=steps, accumulation=layout.accumulation)
         args = objective.config(**arguments | objective.options)
         args._n_gpu = min(args.n_gpu, 1)  # with several in sight of one process the trainer would put items together
-        virtual_tokens = recipe.virtual_tokens if recipe.method.startswith("prompt") else 0
         clock = Clock(self.folder, steps)
         stops = Stops(recipe, steps, self.folder, self.should_stop)
         trainer: SessionMixin = objective.trainer(
-            loss=lambda trained, inputs: objective.loss(trained, inputs, virtual_tokens),
+            loss=lambda trained, inputs: objective.loss(trained, inputs, self._virtual_tokens),
             units=objective.units,
             score=self._score if objective.answered else None,
             whole_model=whole,
             model=model,
             args=args,
             processing_class=self.loaded.tokenizer,
-            train_dataset=_dataset(0, [batch for step in self._plan for batch in with_dummies(step, world)]),
-            eval_dataset=_dataset(1, with_dummies(self._valid_batches, world)),
+            train_dataset=_dataset(0, [batch for step in layout.plan for batch in with_dummies(step, world)]),
+            eval_dataset=_dataset(1, with_dummies(layout.valid_batches, world)),
             data_collator=self._collate,
             optimizer=optimizer_class(recipe),
             callbacks=[stops, clock],
@@ -244,8 +207,7 @@ class Session:
     def _collate(self, batches: list[dict]) -> Inputs:
         (batch,) = batches  # one, or an error
         part = (self.objective.items, self.objective.valid_items)[batch["part"]]
-        items = [part[i] for i in batch["items"]] or [rows.dummy(self.objective.items)]
-        return rows.collated(items, pad=self.loaded.tokenizer.pad_token_id, as_tree=bool(self._implementation))
+        return self._layout.collated([part[i] for i in batch["items"]])
 
     def _score(self, model: torch.nn.Module) -> float:
         return mean_score(replace(self.loaded, model=model), self.objective.answered, **self.decoding)
@@ -255,13 +217,13 @@ class Session:
         facts, objective, weights = checkpoints.read_result(self.folder), self.objective, self.folder / "weights"
         load_weights(model, weights)
         model, merged = for_evaluation(model, self.recipe, dtype)
-        passed = [i for step in self._plan[: facts["last_step"]] for batch in step for i in batch]
+        passed = [i for step in self._layout.plan[: facts["last_step"]] for batch in step for i in batch]
         return Trained(
             loaded=replace(self.loaded, model=model),
             weights=weights,
             curve=pandas.DataFrame(facts["curve"]),
             rows=len(passed),
-            tokens=sum(self._lengths[i] for i in passed),
+            tokens=sum(self._layout.lengths[i] for i in passed),
             trainable_parameters=counts[0],
             total_parameters=counts[1],
             train_rows=len(objective.items),

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # Each module imports only from those before it. A new module gets its place here.
 LAYERS = [
-    *("settings", "tracking", "locks", "provenance", "hub", "arithmetic", "profiles", "paths", "synthetic", "data"),
+    *("settings", "tracking", "locks", "arithmetic", "provenance", "hub", "profiles", "paths", "synthetic", "data"),
     *("prose", "extraction", "prompts", "sandbox", "mutations", "scoring", "statistics", "metric", "certify"),
     *("distributed", "threads", "gguf", "weights", "tiny", "models", "generation", "completions", "evaluation"),
     *("training", "sweeps", "results", "display", "run", "notebook", "study"),
@@ -41,7 +41,19 @@ PARTS = {
     "synthetic": ["check", "budget", "content", "scene", "conditions", "aggregates", "analytic", "basic", "sorting"]
     + ["writes", "groups", "joins", "nested", "chains", "mix"],
     "training": ["recipe", "tree", "plan", "architecture", "hours", "estimate", "memory", "probe", "adapters", "adapt"]
-    + ["attention", "layers", "rows", "losses", "objective", "checkpoints", "arguments", "trainer", "session", "sft"],
+    + [
+        "attention",
+        "layers",
+        "rows",
+        "layout",
+        "losses",
+        "objective",
+        "checkpoints",
+        "arguments",
+        "trainer",
+        "session",
+        "sft",
+    ],
 }
 MODULES = sorted(ROOT.glob("common/**/*.py"))
 MOST_LINES = 320

@@ -94,7 +94,7 @@ def test_the_librarys_batching_takes_its_turn_and_answers_alike(loaded, prompts)
 
 
 ARGUMENTS = ["--model", TINY_MODEL, "--rows", "34", "--alone", "3", "--max-new-tokens", "4", "--repetitions", "2"]
-ARGUMENTS += ["--long-rows", "2", "--library-rows", "2", "--group", "3"]
+ARGUMENTS += ["--long-rows", "2", "--paged-rows", "2", "--group", "3"]
 
 
 def run(monkeypatch, tmp_path, arguments) -> tuple[dict, dict]:
@@ -147,10 +147,11 @@ def test_a_record_comes_out(monkeypatch, tmp_path, capsys):
 
 def test_a_cpu_of_float32_alone_has_a_figure_and_no_target(monkeypatch, tmp_path):
     monkeypatch.setattr(generation, "native_bfloat16", lambda: False)
-    record, lines = run(monkeypatch, tmp_path, [*ARGUMENTS, "--generate-batch", "--group", "0"])
+    few = ["--generate-batch", "--group", "0", "--rows", "5", "--repetitions", "1"]
+    record, lines = run(monkeypatch, tmp_path, [*ARGUMENTS, *few])
     assert lines["speedup"]["target"] is None and "rows-float32" not in lines and "differ-float32" not in lines
     assert (lines["differ-published"]["value"], lines["differ-alone"]["value"], lines["gap"]["value"]) == (0, 0, None)
-    assert lines["rows-library"]["repetitions"] == 2 and "34 rows" in lines["rows-library"]["what"]
+    assert lines["rows-library"]["repetitions"] == 1 and "5 rows" in lines["rows-library"]["what"]
     assert record["data"]["arithmetic"] == "published loop float32, ours float32; this CPU has no native bfloat16"
     assert "group-seconds" not in lines
 
@@ -176,7 +177,7 @@ def test_sizes_that_compare_nothing_are_refused(monkeypatch):
     for arguments in (
         ["--alone", "0"],
         ["--rows", "4", "--alone", "5"],
-        ["--long-rows", "97"],
+        ["--long-rows", "-1"],
         ["--repetitions", "0"],
         ["--group", "-1"],
     ):

@@ -70,6 +70,12 @@ def test_what_a_guard_would_refuse_is_watched(name):
     assert not databases._character(WATCHED[name])[1]
 
 
+def test_the_parts_of_words_that_are_looked_for_find_all_words():
+    for word in databases._STATEFUL | databases._WATCHED:
+        assert any(hint in word for hint in databases._HINTS), word
+        assert databases._character(f"CREATE TABLE t (a);\n{word.title()} x") != (True, True)
+
+
 def test_a_database_that_came_the_short_way_is_watched_from_then_on():
     database = Database(schema=ROWS)
     for sql in ("DELETE FROM t", "PRAGMA user_version", "ATTACH ':memory:' AS x", "SELECT * FROM sqlite_stmt"):
@@ -123,6 +129,13 @@ def test_equal_databases_are_equal_whichever_way_they_are_read(one, other, by_im
     assert state.difference(*read) is None and state.difference(ours, read[1]) is None
     third = run_on(database, ["DELETE FROM t"]).state
     assert state.difference(ours, third) == state.difference(read[0], third) is not None
+
+
+def test_what_loads_beyond_the_limits_of_queries_shares_no_copy():
+    database = Database(schema=SCRIPTS["more columns than a query may have"])
+    assert database.is_plain and not database.is_simple
+    with pytest.raises(Failure, match="too many columns"):
+        run_on(database, ["DELETE FROM t"])
 
 
 def test_a_state_that_cannot_be_read_fails_at_once():

@@ -1,6 +1,7 @@
 """A worker with two messages: none is lost, none is counted twice, whichever it dies at and whoever stops it."""
 
 import fcntl
+import os
 import signal
 import struct
 import termios
@@ -107,6 +108,15 @@ def test_a_row_that_ends_its_worker_costs_itself_alone(tmp_path, new_pool, victi
     ]
     assert finished.count(0) == 0 and sum(finished) == 8
     assert runs(tmp_path)[victim] == tries and runs(tmp_path)[4:] == [1, 1, 1, 1]
+
+
+def test_what_an_earlier_message_announced_is_blamed_on_no_later_one(tmp_path, new_pool):
+    pool = new_pool(workers=1)
+    pool.run([Job({}, ["a"])])
+    os.kill(pool.pids()[0], signal.SIGKILL)
+    (tmp_path / "mark").mkdir()
+    # The row dies once itself; the death before it was not its own, so it has its second try still.
+    assert pool.run(jobs(tmp_path, "once")) == [done("once")]
 
 
 def test_both_messages_may_end_their_workers(tmp_path, new_pool):

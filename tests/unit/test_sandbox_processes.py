@@ -124,9 +124,9 @@ def test_a_silent_worker_is_ended_by_the_wall_clock():
                 stopped.extend(pool.pids())
                 os.kill(stopped[0], signal.SIGSTOP)
 
-        # Two messages, as 64 rows are too many for one: the worker stands still before it is given the second.
-        results = pool.run([job(*(f"SELECT 1 -- {i}" for i in range(64)))], on_finish=stop_once)
-        assert outcomes(results[0]) == ["match"] * 64
+        # Six messages of 32 rows, of which it has two at a time: it stands still before it is given the fourth.
+        results = pool.run([job(*(f"SELECT 1 -- {i}" for i in range(192)))], on_finish=stop_once)
+        assert outcomes(results[0]) == ["match"] * 192
         assert ends_soon(stopped[0]) and pool.pids() != stopped
 
 
