@@ -188,6 +188,18 @@ def test_gemmas_norm_is_not_taken_for_llamas():
     assert apart(results(model), plain) < 1e-5
 
 
+def test_a_norm_that_names_its_eps_alike_and_computes_otherwise_is_left_alone():
+    from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+    class Shifted(LlamaRMSNorm):
+        def forward(self, inputs):
+            return super().forward(inputs) + inputs * inputs.square().mean(dim=-1, keepdim=True).rsqrt()
+
+    model = torch.nn.Sequential(LlamaRMSNorm(8), Shifted(8))
+    layers.accelerate(model, torch.float32)
+    assert changed(model) == {"LlamaRMSNorm"}
+
+
 def test_a_merged_or_disabled_adapter_is_seen():
     """`disable_adapter` on the way: what is asked of the base alone."""
     model = made("llama", target_modules="all-linear")
