@@ -200,14 +200,21 @@ def test_a_norm_that_names_its_eps_alike_and_computes_otherwise_is_left_alone():
     assert changed(model) == {"LlamaRMSNorm"}
 
 
-def test_a_merged_or_disabled_adapter_is_seen():
-    """`disable_adapter` on the way: what is asked of the base alone."""
+@pytest.mark.parametrize("without_gradients", [torch.no_grad, torch.inference_mode])
+def test_a_merged_or_disabled_adapter_is_seen(without_gradients):
+    """`disable_adapter` on the way: what is asked of the base alone, as a reference is."""
     model = made("llama", target_modules="all-linear")
-    with torch.inference_mode(), model.disable_adapter():
+    with without_gradients(), model.disable_adapter():
         base = model(input_ids=IDS).logits
+    with without_gradients():
+        whole = model(input_ids=IDS).logits
     layers.accelerate(model, torch.float32)
-    with torch.inference_mode(), model.disable_adapter():
-        assert torch.equal(model(input_ids=IDS).logits, base)
+    with without_gradients(), model.disable_adapter():
+        assert torch.allclose(model(input_ids=IDS).logits, base, rtol=0, atol=1e-5)
+    model.merge_adapter()
+    with without_gradients():
+        assert torch.allclose(model(input_ids=IDS).logits, whole, rtol=0, atol=1e-4)
+        assert not torch.allclose(whole, base, rtol=0, atol=1e-2)
 
 
 def test_answers_on_the_way_take_the_plain_layers(monkeypatch):
