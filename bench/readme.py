@@ -20,6 +20,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "robust": partial(tables.markdown, "robust"),
     "scoring": partial(tables.markdown, "scoring"),
     "training": partial(tables.markdown, "training"),
+    "training-coder": partial(tables.markdown, "training-qwen2.5-coder-0.5b-instruct"),
     "gpu": gpu_lines.markdown,
 }
 

@@ -154,10 +154,12 @@ def notes(run: dict) -> list[str]:
     ]
 
 
-def check(rows: int, repetitions: int) -> None:
+def check(rows: int, repetitions: int, kinds: Sequence[str] = tuple(KINDS)) -> None:
     """Raises UserError for sizes that leave nothing to time."""
     if rows % EFFECTIVE or rows < 2 * EFFECTIVE:
         raise UserError(f"--rows {rows} is no multiple of {EFFECTIVE} above it; give {2 * EFFECTIVE} or more")
+    if not {"published", "ours"} <= set(kinds):
+        raise UserError("--kinds without published and ours compares nothing; give both")
     if repetitions < 1:
         raise UserError(f"--repetitions {repetitions} measures nothing; give at least 1")
 
@@ -166,12 +168,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.training", description=__doc__)
     parser.add_argument("--model", default=EMBEDDED_MODEL, help="a hub id, a folder, or tiny-random-qwen3 for a look")
     parser.add_argument("--methods", nargs="+", choices=NAMES, default=list(NAMES))
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="published and ours at least")
     parser.add_argument("--rows", type=int, default=48, help=f"a multiple of {EFFECTIVE}; the first step is not timed")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--out", type=Path, help="where the record goes, instead of results/bench")
     arguments = parser.parse_args()
-    check(arguments.rows, arguments.repetitions)
-    kinds = [kind for kind in KINDS if kind != "float32" or cpu_precision() != "float32"]
+    check(arguments.rows, arguments.repetitions, arguments.kinds)
+    kinds = [kind for kind in KINDS if kind in arguments.kinds and (kind != "float32" or cpu_precision() != "float32")]
     sizes = {"model": arguments.model, "rows": arguments.rows, "repetitions": arguments.repetitions}
     runs = trainings(arguments.methods, kinds, **sizes)
     lines = [line for m in arguments.methods for line in of_method(m, {kind: runs[kind, m] for kind in kinds})]

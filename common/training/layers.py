@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+from peft.tuners.lora import LoraLayer
 
 from common.arithmetic import has_slow_mkl
 from common.generation.onednn import Update, available, plain_update
@@ -124,12 +125,17 @@ def accelerate(model: torch.nn.Module, dtype: torch.dtype) -> None:
             forward = partial(_normed, module, eps=eps)
         if forward is not None:
             # Answers on the way have layers of their own, see `common.generation.onednn`.
-            module.forward = partial(_unless_answering, forward, module.forward)
+            module.forward = partial(_unless_special, module, forward, module.forward)
 
 
-def _unless_answering(forward: Callable, plain: Callable, inputs: torch.Tensor, *args, **kwargs) -> torch.Tensor:
-    special = torch.is_inference_mode_enabled() or args or kwargs
-    return plain(inputs, *args, **kwargs) if special else forward(inputs)
+def _unless_special(
+    module: torch.nn.Module, forward: Callable, plain: Callable, inputs: torch.Tensor, *args, **kwargs
+) -> torch.Tensor:
+    """By `plain` in answers, with an adapter switched off or merged, and where more is given than the inputs."""
+    is_off = isinstance(module, LoraLayer) and (module.disable_adapters or module.merged)
+    if is_off or torch.is_inference_mode_enabled() or args or kwargs:
+        return plain(inputs, *args, **kwargs)
+    return forward(inputs)
 
 
 def _dense(module: torch.nn.Linear, inputs: torch.Tensor, *, product: Product) -> torch.Tensor:

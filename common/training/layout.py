@@ -110,8 +110,9 @@ def implementation(model: torch.nn.Module, items: Sequence[Item], recipe: Recipe
     if recipe.method.startswith("prompt"):
         longest += recipe.virtual_tokens
     # A dropout draws for each token: rows that share one would share its draw.
-    name = "" if recipe.lora_dropout else attention.choice(model, longest)
+    drops = recipe.lora_dropout > 0 and recipe.method in ("lora", "qlora")
+    name = "" if drops else attention.choice(model, longest)
     if not name and distributed.is_main():
-        reason = "their dropout draws for each" if recipe.lora_dropout else "this model would mix them"
+        reason = "their dropout draws for each" if drops else "this model would mix them"
         print(f"rows are padded instead of sharing what they begin with: {reason}")
     return name

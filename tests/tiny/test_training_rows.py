@@ -7,7 +7,7 @@ from common.training import attention
 from common.training.adapters import adapt
 from common.training.losses import completion_loss, token_log_probabilities
 from common.training.recipe import Recipe
-from common.training.rows import IGNORED, collated, dummy
+from common.training.rows import IGNORED, collated, dummy, prefixes
 
 ONE = {"input_ids": [5, 6, 7, 8], "labels": [IGNORED, IGNORED, 7, 8]}
 TWO = {"input_ids": [9, 10], "labels": [IGNORED, 10]}
@@ -104,6 +104,14 @@ def test_a_dummy_is_the_shortest_item_with_nothing_labelled():
     for as_tree in (False, True):
         made = collated([dummy([[ONE], [TWO, OTHER]])], pad=0, as_tree=as_tree)
         assert (made["predictors"].tolist(), made["targets"].tolist(), made["counts"].tolist()) == ([], [], [0])
+
+
+def test_items_cost_what_their_trees_read():
+    for items in ([[ONE]], [[OTHER]], [[TWO]], [[ONE, OTHER]], [[ONE], [OTHER], [TWO]]):
+        counted = prefixes(items)
+        ranked = counted.ranked(range(len(items)))
+        read = collated([items[i] for i in ranked], pad=0, as_tree=True)["input_ids"].numel()
+        assert counted.cost(ranked)(0, len(items)) == read
 
 
 def test_completion_loss_by_hand():

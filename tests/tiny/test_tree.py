@@ -293,39 +293,3 @@ def test_a_mask_that_is_ignored_is_noticed(made, monkeypatch):
     monkeypatch.setattr(attention, "visible", lambda *args: torch.ones_like(seen(*args)).tril())
     chances, grads = differences(made("llama"), group(prompts()[1]), attention.MASK)
     assert chances > 1e-2 and grads > 1e-2
-
-
-# Which implementation
-
-
-def test_the_trial_takes_the_first_that_keeps_rows_apart(made, monkeypatch):
-    model = made("llama")
-    assert attention.choice(model, 512) == attention.TREE
-    monkeypatch.setattr(attention, "blocks", lambda *_: None)  # falls back to a mask that is not one
-    assert attention.choice(model, 512) == attention.MASK
-    monkeypatch.setattr(attention, "visible", lambda ends, *_: torch.ones(len(ends), len(ends)).tril().bool())
-    assert attention.choice(model, 512) == ""
-    assert model.config._attn_implementation == "sdpa" and not model._forward_pre_hooks
-
-
-@pytest.mark.parametrize("training", [False, True])
-def test_the_trial_leaves_the_model_as_it_was(training, made):
-    model = made("qwen3").train(training)
-    attention.choice(model, 10)
-    assert model.training == training and all(p.grad is None for p in model.parameters())
-
-
-def test_a_dropout_keeps_rows_apart_from_trees(made):
-    model = made("llama")
-    model.config.attention_dropout = 0.1
-    assert attention.choice(model, 10) == ""
-    model.config.attention_dropout = 0.0
-    assert attention.choice(model, 10)
-    model.model.layers[0].mlp.add_module("extra", torch.nn.Dropout(0.1))
-    assert attention.choice(model, 10) == ""
-
-
-def test_a_model_that_stumbles_is_not_read_so(made, monkeypatch):
-    model = made("llama")
-    monkeypatch.setattr(attention, "_arguments", lambda *_: {"no_such_argument": [][0]})
-    assert attention.choice(model, 10) == ""

@@ -220,6 +220,17 @@ def test_where_the_hardwares_arithmetic_is_float32_it_is_timed_once(monkeypatch,
     assert calls == ["published", "padded", "ours"]
 
 
+def test_kinds_are_chosen_and_the_two_that_are_compared_must_be_there(monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr(training, "train", lambda *a, **k: calls.append(a[0]) or invented(*a, **k))
+    monkeypatch.setenv("TEXT_TO_SQL_PRECISION", "bfloat16")
+    sizes = ("--repetitions", "1", "--methods", "lora", "--out", str(tmp_path / "t.json"), "--kinds")
+    run_main(monkeypatch, *sizes, "ours", "published")
+    assert calls == ["published", "ours"]
+    with pytest.raises(UserError, match="give both"):
+        run_main(monkeypatch, *sizes, "ours", "padded")
+
+
 def test_another_models_record_has_its_name():
     assert training.record_name("HuggingFaceTB/SmolLM2-135M-Instruct") == "training"
     assert training.record_name("Qwen/Qwen2.5-Coder-0.5B-Instruct") == "training-qwen2.5-coder-0.5b-instruct"
