@@ -17,6 +17,7 @@ from statistics import mean
 
 from bench.curves_run import KINDS, RATES, STEP, VALID_ROWS
 from bench.measure import Spread, measurement, record, show, write
+from common.arithmetic import cpu_precision
 from common.profiles import EMBEDDED_MODEL
 from common.provenance import basis, digest, files_digest
 from common.settings import ROOT, UserError, outputs, replace_text, run_cli, writable, writing
@@ -162,6 +163,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.rows < STEP * LAST or given.rows % STEP:
         raise UserError(f"--rows {given.rows} makes no curve; give a multiple of {STEP}, at least {STEP * LAST}")
+    cpu_precision()  # refuses a wrong name in the environment before hours are spent
     results = curves(given.methods, model=given.model, rows=given.rows)
     lines = [line for method, by_kind in results.items() for line in figures(method, by_kind)]
     print("\n".join(map(show, lines)))

@@ -22,12 +22,12 @@ from common.prompts import completion_ids, prompt_ids
 from common.settings import UserError, run_cli
 from common.training import attention, layers
 from common.training.adapters import adapt
+from common.training.layout import CPU_TOKENS
 from common.training.losses import token_log_probabilities
 from common.training.memory import keep_freed, peak_bytes, reset_peak
 from common.training.plan import tree_plan
 from common.training.recipe import Recipe
 from common.training.rows import IGNORED, Item, Row, collated, prefixes
-from common.training.session import CPU_TOKENS
 
 KINDS = {"group": 1, "pairs": 1, "rows": 2}  # of a step → its prompts, in the number that is asked for
 COMPLETIONS, SEED = 8, 42  # COMPLETIONS: of a prompt in a group

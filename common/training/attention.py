@@ -25,6 +25,7 @@ from common.training.tree import tree
 
 TREE, FLEX, MASK = "tree", "flex_attention", "sdpa"  # as transformers names them
 CANDIDATES = {"cpu": (TREE, MASK), "cuda": (FLEX, MASK)}
+UNKNOWN = ("softcap", "s_aux", "position_bias")  # what some models add to scores
 BLOCK = 64  # tokens: short branches are computed together up to so many, since each block costs calls of its own
 TRIAL = [[21, 22, 23, 24, 25], [21, 22, 33, 34], [41, 42, 43]]  # rows of the trial: two that begin alike, and another
 
@@ -90,6 +91,8 @@ def tree_attention(
     if blocks is None:
         options = {"dropout": dropout, "scaling": scaling} | kwargs
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    if extra := [name for name in UNKNOWN if kwargs.get(name) is not None]:
+        raise ValueError(f"attention over trees knows no {extra[0]}")  # the trial sees it
     heads, size = key.shape[1], query.shape[3]
     scale = size**-0.5 if scaling is None else scaling
     # The heads that share a key head are further queries of it.
@@ -159,6 +162,8 @@ def choice(model: PreTrainedModel, length: int) -> str:
     A trial compares the logits of a small tree with those of its rows alone.
     """
     config = model.config.get_text_config()
+    if config._attn_implementation != MASK:
+        return ""  # scores of its own (softcaps, sinks), which the ways below leave out, or a user's choice
     windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
     if length > min([longest_independent(model), *(window or math.inf for window in windows)]):
         return ""

@@ -41,7 +41,7 @@ def facts(
     start: Path | None,
     decoding: dict,
 ) -> dict[str, object]:
-    """What names a training: equal facts end in equal weights.
+    """What names a training: equal facts end in equal weights, but for the rounding of sums in another order.
 
     items: training and validation items. decoding: how validation rows are answered on the way; it is no fact where
     none are, and the batch size never is, since it changes no answer.

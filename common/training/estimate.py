@@ -225,7 +225,9 @@ def main() -> int:
     rows, width = arguments.batch or profile.per_device_train_batch_size, profile.max_length
     # Every row as long as may be; a quarter of each is the completion.
     batch = MicroBatch(rows, width, rows * width // 4)
-    gigabytes = arguments.gigabytes or profile.memory_gb
+    gigabytes = profile.memory_gb if arguments.gigabytes is None else arguments.gigabytes
+    if not 0 < gigabytes < float("inf"):
+        raise UserError(f"--gigabytes {gigabytes:g} is no memory; give a number above 0")
     room, names = round(gigabytes * GB), [field.name for field in fields(MemoryEstimate)]
     sizes, gpu = _sizes(arguments.model or profile.model_id), profile.name in hours.CARDS
     print(

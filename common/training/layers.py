@@ -125,15 +125,24 @@ def accelerate(model: torch.nn.Module, dtype: torch.dtype) -> None:
             forward = partial(_normed, module, eps=eps)
         if forward is not None:
             # Answers on the way have layers of their own, see `common.generation.onednn`.
-            module.forward = partial(_unless_special, module, forward, module.forward)
+            adapters = list(getattr(module, "active_adapters", ()))
+            module.forward = partial(_unless_special, module, adapters, forward, module.forward)
 
 
 def _unless_special(
-    module: torch.nn.Module, forward: Callable, plain: Callable, inputs: torch.Tensor, *args, **kwargs
+    module: torch.nn.Module,
+    adapters: list[str],
+    forward: Callable,
+    plain: Callable,
+    inputs: torch.Tensor,
+    *args,
+    **kwargs,
 ) -> torch.Tensor:
-    """By `plain` in answers, with an adapter switched off or merged, and where more is given than the inputs."""
-    is_off = isinstance(module, LoraLayer) and (module.disable_adapters or module.merged)
-    if is_off or torch.is_inference_mode_enabled() or args or kwargs:
+    """By `plain` in answers, with another adapter than `adapters` or none, and where more is given than the inputs."""
+    is_other = isinstance(module, LoraLayer) and (
+        module.disable_adapters or module.merged or module.active_adapters != adapters
+    )
+    if is_other or torch.is_inference_mode_enabled() or args or kwargs:
         return plain(inputs, *args, **kwargs)
     return forward(inputs)
 

@@ -3,7 +3,8 @@
 `SessionMixin` goes before any TRL trainer. The loss of an optimiser step is a mean over the units of all its
 micro-batches, so it does not depend on how items are grouped. Evaluations come at steps fixed in advance; whether one
 is the best so far, and whether it ends the training, follows from the log alone, so that a training that goes on
-decides as one that never stopped. On a CPU it does so to the last bit; on CUDA sums may be taken in another order.
+decides as one that never stopped. On a CPU with a fixed number of threads it does so to the last bit; where threads
+follow the machine's load, and on CUDA, sums may be taken in another order.
 """
 
 import json

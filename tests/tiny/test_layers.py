@@ -217,6 +217,20 @@ def test_a_merged_or_disabled_adapter_is_seen(without_gradients):
         assert not torch.allclose(whole, base, rtol=0, atol=1e-2)
 
 
+def test_another_active_adapter_is_seen():
+    model = made("llama", target_modules="all-linear")
+    model.add_adapter("second", LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM"))
+    model.base_model.set_adapter("default")
+    with torch.no_grad():
+        trained = model(input_ids=IDS).logits
+        layers.accelerate(model, torch.float32)
+        model.base_model.set_adapter("second")  # which has no say: its second matrix is zero
+        with model.disable_adapter():
+            base = model(input_ids=IDS).logits
+        assert torch.allclose(model(input_ids=IDS).logits, base, rtol=0, atol=1e-5)
+        assert not torch.allclose(trained, base, rtol=0, atol=1e-2)
+
+
 def test_answers_on_the_way_take_the_plain_layers(monkeypatch):
     model = made("qwen3", target_modules="all-linear")
     with torch.inference_mode():

@@ -56,3 +56,16 @@ def test_rows_longer_than_a_window_are_no_tree(name, model):
     """The trial's own rows are shorter than any window."""
     setattr(model.config, name, 8)
     assert attention.choice(model, 8) == attention.TREE and attention.choice(model, 9) == ""
+
+
+def test_attention_of_another_kind_has_what_trees_leave_out(model):
+    """Gemma 2's caps its scores, and PyTorch's, which would stand in for it, does not."""
+    model.set_attn_implementation("eager")
+    assert attention.choice(model, 10) == "" and model.config._attn_implementation == "eager"
+
+
+@pytest.mark.parametrize("name", ["softcap", "s_aux", "position_bias"])
+def test_scores_that_are_changed_are_refused(model, name):
+    states = torch.zeros(1, 2, 3, 8)
+    with pytest.raises(ValueError, match=f"knows no {name}"):
+        attention.tree_attention(model, states, states, states, None, blocks=[], **{name: 1.0})

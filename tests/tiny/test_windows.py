@@ -269,8 +269,8 @@ def test_virtual_tokens_stand_before_every_row(load, name):
 # Training
 
 
-SHARING = ("Mistral", "Phi3", "Gemma2", "Gemma3Text", "Qwen2", "Qwen3", "Cohere2")
-MIXING = ("Mamba", "Lfm2", "Bloom", "Falcon", "Mpt", "GptOss", "GPTJ", "RecurrentGemma", "Qwen3Next")
+SHARING = ("Mistral", "Phi3", "Gemma3Text", "Qwen2", "Qwen3", "Cohere2")
+MIXING = ("Gemma2", "Mamba", "Lfm2", "Bloom", "Falcon", "Mpt", "GptOss", "GPTJ", "RecurrentGemma", "Qwen3Next")
 
 
 def test_rows_share_what_they_begin_with_wherever_a_model_keeps_them_apart(load):

