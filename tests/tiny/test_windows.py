@@ -305,8 +305,8 @@ def test_a_model_that_mixes_rows_trains_on_padded_ones_and_says_so_once(load, ro
             folder = tmp_path / f"{name}{shared}"
             runs.append(train_sft(loaded, *rows, recipe.with_values(values), folder=folder))
             output = capsys.readouterr().out
-            assert [line for line in output.splitlines() if line.startswith("rows are padded: ")] == (
-                ["rows are padded: with a dropout, or in this model, they cannot share what they begin with"] * shared
+            assert [line for line in output.splitlines() if line.startswith("rows are padded")] == (
+                ["rows are padded instead of sharing what they begin with: this model would mix them"] * shared
             )
         assert runs[0].curve.equals(runs[1].curve)
 
