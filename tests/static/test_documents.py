@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Not those of outputs/, which libraries write beside a checkpoint.
 _NOT_OURS = (".", "outputs")
 READMES = [p for p in sorted(ROOT.glob("**/README.md")) if not p.relative_to(ROOT).parts[0].startswith(_NOT_OURS)]
-DOCUMENTS = [*READMES, *(notebook.path for notebook in find())]
+DOCUMENTS = [*READMES, *sorted(ROOT.glob("docs/*.md")), *(notebook.path for notebook in find())]
 _BLOCK = re.compile(r"<!-- results:(?:[\w-]+:)?begin -->.*?<!-- results:(?:[\w-]+:)?end -->", re.DOTALL)
 _FENCE = re.compile(r"^```[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _CODE = re.compile(r"`([^`\n]+)`")
@@ -119,3 +119,7 @@ def test_absent_paths_and_unknown_commands_are_seen():
     )
     assert absent(text, ROOT) == ["common/gone.py", "gone.md", "lost/", "results/*/nothing.json"]
     assert unknown_commands(text) == ["make coffee", "python -m common.gone", "python -m bench.gone"]
+
+
+def test_the_first_page_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 200, "move what few need to docs/"
