@@ -15,14 +15,7 @@ from common.profiles import TINY_MODEL
 from common.prompts import prompt_ids
 from common.settings import UserError
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """The tiny model's products are too small to share."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

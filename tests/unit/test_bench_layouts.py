@@ -16,13 +16,7 @@ from common.training.rows import IGNORED
 PAD = 9
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """The tiny model's products are too small to share."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
