@@ -1,31 +1,32 @@
-"""Conditions on one column: the SQL and the words that follow a noun ("farms *in Kent*", "farms *whose area is above
-40*").
+"""Conditions on a row's own columns, with the words that follow the noun: "farms *in Kent*", "farms *whose area is
+above 40*".
 
 Each word means one operator everywhere: above, over, more than: `>`; below, under, less than: `<`; at least: `>=`; at
-most: `<=`; between ... and: both ends included; after, before: without the day or year named.
+most: `<=`; between ... and: both ends included; after, before: without the day or year named. A category that is named
+by its value alone is looked up in the schema: its wording fits one column only.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import pairwise
 from random import Random
 
-from common.synthetic.scene import Field, Misfit, Relation, literal
+from common.synthetic.plan import Condition
+from common.synthetic.tables import Field, Misfit, Relation
 
 ABOVE = {">": ("above", "over", "more than", "greater than"), ">=": ("of at least", "at least")}
 BELOW = {"<": ("below", "under", "less than", "lower than"), "<=": ("of at most", "at most")}
-
-
-@dataclass(frozen=True)
-class Condition:
-    sql: str
-    text: str
-    field: Field
+OUTSIDE = 0.07  # share of the values that are not in the given data: an empty result there
 
 
 def say(rng: Random, pattern: str) -> str:
     """The pattern with one choice taken from each `[this|that]`."""
     return re.sub(r"\[([^\[\]]*)\]", lambda match: rng.choice(match[1].split("|")), pattern)
+
+
+def listed(words: Sequence[str], last: str = "and") -> str:
+    """`a, b and c`."""
+    return f" {last} ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
 
 
 def plural(noun: str) -> bool:
@@ -46,41 +47,55 @@ def whose(noun: str) -> str:
     return f"whose {noun} {'are' if plural(noun) else 'is'}"
 
 
-def on(rng: Random, field: Field, *, full: bool = False) -> Condition:
-    """The plain condition for the column's kind: equality for a category, a threshold for a number or a time."""
+def joined(conditions: Sequence[Condition], any_of: bool = False) -> str:
+    """All texts as one, the short ones first so that none can be taken for a part of another."""
+    if any_of:
+        return " or ".join([c.text for c in conditions])
+    bare = [c.text for c in conditions if not _is_clause(c.text)]
+    clauses = [c.text for c in conditions if _is_clause(c.text)]
+    return " ".join(filter(None, [" and ".join(bare), " and ".join(clauses)]))
+
+
+def _is_clause(text: str) -> bool:
+    return text.startswith(("whose ", "that "))
+
+
+def some(rng: Random, relation: Relation, *, but: tuple = ()) -> Condition:
+    """The plain condition for a column's kind: equality for a category, a threshold for a number or a time."""
+    field = relation.pick(rng, "any", but=but)
     if field.kind == "group":
-        return equals(rng, field, full=full)
-    if field.kind in ("year", "date"):
-        return when(rng, field, full=full)
-    return threshold(rng, field, full=full)
+        return equals(rng, field)
+    return when(rng, field) if field.kind in ("year", "date") else threshold(rng, field)
 
 
-def some(rng: Random, relation: Relation, *, but: tuple = (), full: bool = False) -> Condition:
-    return on(rng, relation.pick(rng, "any", but=but), full=full)
-
-
-def column(field: Field, full: bool) -> str:
-    return field.full if full else field.sql
-
-
-def equals(rng: Random, field: Field, *, full: bool = False, value: str | None = None) -> Condition:
-    value = value or rng.choice(field.present)
-    return Condition(f"{column(field, full)} = {literal(value)}", is_value(rng, field, value), field)
+def equals(rng: Random, field: Field, *, value: str = "") -> Condition:
+    if not value:
+        absent = [v for v in field.column.values if v not in field.values]
+        value = rng.choice(absent) if absent and rng.random() < OUTSIDE else rng.choice(field.present)
+    return Condition("compare", field, is_value(rng, field, value), values=(value,))
 
 
 def is_value(rng: Random, field: Field, value: str) -> str:
-    if field.column.wording and rng.random() < 0.7:
-        return field.column.wording[0].format(value)
-    return say(rng, f"[{whose(field.noun)} {value}|with {field.noun} {value}|with the {field.noun} {value}]")
+    if field.column.wording and rng.random() < 0.75:
+        return rng.choice(field.column.wording).format(value)
+    return say(rng, f"[{whose(field.noun)} {value}|with {value} as {field.noun}|with the {field.noun} {value}]")
 
 
-def threshold(rng: Random, field: Field, *, full: bool = False, operators: str = "") -> Condition:
-    operator = rng.choice(operators.split() or (">", ">", ">", "<", "<", "<", ">=", "<="))
+def unlike(rng: Random, field: Field) -> Condition:
+    value = rng.choice(field.present)
+    if field.column.wording and rng.random() < 0.5:
+        text = f"not {rng.choice(field.column.wording).format(value)}"
+    else:
+        text = say(rng, f"[{whose(field.noun)} not {value}|with a {field.noun} other than {value}]")
+    return Condition("compare", field, text, "!=", (value,))
+
+
+def threshold(rng: Random, field: Field) -> Condition:
+    op = rng.choice((">", ">", ">", "<", "<", "<", ">=", "<="))
     value = cut(rng, field)
-    word = rng.choice((ABOVE if ">" in operator else BELOW)[operator])
-    bare = word.removeprefix("of ")
-    text = rng.choice((f"{whose(field.noun)} {bare} {value}", f"with {article(field.noun)} {word} {value}"))
-    return Condition(f"{column(field, full)} {operator} {value}", text, field)
+    word = rng.choice((ABOVE if ">" in op else BELOW)[op])
+    texts = (f"{whose(field.noun)} {word.removeprefix('of ')} {value}", f"with {article(field.noun)} {word} {value}")
+    return Condition("compare", field, rng.choice(texts), op, (value,))
 
 
 def cut(rng: Random, field: Field) -> float | int:
@@ -97,69 +112,70 @@ def cut(rng: Random, field: Field) -> float | int:
     return round_number if low < round_number < high else middle
 
 
-def when(rng: Random, field: Field, *, full: bool = False) -> Condition:
-    name, value = column(field, full), rng.choice(field.present)
-    date = field.kind == "date"
+def when(rng: Random, field: Field) -> Condition:
+    value, date = rng.choice(field.present), field.kind == "date"
     verb = field.column.wording[0] if field.column.wording else ""
     kind = rng.choice(("in", "after", "before"))
     if kind == "in":
-        year = value[:4] if date else value
-        text = (
-            f"{verb} in {year}" if verb else f"{whose(field.noun)} in {year}" if date else f"with {field.noun} {year}"
-        )
-        return Condition(f"{name} LIKE '{year}%'" if date else f"{name} = {year}", text, field)
+        year = str(value)[:4]
+        text = f"{verb} in {year}" if verb else f"{whose(field.noun)} {'in ' if date else ''}{year}"
+        if date:
+            return Condition("in_year", field, text, values=(year,))
+        return Condition("compare", field, text, values=(value,))
     if not date:
         value = cut(rng, field)
     text = f"{verb} {kind} {value}" if verb else f"{whose(field.noun)} {kind} {value}"
-    return Condition(f"{name} {'>' if kind == 'after' else '<'} {literal(value)}", text, field)
+    return Condition("compare", field, text, ">" if kind == "after" else "<", (value,))
 
 
 def between(rng: Random, field: Field) -> Condition:
     values = sorted(set(field.present))
     if len(values) < 3:
         raise Misfit("few values")
-    first = rng.randrange(len(values) - 1)
-    low, high = values[first], values[rng.randrange(first + 1, len(values))]
+    start = rng.randrange(len(values) - 1)
+    low, high = values[start], values[rng.randrange(start + 1, len(values))]
     if field.column.decimals == 0 and rng.random() < 0.5:
         low, high = low - rng.randint(0, 3), high + rng.randint(0, 3)
-    verb = field.column.wording[0] + " " if field.kind == "year" and field.column.wording else f"{whose(field.noun)} "
+    verb = f"{field.column.wording[0]} " if field.kind == "year" and field.column.wording else f"{whose(field.noun)} "
     text = rng.choice((f"{verb}between {low} and {high}", f"with {article(field.noun)} between {low} and {high}"))
-    return Condition(f"{field.sql} BETWEEN {low} AND {high}", text, field)
+    return Condition("between", field, text, values=(low, high))
 
 
 def among(rng: Random, field: Field) -> Condition:
     values = sorted(set(field.present))
     if len(values) < 3:
         raise Misfit("few values")
-    first, second = rng.sample(values, 2)
-    either = is_value(rng, field, f"{first} or {second}")
-    return Condition(f"{field.sql} IN ({literal(first)}, {literal(second)})", either, field)
+    one, other = rng.sample(values, 2)
+    return Condition("among", field, is_value(rng, field, f"{one} or {other}"), values=(one, other))
 
 
 def like(rng: Random, field: Field) -> Condition:
     value = rng.choice(field.present)
-    word = rng.choice(value.split())
-    kind = rng.choice(("start", "end", "contain", "contain"))
-    if kind == "start":
-        part = value[: rng.choice((1, 1, 2))]
-        pattern, verb = f"{part}%", rng.choice(("starts with", "begins with"))
-    elif kind == "end":
-        part = value[-rng.choice((1, 2)) :]
-        pattern, verb = f"%{part}", "ends with"
+    kind = rng.choice(("starts", "ends", "contains"))
+    if kind == "starts":
+        part, verb = value[: rng.choice((1, 1, 2))], rng.choice(("starts with", "begins with"))
+    elif kind == "ends":
+        part, verb = value[-rng.choice((1, 2)) :], "ends with"
     else:
-        start = rng.randrange(max(1, len(word) - 3))
-        part = word[start : start + 3] if rng.random() < 0.6 else word
-        pattern, verb = f"%{part}%", "contains"
-    return Condition(f"{field.sql} LIKE '{pattern}'", f"whose {field.noun} {verb} '{part}'", field)
+        start = rng.randrange(max(1, len(value) - 2))
+        part, verb = value[start : start + rng.choice((2, 3))].strip(), "contains"
+    return Condition(kind, field, f"whose {field.noun} {verb} '{part}'", values=(part,))
 
 
-def null_test(rng: Random, field: Field, *, present: bool) -> Condition:
-    if present:
-        return Condition(
-            f"{field.sql} IS NOT NULL", say(rng, f"[with a known|that have a|with a recorded] {field.noun}"), field
-        )
-    text = say(
-        rng,
-        f"[with no {field.noun}|{whose(field.noun)} missing|{whose(field.noun)} unknown|without {article(field.noun)}]",
+def recorded(rng: Random, field: Field) -> Condition:
+    if rng.random() < 0.4:
+        return Condition("known", field, say(rng, f"[with a known|with a recorded] {field.noun}"))
+    return Condition(
+        "missing",
+        field,
+        say(rng, f"[with no {field.noun} recorded|{whose(field.noun)} missing|with unknown {field.noun}]"),
     )
-    return Condition(f"{field.sql} IS NULL", text, field)
+
+
+def columns(rng: Random, relation: Relation) -> Condition:
+    """One number against another of the same row."""
+    field = relation.pick(rng, "number")
+    other = relation.pick(rng, field.kind, but=(field,))
+    op = rng.choice("><")
+    word = {">": "[above|higher than|greater than]", "<": "[below|lower than|less than]"}[op]
+    return Condition("columns", field, say(rng, f"whose {field.noun} is {word} their {other.noun}"), op, other=other)

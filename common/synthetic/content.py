@@ -70,6 +70,12 @@ class Domain:
     unseen: bool
 
 
+def is_near(one: Column, other: Column) -> bool:
+    """Whether a reader may take one column for the other: of one kind, with a word in common."""
+    words = [set(f"{c.name.replace('_', ' ')} {' '.join(c.nouns)}".split()) - {"in", "of"} for c in (one, other)]
+    return one.kind == other.kind and bool(words[0] & words[1])
+
+
 @cache
 def domains() -> tuple[Domain, ...]:
     """Every domain, in file and then in alphabetical order."""

@@ -2,9 +2,9 @@
 
 from random import Random
 
-from common.synthetic import conditions
-from common.synthetic.check import Draft
-from common.synthetic.scene import Misfit, Scene, literal
+from common.synthetic import conditions, phrases, render
+from common.synthetic.plan import Condition, Draft
+from common.synthetic.tables import Misfit, Scene, literal
 
 NEW_COLUMNS = (
     ("notes", "TEXT"),
@@ -15,6 +15,15 @@ NEW_COLUMNS = (
     ("tag", "TEXT"),
 )
 NEW_COLUMNS += (("score", "INT"), ("owner", "TEXT"), ("email", "TEXT"), ("color", "TEXT"), ("active", "INT"))
+
+
+def _ways(questions: tuple[str, ...]) -> phrases.Frames:
+    """The last way to ask is a fresh one."""
+    return questions[:-1], questions[-1:]
+
+
+def _sql(part: Condition) -> str:
+    return render.condition(part, lambda field: field.sql)
 
 
 def insert(rng: Random, scene: Scene) -> Draft:
@@ -38,7 +47,9 @@ def insert(rng: Random, scene: Scene) -> Draft:
     )
     columns = ", ".join(field.sql for field, _ in cells)
     values = ", ".join(literal(value) for _, value in cells)
-    return Draft(questions, f"INSERT INTO {table.sql} ({columns}) VALUES ({values});", target=table.sql)
+    return Draft(
+        *_ways(questions), statement=f"INSERT INTO {table.sql} ({columns}) VALUES ({values})", target=table.sql
+    )
 
 
 def update_one(rng: Random, scene: Scene) -> Draft:
@@ -53,10 +64,10 @@ def update_one(rng: Random, scene: Scene) -> Draft:
         f"[Set|Change] the {field.noun} of {name} to {value}.",
         f"[Update|Change] the {field.noun} of the {table.one} {name} to {value}.",
         f"Update {name}: its {field.noun} is now {value}.",
-        f"The {table.one} {name} now has {field.noun} {value}; update it.",
+        f"The {field.noun} of the {table.one} {name} is now {value}; update it.",
     )
-    sql = f"UPDATE {table.sql} SET {field.sql} = {literal(value)} WHERE {table.label.sql} = {literal(name)};"
-    return Draft(questions, sql, target=table.sql)
+    sql = f"UPDATE {table.sql} SET {field.sql} = {literal(value)} WHERE {table.label.sql} = {literal(name)}"
+    return Draft(*_ways(questions), statement=sql, target=table.sql)
 
 
 def update_where(rng: Random, scene: Scene) -> Draft:
@@ -72,8 +83,8 @@ def update_where(rng: Random, scene: Scene) -> Draft:
         f"{phrase.format(amount)} the {number.noun} of {table.many} {condition.text}.",
         f"For {table.many} {condition.text}, {verb.split('|')[0].lower()} the {number.noun} {by} {amount}.",
     )
-    sql = f"UPDATE {table.sql} SET {number.sql} = {number.sql} {sign} {amount} WHERE {condition.sql};"
-    return Draft(questions, sql, target=table.sql)
+    sql = f"UPDATE {table.sql} SET {number.sql} = {number.sql} {sign} {amount} WHERE {_sql(condition)}"
+    return Draft(*_ways(questions), statement=sql, target=table.sql)
 
 
 def rename_group(rng: Random, scene: Scene) -> Draft:
@@ -87,8 +98,8 @@ def rename_group(rng: Random, scene: Scene) -> Draft:
         f"Replace the {group.noun} {old} with {new} for all {table.many}.",
         f"Update {table.many}: {group.noun} {old} becomes {new}.",
     )
-    sql = f"UPDATE {table.sql} SET {group.sql} = {literal(new)} WHERE {group.sql} = {literal(old)};"
-    return Draft(questions, sql, target=table.sql)
+    sql = f"UPDATE {table.sql} SET {group.sql} = {literal(new)} WHERE {group.sql} = {literal(old)}"
+    return Draft(*_ways(questions), statement=sql, target=table.sql)
 
 
 def delete_where(rng: Random, scene: Scene) -> Draft:
@@ -100,7 +111,7 @@ def delete_where(rng: Random, scene: Scene) -> Draft:
         f"Remove from the table all {table.many} {condition.text}.",
         f"Drop the rows of {table.many} {condition.text}.",
     )
-    return Draft(questions, f"DELETE FROM {table.sql} WHERE {condition.sql};", target=table.sql)
+    return Draft(*_ways(questions), statement=f"DELETE FROM {table.sql} WHERE {_sql(condition)}", target=table.sql)
 
 
 def delete_one(rng: Random, scene: Scene) -> Draft:
@@ -112,7 +123,11 @@ def delete_one(rng: Random, scene: Scene) -> Draft:
         f"Delete the record of {name}.",
         f"The {table.one} {name} is gone; delete it.",
     )
-    return Draft(questions, f"DELETE FROM {table.sql} WHERE {table.label.sql} = {literal(name)};", target=table.sql)
+    return Draft(
+        *_ways(questions),
+        statement=f"DELETE FROM {table.sql} WHERE {table.label.sql} = {literal(name)}",
+        target=table.sql,
+    )
 
 
 def create_table(rng: Random, scene: Scene) -> Draft:
@@ -130,7 +145,7 @@ def create_table(rng: Random, scene: Scene) -> Draft:
         f"We need a table {name} for the {table.many} with {column_list}; create it.",
     )
     columns = ", ".join(f"{column} {kind}" for column, kind in fields)
-    return Draft(questions, f"CREATE TABLE {name} ({columns});")
+    return Draft(*_ways(questions), statement=f"CREATE TABLE {name} ({columns})")
 
 
 def create_view(rng: Random, scene: Scene) -> Draft:
@@ -146,9 +161,9 @@ def create_view(rng: Random, scene: Scene) -> Draft:
         f"[Make|Define] a view {name} showing the {label.noun} of {table.many} {condition.text}.",
         f"Create the view {name}, which lists the {label.noun} of {table.many} {condition.text}.",
     )
-    select = f"SELECT {label.sql} FROM {table.sql} WHERE {condition.sql}"
+    select = f"SELECT {label.sql} FROM {table.sql} WHERE {_sql(condition)}"
     all_rows = f"SELECT {label.sql} FROM {table.sql}"
-    return Draft(questions, f"CREATE VIEW {name} AS {select};", (all_rows,), probe=select)
+    return Draft(*_ways(questions), statement=f"CREATE VIEW {name} AS {select}", probe=select, weaker=all_rows)
 
 
 def create_index(rng: Random, scene: Scene) -> Draft:
@@ -160,7 +175,7 @@ def create_index(rng: Random, scene: Scene) -> Draft:
         f"Add an index {name} on the {field.sql} column of {table.sql}.",
         f"Index the {field.noun} of {table.many}; call the index {name}.",
     )
-    return Draft(questions, f"CREATE INDEX {name} ON {table.sql} ({field.sql});")
+    return Draft(*_ways(questions), statement=f"CREATE INDEX {name} ON {table.sql} ({field.sql})")
 
 
 def add_column(rng: Random, scene: Scene) -> Draft:
@@ -173,7 +188,7 @@ def add_column(rng: Random, scene: Scene) -> Draft:
         f"Give the {table.sql} table a new {phrase} column {name}.",
         f"[Extend|Alter] {table.sql} with {conditions.article(phrase)} column {name}.",
     )
-    return Draft(questions, f"ALTER TABLE {table.sql} ADD COLUMN {name} {kind};")
+    return Draft(*_ways(questions), statement=f"ALTER TABLE {table.sql} ADD COLUMN {name} {kind}")
 
 
 def rename_column(rng: Random, scene: Scene) -> Draft:
@@ -185,7 +200,7 @@ def rename_column(rng: Random, scene: Scene) -> Draft:
         f"[Change|Alter] the name of the {field.sql} column in {table.sql} to {name}.",
         f"In the table {table.sql}, the column {field.sql} should be called {name}.",
     )
-    return Draft(questions, f"ALTER TABLE {table.sql} RENAME COLUMN {field.sql} TO {name};")
+    return Draft(*_ways(questions), statement=f"ALTER TABLE {table.sql} RENAME COLUMN {field.sql} TO {name}")
 
 
 def rename_table(rng: Random, scene: Scene) -> Draft:
@@ -196,7 +211,7 @@ def rename_table(rng: Random, scene: Scene) -> Draft:
         f"[Change|Alter] the name of the table {table.sql} to {name}.",
         f"The table {table.sql} should be called {name}; rename it.",
     )
-    return Draft(questions, f"ALTER TABLE {table.sql} RENAME TO {name};")
+    return Draft(*_ways(questions), statement=f"ALTER TABLE {table.sql} RENAME TO {name}")
 
 
 def drop_table(rng: Random, scene: Scene) -> Draft:
@@ -207,4 +222,4 @@ def drop_table(rng: Random, scene: Scene) -> Draft:
         f"[Drop|Remove] the table {table.sql} [completely|entirely].",
         f"We no longer need the table {table.sql}; drop it.",
     )
-    return Draft(questions, f"DROP TABLE {table.sql};")
+    return Draft(*_ways(questions), statement=f"DROP TABLE {table.sql}")
