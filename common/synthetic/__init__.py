@@ -47,7 +47,24 @@ TASK_TYPES = {
     "data manipulation": "inserting, changing and deleting rows",
     "data definition": "creating, altering and dropping tables, views and indexes",
 }
-COMMANDS = frozenset("Show List Give Return Display Find Get Count Compute Calculate Report Add Delete Remove".split())
+COMMANDS = frozenset(
+    [
+        "Show",
+        "List",
+        "Give",
+        "Return",
+        "Display",
+        "Find",
+        "Get",
+        "Count",
+        "Compute",
+        "Calculate",
+        "Report",
+        "Add",
+        "Delete",
+        "Remove",
+    ]
+)
 ATTEMPTS = 80  # draws for one row before another family is chosen
 
 
