@@ -11,7 +11,7 @@ from common.synthetic.plan import Draft, Select, Term
 from common.synthetic.tables import Field, Misfit, Relation, Scene
 
 MONEY = frozenset(
-    [
+    (
         "price",
         "cost",
         "fee",
@@ -31,7 +31,7 @@ MONEY = frozenset(
         "earnings",
         "bill",
         "debt",
-    ]
+    )
 )
 
 
@@ -180,7 +180,7 @@ def labelled(rng: Random, scene: Scene) -> Draft:
     name, noun = label.noun, number.noun
     common = (
         f"[Show|List] the {name} of each {wanted.one} and '{high}' if the {noun} is above {limit}, else '{low}'.",
-        f"For each {wanted.one}, give the {name} and '{high}' where the {noun} is more than {limit}, '{low}' otherwise.",
+        f"For each {wanted.one}, give the {name} and '{high}' where the {noun} is over {limit}, '{low}' otherwise.",
         f"Label {wanted.many} '{high}' when the {noun} is over {limit} and '{low}' when not; show {name} and label.",
     )
     fresh = (
