@@ -82,8 +82,8 @@ def portion(rng: Random, scene: Scene) -> Draft:
     common = (
         f"For each {group.noun}, [show|give] the {group.noun} and {what}.",
         f"[Show|List] each {group.noun} with {what}.",
-        f"How is the {words} of {many} shared among the {plurals(group.noun)}? Give {group.noun} and percentage, to one "
-        "decimal.",
+        f"How is the {words} of {many} shared among the {plurals(group.noun)}? Give {group.noun} and percentage "
+        "to one decimal.",
     )
     fresh = (f"Split the {words} of {many} by {group.noun}, in percent to one decimal, {group.noun} first.",)
     return Draft(common, fresh, Steps("portion", inner))
