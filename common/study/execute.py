@@ -148,11 +148,11 @@ def _check_commit(notebooks: Sequence[Notebook]) -> None:
 
 def _place(notebook: Notebook, profile: str, texts: Mapping[str, str], publish: bool) -> Path:
     """Where a notebook's records will go."""
-    own = defaults(notebook.path)
-    parameters = {name.lower(): value for name, value in (own | parameters_for(notebook.path, texts)).items()}
+    usual = defaults(notebook.path)
+    parameters = {name.lower(): value for name, value in (usual | parameters_for(notebook.path, texts)).items()}
     seed = int(parameters.pop("seed", places.SEED))
     if publish:
-        return places.at_seed(folder(profile), seed, int(own.get("SEED", places.SEED)))
+        return places.at_seed(folder(profile), seed, int(usual.get("SEED", places.SEED)))
     return places.place(notebook.name, profile, seed, parameters)
 
 
