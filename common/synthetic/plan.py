@@ -47,7 +47,7 @@ class Condition:
     any case; missing, known; in_year of a date; columns: f `op` other.
     whole: f `op` the `function` of f over all rows of its table; group: over the rows with the same `other`; extreme:
     the row meets `inner`, and f is the highest (max) or lowest (min) of all rows that do; row: f `op` that of the row
-    whose name (`other`) is the value; alike: f is that of the named row, which is not shown itself.
+    whose name (`other`) is the value; alike: f is that of the named row, which is left out itself.
     has, lacks: some or no row of `relation` that meets `inner` refers to this one; count: how many do, `op` value.
     """
 
@@ -89,12 +89,12 @@ class Having:
 @dataclass(frozen=True)
 class Select:
     """Rows of `source` with what `links` join to them, that meet `where` (all of it, or any of it): the columns
-    `shown`. grouped: one row for each value of `group`. best: only the rows with the highest (down) or lowest value
+    `terms`. grouped: one row for each value of `group`. best: only the rows with the highest (down) or lowest value
     of the second field among those that share the first. order: (term, down) by importance; `limit` rows after
     `offset` skipped ones."""
 
     source: Relation
-    shown: tuple[Term, ...]
+    terms: tuple[Term, ...]
     where: tuple[Condition, ...] = ()
     any_of: bool = False
     links: tuple[Link, ...] = ()

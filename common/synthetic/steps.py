@@ -76,7 +76,7 @@ def mean(rng: Random, scene: Scene) -> Draft:
 def portion(rng: Random, scene: Scene) -> Draft:
     table = scene.relations[0]
     inner, group, words, many = _groups(rng, table)
-    if inner.shown[1].function not in ("count", "sum"):
+    if inner.terms[1].function not in ("count", "sum"):
         raise Misfit("no parts of a whole")
     what = f"the share in percent of the {words} of all {many}, rounded to one decimal"
     common = (

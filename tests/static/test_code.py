@@ -39,8 +39,8 @@ PARTS = {
     "study": ["notebooks", "execute", "publish", "seeds"],
     "sweeps": ["liveness", "journal", "storage", "space", "sampler", "sweep", "attempts", "folders", "objective"]
     + ["result", "searching"],
-    "synthetic": ["check", "budget", "content", "scene", "conditions", "aggregates", "analytic", "basic", "sorting"]
-    + ["writes", "groups", "joins", "nested", "chains", "mix"],
+    "synthetic": ["content", "tables", "scene", "plan", "render", "check", "conditions", "phrases", "lists", "totals"]
+    + ["grouping", "linked", "rollups", "nesting", "analytic", "combos", "steps", "writes", "mix"],
     "training": ["recipe", "tree", "plan", "architecture", "hours", "estimate", "memory", "probe", "adapters", "adapt"]
     + [
         "attention",
