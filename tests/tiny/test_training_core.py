@@ -11,7 +11,7 @@ import torch
 from common.models import load_model
 from common.profiles import TINY_MODEL
 from common.training import session, trainer
-from common.training.arguments import optimizer_class
+from common.training.optimizers import optimizer_class
 from common.training.checkpoints import best_folder, remove_worse
 from common.training.losses import Loss, completion_loss
 from common.training.objective import Objective
