@@ -145,15 +145,14 @@ def answer_means(
     pairs = [(examples[row], answer.text) for row, answer in zip(rows, answers, strict=True)]
     with Scorer(workers=1, databases=databases) as scorer:
         verdicts = [verdict for verdict in scorer.score_batch(pairs) if verdict.match is not None]
-    right = [verdict.robust_match if databases else verdict.match for verdict in verdicts]
-    share = list(zip((verdict.score for verdict in verdicts), right, strict=True))
-    judged = [pair for share in distributed.gathered(share) for pair in share]
-    if not judged:
+    matches = [verdict.robust_match if databases else verdict.match for verdict in verdicts]
+    share = list(zip((verdict.score for verdict in verdicts), matches, strict=True))
+    pairs = [pair for share in distributed.gathered(share) for pair in share]
+    if not pairs:
         raise UserError("no validation row that is answered in training can be scored; set score_rows to 0")
     # The exactly rounded sum does not depend on which process answered what.
-    return {
-        name: math.fsum(values) / len(judged) for name, values in zip(("score", "match"), zip(*judged), strict=True)
-    }
+    scores, matches = zip(*pairs, strict=True)
+    return {"score": math.fsum(scores) / len(pairs), "match": sum(matches) / len(pairs)}
 
 
 def report_unscorable(examples: Sequence[Example]) -> None:

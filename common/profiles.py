@@ -48,6 +48,7 @@ class Profile:
     evaluations: int = 0  # a pass of the last stage; 0: as many as cost a tenth of the training
 
 
+_TINY = (TINY_MODEL, LARGER_TINY_MODEL)
 _QWEN3 = ("Qwen/Qwen3-0.6B", "Qwen/Qwen3-8B")
 _CODER = ("Qwen/Qwen2.5-Coder-0.5B-Instruct", "Qwen/Qwen2.5-Coder-1.5B-Instruct")
 _SMOKE = (Stage(16, 8, 3, steps=3), Stage(24, 8, 2), Stage(32, 16, 1))
@@ -57,22 +58,7 @@ _PUBLISHED = (Stage(4096, 1024, 16), Stage(8192, 2048, 4), Stage(97_500, 2_500, 
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile(
-            "smoke",
-            TINY_MODEL,
-            LARGER_TINY_MODEL,
-            "embedded",
-            _SMOKE,
-            16,
-            24,
-            "float32",
-            4,
-            16,
-            768,
-            4,
-            4,
-            evaluations=1,
-        ),
+        Profile("smoke", *_TINY, "embedded", _SMOKE, 16, 24, "float32", 4, 16, 768, 4, 4, evaluations=1),
         Profile("cpu", *_CODER, "embedded", _CPU, 160, 96, "float32", 2, 32, 640, 128, 8, evaluations=4),
         Profile("t4", *_QWEN3, "gretel", _PUBLISHED, 5851, 512, "float16", 2, 32, 1024, 128, 15),
         # 8 rows a device batch though 16 would fit: of an effective batch of 32, four groups by length are about 13 %
