@@ -131,10 +131,11 @@ def _scored(examples: Sequence[Example], answers: Sequence[Answer], databases: i
     return [prediction_row(e, a, v) for e, a, v in zip(examples, answers, verdicts, strict=True)]
 
 
-def mean_score(
+def answer_means(
     loaded: LoadedModel, examples: Sequence[Example], *, max_new_tokens: int, batch_size: int, databases: int = 0
-) -> float:
-    """Mean score of greedy answers to a few examples: what a training looks at on its way.
+) -> dict[str, float]:
+    """Mean `score` and `match` (robust where `databases` are generated) of greedy answers to a few examples: what a
+    training looks at on its way.
 
     Rows that cannot be scored are left out. Several processes share them. Raises UserError where none can.
     """
@@ -143,12 +144,15 @@ def mean_score(
     answers = complete(loaded, prompts, max_new_tokens=max_new_tokens, batch_size=batch_size)
     pairs = [(examples[row], answer.text) for row, answer in zip(rows, answers, strict=True)]
     with Scorer(workers=1, databases=databases) as scorer:
-        share = [verdict.score for verdict in scorer.score_batch(pairs) if verdict.match is not None]
-    scores = [score for share in distributed.gathered(share) for score in share]
-    if not scores:
+        verdicts = [verdict for verdict in scorer.score_batch(pairs) if verdict.match is not None]
+    matches = [verdict.robust_match if databases else verdict.match for verdict in verdicts]
+    share = list(zip((verdict.score for verdict in verdicts), matches, strict=True))
+    pairs = [pair for share in distributed.gathered(share) for pair in share]
+    if not pairs:
         raise UserError("no validation row that is answered in training can be scored; set score_rows to 0")
     # The exactly rounded sum does not depend on which process answered what.
-    return math.fsum(scores) / len(scores)
+    scores, matches = zip(*pairs, strict=True)
+    return {"score": math.fsum(scores) / len(pairs), "match": sum(matches) / len(pairs)}
 
 
 def report_unscorable(examples: Sequence[Example]) -> None:

@@ -163,7 +163,8 @@ def stages(search: "SearchResult | None", trained: "Trained | None") -> list[dic
         "leaked_rows": trained.leaked_rows,
         "trials": 1,
         "tokens": trained.tokens,
-        "best": {"loss": trained.eval_loss, "score": trained.eval_score, "step": trained.step},
+        "best": {name: getattr(trained, f"eval_{name}") for name in ("loss", "score", "match")}
+        | {"step": trained.step},
     }
     return [*(search.stages if search else []), last]
 

@@ -148,13 +148,13 @@ def _logits(sizes: Decoder, batch: MicroBatch, *, trained: bool) -> int:
 
 def _step(sizes: Decoder, recipe: Recipe, trained: int, *, gpu: bool) -> int:
     """The most that is held when activations are gone: the two gradients of a tied embedding and their sum, or what an
-    optimiser without a fused kernel takes: a root or a size of each gradient, and with weight decay NAdam's gradient
-    with it. On a GPU that is for all weights at once, else for one, the embedding at most."""
+    optimiser without a fused kernel takes: a root or a size of each gradient. On a GPU that is for all weights at once,
+    else for one, the embedding at most."""
     added = 3 * 4 * sizes.embedding_weights if recipe.method == "full" and sizes.tied else 0
     if recipe.optimizer not in ("nadam", "adamax"):
         return added
     at_once = trained if gpu else min(trained, sizes.embedding_weights)
-    return max(added, 4 * at_once * (2 if recipe.optimizer == "nadam" and recipe.weight_decay else 1))
+    return max(added, 4 * at_once)
 
 
 def fits(peak: MemoryEstimate, room: int) -> bool:

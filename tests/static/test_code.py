@@ -40,7 +40,19 @@ PARTS = {
     + ["result", "searching"],
     "synthetic": ["check", "budget", "content", "scene", "conditions", "aggregates", "analytic", "basic", "sorting"]
     + ["writes", "groups", "joins", "nested", "chains", "mix"],
-    "training": ["recipe", "tree", "plan", "architecture", "hours", "estimate", "memory", "probe", "adapters", "adapt"]
+    "training": [
+        "recipe",
+        "defaults",
+        "tree",
+        "plan",
+        "architecture",
+        "hours",
+        "estimate",
+        "memory",
+        "probe",
+        "adapters",
+        "adapt",
+    ]
     + [
         "attention",
         "layers",
@@ -50,6 +62,7 @@ PARTS = {
         "objective",
         "checkpoints",
         "arguments",
+        "optimizers",
         "trainer",
         "session",
         "sft",

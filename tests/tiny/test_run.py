@@ -232,7 +232,7 @@ def trained(folder: Path, **fields) -> SimpleNamespace:
         "dropped_rows": 0,
         "leaked_rows": 0,
     }
-    best = {"eval_loss": 0.25, "eval_score": None, "step": 333, "recomputed": False}
+    best = {"eval_loss": 0.25, "eval_score": None, "eval_match": None, "step": 333, "recomputed": False}
     return SimpleNamespace(curve=curve, weights=folder, **costs, **sizes, **best, **fields)
 
 
@@ -252,7 +252,7 @@ def test_a_record_says_what_trained_and_what_answered(tiny, tmp_path, capsys):
     assert values["parameters"] == {"profile": "smoke", "model_id": "", "data": "embedded", "test_rows": 0, "rate": 0.1}
     assert {"torch", "trl", "sqlite"} <= values["environment"]["packages"].keys()
     assert values["scoring"] == run.terms["scoring"] and values["data"] == run.terms["data"]
-    assert values["stages"][-1]["best"] == {"loss": 0.25, "score": None, "step": 333}
+    assert values["stages"][-1]["best"] == {"loss": 0.25, "score": None, "match": None, "step": 333}
     curve = pandas.read_csv(path.with_name(values["curve"]))
     assert len(curve) == 500 and {1, 333, 600} <= set(curve["step"])
     assert results.read_predictions(run.place, "example-lora") == answers.rows

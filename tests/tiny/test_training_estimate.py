@@ -14,9 +14,9 @@ from common.profiles import PROFILES, TINY_MODEL
 from common.training import memory
 from common.training.adapters import adapt
 from common.training.architecture import KNOWN, Decoder, decoder
-from common.training.arguments import optimizer_class
 from common.training.estimate import estimate
 from common.training.losses import completion_loss
+from common.training.optimizers import optimizer_class
 from common.training.plan import MicroBatch
 from common.training.recipe import Recipe
 from common.training.rows import collated
