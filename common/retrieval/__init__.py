@@ -5,39 +5,33 @@ and values are then replaced in order of mention. Reads text alone: nothing is e
 rows give equal answers. Covers whatever SQL the training rows hold; it cannot write a query that none of them has.
 """
 
-import time
 from collections.abc import Sequence
 
-from common.completions import Answer
 from common.data import Example
-from common.retrieval.filling import fill
+from common.retrieval.filling import Filling, fill
 from common.retrieval.neighbours import Index
 
-__all__ = ["Index", "answers", "fill"]
+__all__ = ["Filling", "Index", "answer", "answers", "fill", "move"]
 CANDIDATES = 8  # nearest questions that are tried in turn, until one's SQL can be filled as a whole
 
 
-def answers(train: Sequence[Example], examples: Sequence[Example]) -> list[Answer]:
-    """An answer for each example, from the training rows. Its `new_tokens` are 0: nothing was generated.
-
-    Raises UserError where there are no training rows.
-    """
+def answers(train: Sequence[Example], examples: Sequence[Example]) -> list[str]:
+    """The SQL for each example, from the training rows. Raises UserError where there are no training rows."""
     index = Index(train)
-    completions = []
-    for example in examples:
-        start = time.perf_counter()
-        text = _answer(index, example)
-        completions.append(Answer(text, 0, time.perf_counter() - start))
-    return completions
+    return [answer(index, example) for example in examples]
 
 
-def _answer(index: Index, example: Example) -> str:
-    target = index.question(example)
+def answer(index: Index, example: Example) -> str:
+    """The SQL of the nearest training question that can be filled as a whole, else of the nearest one."""
     neighbours = index.nearest(example, CANDIDATES)
-    fillings = (fill(index.question(neighbour), neighbour.sql, target) for neighbour in neighbours)
-    first = None
-    for filling in fillings:
-        if filling.is_complete:
-            return filling.sql
-        first = first or filling
-    return first.sql
+    fillings = [move(index, neighbours[0], example)]
+    for neighbour in neighbours[1:]:
+        if fillings[-1].is_complete:
+            return fillings[-1].sql
+        fillings.append(move(index, neighbour, example))
+    return fillings[-1 if fillings[-1].is_complete else 0].sql
+
+
+def move(index: Index, neighbour: Example, example: Example) -> Filling:
+    """A training row's SQL with the names and values of another question."""
+    return fill(index.question(neighbour), neighbour.sql, index.question(example))

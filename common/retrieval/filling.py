@@ -193,7 +193,7 @@ def _same_part(use: _Use, tables: Mapping[str, Table], taken: Sequence[Column], 
     named = [c for _, theirs in pairs if theirs.kind == NOUN for _, c in theirs.columns if _is_in(c, alike)]
     same = [other for other in alike if other.name.lower() == column.name.lower()]
     is_label = column is _label(use.table) and column.name.lower().endswith(_LABELS)
-    label = [other for other in alike if is_label and other is _label(table)]
+    label = [other for other in table.columns if is_label and other is _label(table)]  # free or not
     return next(iter([*label, *named, *same, *alike, *plain]), None)
 
 

@@ -156,6 +156,6 @@ def _complete_keys(tables: Sequence[Table]) -> None:
         for column in table.columns:
             words = stems(column.name)
             column.is_key |= words in (("id",), (*stems(table.name), "id"))
-            if not column.target and words[-1:] == ("id",) and words[:-1] != stems(table.name):
+            if not column.target and words[-1:] == ("id",) and words[:-1] not in ((), stems(table.name)):
                 fitting = (name for name, owner in owners.items() if owner[: len(words) - 1] == words[:-1])
                 column.target = next((name for name in fitting if name != table.name), "")

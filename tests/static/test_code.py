@@ -11,9 +11,9 @@ ROOT = Path(__file__).resolve().parents[2]
 # Each module imports only from those before it. A new module gets its place here.
 LAYERS = [
     *("settings", "tracking", "locks", "arithmetic", "provenance", "hub", "profiles", "paths", "synthetic", "data"),
-    *("prose", "extraction", "prompts", "sandbox", "mutations", "scoring", "statistics", "metric", "certify"),
-    *("distributed", "threads", "gguf", "weights", "tiny", "models", "generation", "completions", "evaluation"),
-    *("training", "sweeps", "results", "display", "run", "notebook", "study"),
+    *("retrieval", "prose", "extraction", "prompts", "sandbox", "mutations", "scoring", "statistics", "metric"),
+    *("certify", "shots", "distributed", "threads", "gguf", "weights", "tiny", "models", "generation", "completions"),
+    *("evaluation", "training", "sweeps", "results", "display", "run", "notebook", "study"),
 ]
 # The same within each package; `__init__` and `__main__` stand above all parts of theirs.
 PARTS = {
@@ -27,6 +27,7 @@ PARTS = {
     + ["support", "single", "answers"],
     "metric": ["metric"],
     "mutations": ["edits", "clauses", "expressions", "changes", "neighbours"],
+    "retrieval": ["schemas", "questions", "neighbours", "filling"],
     "results": ["record", "sections", "ledger", "places", "comparable", "comparison", "tables", "figure", "audits"]
     + ["rescore", "readme"],
     "sandbox": ["guard", "frames", "functions", "connections", "process", "worker", "database", "messages", "pool"]
