@@ -33,8 +33,8 @@ def filled(question: str, sql: str, schema: str, target: str, target_schema: str
 
 def test_a_schema_is_read_with_its_kinds_keys_references_and_values():
     tables = read_schema(
-        "CREATE TABLE IF NOT EXISTS \"my shops\" (shop_id INTEGER PRIMARY KEY, [full name] VARCHAR(20) DEFAULT 'a, (b)',"
-        " opened DATE, price DECIMAL(8, 2), CHECK (price > 0)); -- a comment; with a semicolon\n"
+        "CREATE TABLE IF NOT EXISTS \"my shops\" (shop_id INTEGER PRIMARY KEY, [full name] VARCHAR(20) DEFAULT 'a, (b)'"
+        ", opened DATE, price DECIMAL(8, 2), CHECK (price > 0)); -- a comment; with a semicolon\n"
         'CREATE TABLE sales (id INT, shop INT REFERENCES "my shops"(shop_id), buyer_id INT, '
         "FOREIGN KEY (buyer_id) REFERENCES buyers (id)); CREATE TABLE buyers (id INT, name TEXT);"
         "INSERT INTO buyers (name, id) VALUES ('O''Hara', 1), (NULL, 2);"
