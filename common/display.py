@@ -133,6 +133,13 @@ def read_some(examples: Sequence[Example], rows: Sequence[dict], *, seed: str) -
     return chosen
 
 
+def read_outcomes(examples: Sequence[Example], rows: Sequence[dict], count: int = 3) -> list[int]:
+    """Positions of the first `count` examples of each outcome, the outcomes in the order of OUTCOMES."""
+    answers = {row["id"]: row["outcome"] for row in rows}
+    places = {outcome: [i for i, e in enumerate(examples) if answers[e.id] == outcome] for outcome in OUTCOMES}
+    return [i for positions in places.values() for i in positions[:count]]
+
+
 def _kind(row: dict) -> str:
     if is_right(row):
         return "right"

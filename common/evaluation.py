@@ -31,17 +31,20 @@ from common.settings import UserError, writable
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+GENERATION = "common.generation"
+
 
 @dataclass(frozen=True)
 class Report:
     """The result of an evaluation. `rows` are the ledger's predictions rows, split by split in the examples' order,
     each with the key `split`; `seconds` is the time spent generating, over all sittings, scoring excluded; of several
-    processes the slowest one's. `code_digest` is that of the code that answered."""
+    processes the slowest one's. `code_digest` is that of the code that answered, the closure of `code_module`."""
 
     rows: list[dict]
     seconds: float
     new_tokens: int
     code_digest: str
+    code_module: str = GENERATION
 
 
 def evaluate(
@@ -91,17 +94,17 @@ def evaluate(
 
 
 def judge(
-    tests: Mapping[str, Sequence[Example]], texts: Sequence[str], *, seconds: float, databases: int = 0
+    tests: Mapping[str, Sequence[Example]], texts: Sequence[str], *, module: str, seconds: float, databases: int = 0
 ) -> Report:
-    """Score answers that no model gave, such as a look-up's: a text an example, split by split. seconds: spent on all
-    of them."""
+    """Score answers that no model gave, such as a look-up's: a text an example, split by split. module: whose code gave
+    them, by its name. seconds: spent on all of them."""
     answers = [Answer(text, 0, seconds / len(texts)) for text in texts]
-    return Report(_scored(tests, answers, databases), seconds, 0, answers_code())
+    return Report(_scored(tests, answers, databases), seconds, 0, answers_code(module), module)
 
 
-def answers_code() -> str:
+def answers_code(module: str = GENERATION) -> str:
     """Digest of the code that answers."""
-    return provenance.code("common.generation", without=provenance.SCORING)
+    return provenance.code(module, without=provenance.SCORING)
 
 
 def _answers(

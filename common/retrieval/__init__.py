@@ -6,13 +6,22 @@ rows give equal answers. Covers whatever SQL the training rows hold; it cannot w
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from common.data import Example
 from common.retrieval.filling import Filling, fill
 from common.retrieval.neighbours import Index
 
-__all__ = ["Filling", "Index", "answer", "answers", "fill", "move"]
+__all__ = ["Filling", "Index", "Retrieval", "answer", "answers", "fill", "move", "trace"]
 CANDIDATES = 8  # nearest questions that are tried in turn, until one's SQL can be filled as a whole
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """What a record says of a retrieval."""
+
+    train_rows: int
+    candidates: int = CANDIDATES
 
 
 def answers(train: Sequence[Example], examples: Sequence[Example]) -> list[str]:
@@ -35,3 +44,15 @@ def answer(index: Index, example: Example) -> str:
 def move(index: Index, neighbour: Example, example: Example) -> Filling:
     """A training row's SQL with the names and values of another question."""
     return fill(index.question(neighbour), neighbour.sql, index.question(example))
+
+
+def trace(index: Index, example: Example) -> dict[str, str]:
+    """How the nearest neighbour becomes an answer, in words for a table."""
+    neighbour = index.nearest(example, 1)[0]
+    return {
+        "question": example.question,
+        "masked": " ".join(index.question(example).mask),
+        "nearest training question": neighbour.question,
+        "its SQL": neighbour.sql,
+        "filled": move(index, neighbour, example).sql,
+    }
