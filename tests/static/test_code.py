@@ -40,33 +40,9 @@ PARTS = {
     + ["result", "searching"],
     "synthetic": ["check", "budget", "content", "scene", "conditions", "aggregates", "analytic", "basic", "sorting"]
     + ["writes", "groups", "joins", "nested", "chains", "mix"],
-    "training": [
-        "recipe",
-        "defaults",
-        "tree",
-        "plan",
-        "architecture",
-        "hours",
-        "estimate",
-        "memory",
-        "probe",
-        "adapters",
-        "adapt",
-    ]
-    + [
-        "attention",
-        "layers",
-        "rows",
-        "layout",
-        "losses",
-        "objective",
-        "checkpoints",
-        "arguments",
-        "optimizers",
-        "trainer",
-        "session",
-        "sft",
-    ],
+    "training": ["recipe", "defaults", "tree", "plan", "architecture", "hours", "estimate", "memory", "probe"]
+    + ["adapters", "adapt", "attention", "layers", "rows", "layout", "losses", "objective", "checkpoints"]
+    + ["arguments", "optimizers", "trainer", "session", "sft"],
 }
 MODULES = sorted(ROOT.glob("common/**/*.py"))
 MOST_LINES = 320
