@@ -37,7 +37,7 @@ PARTS = {
     + ["workshop", "building"],
     "study": ["notebooks", "execute", "publish"],
     "sweeps": ["liveness", "journal", "storage", "space", "sampler", "sweep", "attempts", "folders", "objective"]
-    + ["result", "searching"],
+    + ["result", "additions", "searching"],
     "synthetic": ["check", "budget", "content", "scene", "conditions", "aggregates", "analytic", "basic", "sorting"]
     + ["writes", "groups", "joins", "nested", "chains", "mix"],
     "training": ["recipe", "defaults", "tree", "plan", "architecture", "hours", "estimate", "memory", "probe"]
