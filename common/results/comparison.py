@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from common.results.comparable import disagreement, same_base, same_environment
 from common.results.ledger import BASELINE, folder, read_predictions, read_record, read_records
-from common.results.sections import staleness
+from common.results.sections import answered_rows, staleness
 from common.settings import UserError, relative
-from common.statistics import PairedDifference, holm, is_right, paired_difference, paired_rows
+from common.statistics import PairedDifference, difference, holm, of_split
 
 if TYPE_CHECKING:
     import pandas
@@ -95,9 +95,9 @@ def compare(place: Path, methods: Sequence[str] | None = None) -> "pandas.DataFr
             "stale": staleness(record) if entry.rows else "",
         }
         line |= _costs(record, runs[0].record) if runs else dict.fromkeys(_COSTS)
-        difference = _difference(base, entry)
+        pair = _difference(base, entry)
         fields = {"difference": "value", "difference_low": "low", "difference_high": "high", "p": "p"}
-        line |= {name: getattr(difference, field, None) for name, field in fields.items()}
+        line |= {name: getattr(pair, field, None) for name, field in fields.items()}
         lines.append(line)
     table = pandas.DataFrame(lines).set_index("method")
     p = table["p"].dropna().astype(float)
@@ -107,7 +107,7 @@ def compare(place: Path, methods: Sequence[str] | None = None) -> "pandas.DataFr
 def _costs(record: dict, first: dict) -> dict:
     if not same_environment(record, first):
         return dict.fromkeys(_COSTS)
-    cost, n = record["cost"], record["data"]["n"]
+    cost, n = record["cost"], answered_rows(record)
     rate = n / cost["eval_seconds"] if cost["eval_seconds"] else None
     return {name: cost[name] for name in _COSTS[:3]} | {"eval_rows_per_second": rate}
 
@@ -115,10 +115,7 @@ def _costs(record: dict, first: dict) -> dict:
 def _difference(base: Entry | None, entry: Entry) -> PairedDifference | None:
     if base is None or entry is base or not entry.rows or not same_base(base.record, entry.record):
         return None
-    rows = paired_rows(*(read_predictions(each.place, each.method) for each in (base, entry)))
-    verdicts = [(is_right(a), is_right(b)) for a, b in zip(*rows, strict=True)]
-    pairs = [pair for pair in verdicts if None not in pair]
-    return paired_difference([a for a, _ in pairs], [b for _, b in pairs])
+    return difference(*(of_split(read_predictions(each.place, each.method)) for each in (base, entry)))
 
 
 def by_complexity(place: Path, methods: Sequence[str] | None = None) -> "pandas.DataFrame":

@@ -24,8 +24,11 @@ _NOT_OURS = ("outputs", "tests")
 
 
 def with_overrides(profile: Profile, parameters: Mapping[str, object]) -> Profile:
-    """The profile with the model, the data and the number of test rows of `parameters`, where they name any."""
-    return dataclasses.replace(profile, **{key: parameters[key] for key in _OVERRIDES if parameters.get(key)})
+    """The profile with the model, the data and the number of test rows of `parameters`, where they name any; of each
+    other split it then takes no more rows than of test."""
+    changes = {key: parameters[key] for key in _OVERRIDES if parameters.get(key)}
+    others = min(profile.other_test_rows, changes.get("test_rows", profile.test_rows))
+    return dataclasses.replace(profile, **changes, other_test_rows=others)
 
 
 def place(notebook: str, profile: str, seed: int, parameters: Mapping[str, object]) -> Path:
@@ -43,6 +46,12 @@ def place(notebook: str, profile: str, seed: int, parameters: Mapping[str, objec
 def _facts(profile: str, parameters: Mapping[str, object]) -> list:
     sizes = with_overrides(PROFILES[profile], parameters)
     return [sizes.model_id, sizes.data, sizes.test_rows, parameters["seed"]]
+
+
+def usual_places(profile: str) -> list[Path]:
+    """Where a profile's records of its own rows, data, model and the usual seed lie: those of `make run`, then the
+    committed ones."""
+    return [outputs() / "results" / profile, folder(profile)]
 
 
 def command(method: str, profile: Profile, seed: int) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.results.comparison import Entry, by_complexity, compare, select
+from common.results.formats import interval, is_absent, number
 
 if TYPE_CHECKING:
     import pandas
@@ -32,8 +33,8 @@ def markdown(place: Path, methods: Sequence[str] | None = None) -> str:
             _interval(row, "right"),
             _interval(row, "difference", sign="+"),
             _interval(row, "match"),
-            _number(row["score"]),
-            _number(row["published_score"]),
+            number(row["score"]),
+            number(row["published_score"]),
             f"{row['scorable']:,}",
             f"{row['trainable_parameters']:,}",
             _minutes(row["train_seconds"]),
@@ -49,7 +50,7 @@ def markdown(place: Path, methods: Sequence[str] | None = None) -> str:
     parts = [_sentence(entries), pipes(heads, lines), *_remarks(table)]
     if len(slices.columns):
         cells = [
-            [f"`{method}`", *map(_number, row)] for method, row in zip(slices.index, slices.to_numpy(), strict=True)
+            [f"`{method}`", *map(number, row)] for method, row in zip(slices.index, slices.to_numpy(), strict=True)
         ]
         parts += ["Robust match by complexity (scorable rows):", pipes(["method", *slices.columns], cells)]
     return "\n\n".join(parts)
@@ -65,8 +66,8 @@ def plain(place: Path, methods: Sequence[str] | None = None) -> str:
             "robust match [95 %]": _interval(row, "right"),
             "robust match − baseline [95 %]": _interval(row, "difference", sign="+"),
             "strict match [95 %]": _interval(row, "match"),
-            "score": _number(row["score"]),
-            "published score": _number(row["published_score"]),
+            "score": number(row["score"]),
+            "published score": number(row["published_score"]),
             "scorable": f"{row['scorable']:,}",
         }
         for method, row in table.iterrows()
@@ -109,24 +110,13 @@ def pipes(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (heads, rule, *lines))
 
 
-def _absent(value: float | None) -> bool:
-    return value is None or value != value  # a table has nan for what a record has not
-
-
-def _number(value: float | None, sign: str = "") -> str:
-    return "–" if _absent(value) else f"{value:{sign}.3f}"
-
-
 def _interval(row: "pandas.Series", name: str, sign: str = "") -> str:
-    if _absent(row[name]):
-        return "–"
-    low, high = (_number(row[f"{name}_{end}"], sign) for end in ("low", "high"))
-    return f"{_number(row[name], sign)} [{low}, {high}]"
+    return interval({"value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}, sign)
 
 
 def _minutes(seconds: float | None) -> str:
-    return f"{seconds / 60:,.1f}" if seconds and not _absent(seconds) else "–"
+    return f"{seconds / 60:,.1f}" if seconds and not is_absent(seconds) else "–"
 
 
 def _rate(rate: float | None) -> str:
-    return f"{rate:,.2f}" if rate and not _absent(rate) else "–"
+    return f"{rate:,.2f}" if rate and not is_absent(rate) else "–"

@@ -34,9 +34,9 @@ class SearchResult:
     tokens, seconds, loss (infinite where there is none), score (where candidates are ranked by it), promoted, and note,
     why there is no loss. recipe: the best candidate's of the last searched stage. stages: for the record.
     rank_correlation: Spearman's, between what ranks the candidates that stage 1 promoted in it and in stage 2, over
-    rank_correlation_n of them; None below three, where either is constant, and after a stage of fixed steps. edges: warnings of best values at the end
-    of their grid. notes: what else a reader should know. id: the sweep's. base_digest: names the weights that every
-    trial started from.
+    rank_correlation_n of them; None below three, where either is constant, and after a stage of fixed steps. edges:
+    warnings of best values at the end of their grid. notes: what else a reader should know. id: the sweep's.
+    base_digest: names the weights that every trial started from.
     """
 
     trials: pandas.DataFrame
@@ -146,8 +146,8 @@ def _failures(slots: dict[int, Slot]) -> dict[str, int]:
 
 
 def rank_correlation(sweep: Sweep, by_stage: Sequence[dict[int, Slot]]) -> tuple[float | None, int]:
-    """(Spearman's correlation, n) between what ranks candidates in the first two stages, over those that have both; None
-    where stage 1 ranks them within their batch sizes alone."""
+    """(Spearman's correlation, n) between what ranks candidates in the first two stages, over those that have both;
+    None where stage 1 ranks them within their batch sizes alone."""
     if len(by_stage) < 2 or sweep.stages[0].steps:
         return None, 0
     pairs = [

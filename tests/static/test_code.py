@@ -27,14 +27,15 @@ PARTS = {
     + ["support", "single", "answers"],
     "metric": ["metric"],
     "mutations": ["edits", "clauses", "expressions", "changes", "neighbours"],
-    "results": ["record", "sections", "ledger", "places", "comparable", "comparison", "tables", "figure", "audits"]
-    + ["rescore", "readme"],
+    "results": ["formats", "record", "sections", "ledger", "places", "comparable", "comparison", "tables", "figure"]
+    + ["audits", "rescore", "readme"],
     "sandbox": ["guard", "frames", "functions", "connections", "process", "worker", "database", "messages", "pool"]
     + ["statements"],
     "scoring": ["pairing", "compare", "columns", "query", "rouge", "state", "keys", "ordering", "running", "published"]
     + ["suites", "judge", "arguments", "scorer"],
     "scoring.suites": ["naming", "formats", "survey", "store", "links", "mentions", "values", "misses", "filling"]
     + ["workshop", "building"],
+    "statistics": ["intervals", "rows"],
     "study": ["notebooks", "execute", "publish"],
     "sweeps": ["liveness", "journal", "storage", "space", "sampler", "sweep", "attempts", "folders", "objective"]
     + ["result", "additions", "searching"],
