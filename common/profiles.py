@@ -59,8 +59,16 @@ _PUBLISHED = (Stage(4096, 1024, 16), Stage(8192, 2048, 4), Stage(97_500, 2_500, 
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("smoke", *_TINY, "embedded", _SMOKE, 16, 24, "float32", 4, 16, 768, 4, 4, 4, 1, 8),
-        Profile("cpu", *_CODER, "embedded", _CPU, 640, 96, "float32", 2, 32, 640, 128, 8, 4, 4, 320),
+        Profile(
+            *("smoke", *_TINY, "embedded", _SMOKE, 16, 24, "float32", 4, 16, 768, 4, 4),
+            evaluations=1,
+            other_test_rows=8,
+        ),
+        Profile(
+            *("cpu", *_CODER, "embedded", _CPU, 640, 96, "float32", 2, 32, 640, 128, 8),
+            evaluations=4,
+            other_test_rows=320,
+        ),
         Profile("t4", *_QWEN3, "gretel", _PUBLISHED, 5851, 512, "float16", 2, 32, 1024, 128, 15),
         # 8 rows a device batch though 16 would fit: of an effective batch of 32, four groups by length are about 13 %
         # padding, two groups 27 % (simulated, lengths of mean 195), more than random pairs have (12 to 16 %).

@@ -47,7 +47,7 @@ RECIPES = MappingProxyType(
 PATIENCE = 3  # evaluations without a better one that end a training, unless a notebook says otherwise
 
 
-def default_recipe(method: str, profile: Profile, **values: object) -> Recipe:
+def default_recipe(method: str, profile: Profile, *, seed: int = 42, **values: object) -> Recipe:
     """The method's recipe at a profile, with other `values`; a value of 0 leaves the default.
 
     Another rank keeps the default's ratio of alpha to it, unless an alpha is given. Raises UserError for what cannot be
@@ -59,7 +59,8 @@ def default_recipe(method: str, profile: Profile, **values: object) -> Recipe:
         values.setdefault("lora_alpha", max(1, rank * usual.lora_alpha // usual.lora_rank))
     batch = values.get("effective_batch_size", usual.effective_batch_size)
     device = min(batch, profile.per_device_train_batch_size)
-    return usual.with_values({"per_device_train_batch_size": device, "max_length": profile.max_length} | values)
+    sizes = {"per_device_train_batch_size": device, "max_length": profile.max_length, "seed": seed}
+    return usual.with_values(sizes | values)
 
 
 def final_recipe(

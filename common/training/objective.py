@@ -41,10 +41,11 @@ class Trained:
     """A finished training: the model ready for evaluation, its curve and what it cost.
 
     weights: the folder of what was trained (an adapter, or all weights). curve: step, loss, eval_loss, eval_score,
-    eval_match, learning_rate, and what the objective reports. eval_loss, eval_score, eval_match and step are those of the weights that were
-    kept. seconds: the trainer's own over all sittings, without `evaluation_seconds`; `rows` and `tokens` (padding
-    excluded) count every epoch. Of several processes, seconds and memory are the main one's. code_digest: of the
-    closure of `code_modules`, which trained. merged: whether an adapter was merged into the model that is evaluated.
+    eval_match, learning_rate, and what the objective reports. eval_loss, eval_score, eval_match and step are those of
+    the weights that were kept. seconds: the trainer's own over all sittings, without `evaluation_seconds`; `rows` and
+    `tokens` (padding excluded) count every epoch. Of several processes, seconds and memory are the main one's.
+    code_digest: of the closure of `code_modules`, which trained. merged: whether an adapter was merged into the model
+    that is evaluated.
     """
 
     loaded: LoadedModel

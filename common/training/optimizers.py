@@ -1,5 +1,5 @@
-"""The optimisers by their names in a recipe. In every one weight decay is decoupled: it shrinks weights, by the learning
-rate times the decay, and is no part of the gradient (arXiv:1711.05101).
+"""The optimisers by their names in a recipe. In each of them weight decay is decoupled: it shrinks weights by the rate
+times the decay and is no part of the gradient (arXiv:1711.05101).
 
 torch couples it in Adam, NAdam and Adamax unless told otherwise: added to the gradient after clipping, .01 of a weight
 is then many times what clipping to a norm of 1 leaves of the gradient. With decoupled decay adam is adamw.

@@ -53,8 +53,8 @@ class SessionMixin:
     """A TRL trainer whose items are whole micro-batches and whose loss and evaluation are this study's.
 
     loss: of one micro-batch. units: how many units a micro-batch has, known before its loss. answer: mean score and
-    match of answers by the model as it is, None for no answers. optimizer: its class and arguments. whole_model: the model
-    itself, or, where the trainer shards it over processes, a copy of its own for whole weights.
+    match of answers by the model as it is, None for no answers. optimizer: its class and arguments. whole_model: the
+    model itself, or, where the trainer shards it over processes, a copy of its own for whole weights.
     """
 
     loss_is_scaled_for_ga = True  # by the units of the whole step

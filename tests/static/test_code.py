@@ -39,36 +39,12 @@ PARTS = {
     "statistics": ["intervals", "rows"],
     "study": ["notebooks", "execute", "publish"],
     "sweeps": ["liveness", "journal", "storage", "space", "sampler", "sweep", "attempts", "folders", "objective"]
-    + ["result", "searching"],
+    + ["result", "additions", "searching"],
     "synthetic": ["check", "budget", "content", "scene", "conditions", "aggregates", "analytic", "basic", "sorting"]
     + ["writes", "groups", "joins", "nested", "chains", "mix"],
-    "training": [
-        "recipe",
-        "defaults",
-        "tree",
-        "plan",
-        "architecture",
-        "hours",
-        "estimate",
-        "memory",
-        "probe",
-        "adapters",
-        "adapt",
-    ]
-    + [
-        "attention",
-        "layers",
-        "rows",
-        "layout",
-        "losses",
-        "objective",
-        "checkpoints",
-        "arguments",
-        "optimizers",
-        "trainer",
-        "session",
-        "sft",
-    ],
+    "training": ["recipe", "defaults", "tree", "plan", "architecture", "hours", "estimate", "memory", "probe"]
+    + ["adapters", "adapt", "attention", "layers", "rows", "layout", "losses", "objective", "checkpoints"]
+    + ["arguments", "optimizers", "trainer", "session", "sft"],
 }
 MODULES = sorted(ROOT.glob("common/**/*.py"))
 MOST_LINES = 320

@@ -80,7 +80,7 @@ def test_a_limit_over_the_embedded_split_takes_the_split_and_tells_it_once(monke
             "gretel",
             "test_unseen",
             None,
-            "gretel has the splits train, validation, test and post; test_unseen is only in embedded",
+            "gretel has the splits train, validation, test and post; test_unseen is",
         ),
         ("gretel", "test_forms", None, "gretel has the splits train, validation, test and post; test_forms"),
         ("imbedded", "test", None, "unknown data 'imbedded'; give embedded, gretel, spider:DIR, or a .parquet"),
