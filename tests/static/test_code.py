@@ -28,8 +28,8 @@ PARTS = {
     "metric": ["metric"],
     "mutations": ["edits", "clauses", "expressions", "changes", "neighbours"],
     "retrieval": ["schemas", "questions", "neighbours", "filling"],
-    "results": ["formats", "record", "sections", "ledger", "places", "comparable", "comparison", "tables", "figure"]
-    + ["audits", "rescore", "readme"],
+    "results": ["formats", "record", "sections", "ledger", "places", "comparable", "entries", "planned"]
+    + ["comparison", "seeds", "tables", "figure", "audits", "rescore", "readme"],
     "sandbox": ["guard", "frames", "functions", "connections", "process", "worker", "database", "messages", "pool"]
     + ["statements"],
     "scoring": ["pairing", "compare", "columns", "query", "rouge", "state", "keys", "ordering", "running", "published"]
