@@ -167,8 +167,12 @@ def test_runs_with_data_of_ones_own_or_another_seed_are_compared_in_a_folder_of_
     monkeypatch.chdir(mine.parent / "my folder")
     run([BASELINE, LORA], "smoke", {"DATA": f"../{mine.name}", "TEST_ROWS": "20", "NF4": "False"})
     (folder,) = (outputs() / "results").iterdir()
-    assert folder.name.startswith("smoke@") and methods(folder) == ["baseline", "example-lora"]
-    assert results.compare(folder)["difference"].notna().to_dict() == {"baseline": False, "example-lora": True}
+    assert folder.name.startswith("smoke@") and methods(folder) == ["baseline", "baseline-3shot", "example-lora"]
+    assert results.compare(folder)["difference"].notna().to_dict() == {
+        "baseline": False,
+        "baseline-3shot": True,
+        "example-lora": True,
+    }
     assert {"comparison.md", "comparison.png"} <= {path.name for path in folder.iterdir()}
     assert f"{folder.name} · executed" in capsys.readouterr().out.splitlines()[-1]
     record = results.read_record(folder, "example-lora")

@@ -13,6 +13,8 @@ import pytest
 
 from common import provenance, results
 from common.evaluation import Report
+from common.results import sections
+from common.retrieval import Retrieval
 from common.run import Run, cost_table, start_run
 from common.settings import ROOT, UserError, outputs
 from common.synthetic import SPLITS
@@ -224,7 +226,8 @@ def test_a_second_kernel_on_the_same_folder_ends_in_one_line():
 def report(count: int, **fields) -> Report:
     """Answers of `count` test rows, and of two of them a split beside it, in 4 seconds."""
     rows = predictions("y" * count) + [row for split in OTHERS for row in predictions("yn", split)]
-    return SimpleNamespace(rows=rows, seconds=4.0, new_tokens=8, **fields)
+    module = {"code_module": "common.generation"}
+    return SimpleNamespace(rows=rows, seconds=4.0, new_tokens=8, **module | fields)
 
 
 def trained(folder: Path, **fields) -> SimpleNamespace:
@@ -282,6 +285,18 @@ def test_a_record_of_a_model_as_it_comes_has_no_training(tiny):
     assert (values["code"]["training_digest"], values["code"]["training_modules"]) == ("", [])
     assert (values["model"]["merged"], values["model"]["weights_digest"], values["stages"]) == (False, "", [])
     assert values["cost"]["train_seconds"] == values["cost"]["search_seconds"] == 0 < values["cost"]["eval_seconds"]
+
+
+def test_a_record_of_a_look_up_names_no_model_and_whose_code_answered():
+    run = start()
+    digest = provenance.code("common.retrieval", without=provenance.SCORING)
+    answers = report(16, code_digest=digest, code_module="common.retrieval")
+    values = json.loads(run.save(answers, None, method="retrieval", recipe=Retrieval(train_rows=32)).read_text())
+    assert (values["model"]["id"], values["model"]["total_parameters"]) == ("", 0)
+    assert (values["code"]["answers_module"], values["code"]["answers_digest"]) == ("common.retrieval", digest)
+    assert values["parameters"]["recipe"] == {"train_rows": 32, "candidates": 8}
+    assert sections.staleness(values) == ""
+    assert sections.staleness(values | {"code": values["code"] | {"answers_module": ""}}) == "answers"
 
 
 def test_costs_are_in_minutes_and_gigabytes(tmp_path):

@@ -5,6 +5,7 @@ from common.display import (
     OUTCOMES,
     data_table,
     outcome_table,
+    read_outcomes,
     read_some,
     reading_table,
     score_table,
@@ -74,6 +75,14 @@ def test_what_is_read_is_of_every_kind_and_not_the_same_for_every_method():
         assert all(place < 20 for place in chosen[:2]) and all(20 <= place < 39 for place in chosen[2:5])
         assert chosen[4] in (36, 37) and chosen[5] == 39
     assert read_some(examples[:1], answers, seed="lora") == [0]
+
+
+def test_the_first_answers_of_each_outcome_are_read_in_the_outcomes_order():
+    answers = predictions("nynynynynn")
+    answers[8]["outcome"] = "syntax_error"
+    examples = [Example(row["id"], "q", "CREATE TABLE t (a);", "SELECT 1") for row in answers]
+    assert read_outcomes(examples, answers) == [1, 3, 5, 0, 2, 4, 8]
+    assert read_outcomes(examples[:1], answers, 2) == [0]
 
 
 def test_a_set_of_few_rows_is_read_as_far_as_it_goes():
