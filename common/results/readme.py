@@ -43,7 +43,7 @@ def _profile_block(profile: str) -> str:
     text, figure = tables.short(place), place / "comparison.png"
     if figure.exists() and figure.is_relative_to(ROOT):
         more = figure.with_suffix(".md").relative_to(ROOT)
-        text += f"\n\nAll columns, all pairs and the slices: [{more}]({more}).\n\n"
+        text += f" All columns, pairs and slices: [{more}]({more}).\n\n"
         text += f"![Robust match of each method at profile {profile}]({figure.relative_to(ROOT)})"
     return text
 

@@ -81,9 +81,9 @@ def short(place: Path) -> str:
     others = pairs[[other != BASELINE for _, other in pairs.index]] if len(pairs) else pairs
     if len(others):
         cells = [[_pair(*key), _difference(row), p_value(row["p_holm"])] for key, row in others.iterrows()]
-        heads = ["planned pair", "difference [95 %]", "p (Holm)"]
-        parts += [pipes(heads, cells), _power(others)]
-    return "\n\n".join([*parts, _seeds_line(over_seeds(entries, place))])
+        parts += [pipes(["planned pair", "difference [95 %]", "p (Holm)"], cells)]
+    last = [*([_power(others)] if len(others) else []), _seeds_line(over_seeds(entries, place))]
+    return "\n\n".join([*parts, " ".join(last)])
 
 
 def plain(place: Path, methods: Sequence[str] | None = None) -> str:
