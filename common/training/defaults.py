@@ -64,13 +64,20 @@ def default_recipe(method: str, profile: Profile, *, seed: int = 42, **values: o
 
 
 def final_recipe(
-    recipe: Recipe, profile: Profile, train_rows: int, valid_rows: int, *, epochs: int = 0, patience: int = 0
+    recipe: Recipe,
+    profile: Profile,
+    train_rows: int,
+    valid_rows: int,
+    *,
+    epochs: int = 0,
+    patience: int = 0,
+    gpu: bool | None = None,
 ) -> Recipe:
     """`recipe` as the last stage trains by it: the profile's passes and evaluations, which answer validation rows.
 
     The weights are kept, and a training without a better evaluation is ended, by held-out match: it is what is reported
     and what later methods start from, and over several passes it may still rise when the loss does too. epochs and
-    patience: 0 takes the default.
+    patience: 0 takes the default. gpu: see `affordable_evaluations`.
     """
     recipe = recipe.with_values(
         {
@@ -81,6 +88,6 @@ def final_recipe(
         }
     )
     looks = recipe.epochs * profile.evaluations or affordable_evaluations(
-        recipe, train_rows, valid_rows, max_new_tokens=profile.max_new_tokens
+        recipe, train_rows, valid_rows, max_new_tokens=profile.max_new_tokens, gpu=gpu
     )
     return recipe.with_values({"evaluations": looks})
