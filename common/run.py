@@ -27,7 +27,7 @@ from common.profiles import Profile, resolve
 from common.results import sections
 from common.results.comparable import find_comparable
 from common.results.ledger import check_name
-from common.results.places import command, place, usual_places, with_overrides
+from common.results.places import command, place, usual_seed, with_overrides
 from common.results.record import Decoding, Record
 from common.settings import UserError, outputs, relative, writable
 from common.statistics import TEST, figures, of_split
@@ -74,9 +74,9 @@ class Run:
         Raises UserError, with the command that makes such a record, where there is none, and where the file or folder
         that the rows are from has changed since: its references may be others.
         """
-        # A run of another seed has a folder of its own, and the same rows as the others.
-        folders = dict.fromkeys([self.place, *usual_places(self.profile.name)])
-        rerun = command(method, self.profile, self.seed)
+        # A run at another seed has a folder of its own, and the same rows.
+        folders = dict.fromkeys([self.place, usual_seed(self.place), results.folder(self.profile.name)])
+        rerun = command(method, self.profile)
         place = find_comparable(method, self.terms, [*folders], rerun)
         record, source = results.read_record(place, method), self.profile.data
         is_file = source.partition("@")[0] not in ("embedded", "gretel")

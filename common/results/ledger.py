@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas
 
 BASELINE = "baseline"
+SEEDS = "seeds"  # below a folder of records, a folder a seed
 _ROUNDED = (
     "metrics",
     "slices",
@@ -94,6 +95,17 @@ def read_records(place: Path) -> list[dict]:
 def record_paths() -> list[Path]:
     """Where the committed records lie; a folder counts where it has a profile's name."""
     return sorted(path for profile in PROFILES for path in folder(profile).glob("*.json"))
+
+
+def seed_folders(place: Path) -> list[Path]:
+    """The folders of a folder's runs at other seeds, by seed."""
+    return sorted((path for path in place.glob(f"{SEEDS}/*") if path.name.isdigit()), key=lambda path: int(path.name))
+
+
+def seed_paths() -> list[Path]:
+    """Where the committed records of other seeds lie."""
+    folders = [place for profile in PROFILES for place in seed_folders(folder(profile))]
+    return [path for place in folders for path in sorted(place.glob("*.json"))]
 
 
 def load(path: Path) -> dict:

@@ -12,7 +12,7 @@ from common.prompts import extract_sql
 from common.results.ledger import load, read_predictions, write_record
 from common.results.sections import prompt_hash, scorer_digest, scoring
 from common.settings import UserError
-from common.statistics import figures, of_split
+from common.statistics import figures, of_split, splits_of
 
 _VERDICT = ("match", "robust_match", "outcome")
 _OTHER_ROWS = "{}: the data of today are not its rows; check out the commit in its 'code', or run its notebook again"
@@ -31,9 +31,10 @@ def rescore(path: Path, source: str = "") -> str:
     rows = read_predictions(path.parent, record["method"])
     if not rows:
         return f"{name}: no predictions to judge"
-    splits = {data["split"]: data, **record.get("splits", {})}
+    sections = {data["split"]: data, **record.get("splits", {})}
     examples = []
-    for split, facts in splits.items():
+    for split in splits_of(rows):
+        facts = sections[split]
         part = load_examples(source or _source(data), split, limit=facts["n"], seed=data.get("seed", record["seed"]))
         if ids_hash(part) != facts["ids_hash"] or prompt_hash(part) != facts["prompt_hash"]:
             raise UserError(_OTHER_ROWS.format(path.name))

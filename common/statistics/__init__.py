@@ -7,6 +7,7 @@ from common.statistics.intervals import (
     holm,
     mean_interval,
     paired_difference,
+    smallest_difference,
 )
 from common.statistics.rows import (
     METRICS,
@@ -44,6 +45,7 @@ __all__ = [
     "paired_rows",
     "schemas_of",
     "slices",
+    "smallest_difference",
     "splits_of",
     "strict_only_matches",
 ]

@@ -6,8 +6,10 @@ groups are resampled instead of rows, and where each group holds one row nothing
 test rows (or groups) drawn, not about what another training seed would have given.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy
@@ -33,7 +35,9 @@ class Interval:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """mean(b) - mean(a) over `n` pairs; `p` is McNemar's exact two-sided p, None unless the values are booleans.
+    """mean(b) - mean(a) over `n` pairs in `groups` groups; `p` is McNemar's exact two-sided p, `discordant` the share
+    of pairs that differ, `smallest` the difference that so many pairs show, see `smallest_difference`; these three are
+    None unless the values are booleans.
 
     With groups `p` is of the same test over whole groups: each may as well have had its difference the other way round.
     """
@@ -43,6 +47,9 @@ class PairedDifference:
     high: float | None
     n: int
     p: float | None
+    discordant: float | None = None
+    groups: int = 0
+    smallest: float | None = None
 
     def as_dict(self) -> dict[str, float | int | None]:
         return asdict(self)
@@ -121,9 +128,9 @@ def paired_difference(
     if not n:
         return PairedDifference(None, None, None, 0, None)
     difference = numpy.asarray(b, float) - numpy.asarray(a, float)
-    joint, p = _are_joint(groups), None
+    joint, test = _are_joint(groups), {"p": None}
+    sums, sizes = _by_group(difference, groups) if joint else (difference, numpy.ones(n))
     if joint:
-        sums, sizes = _by_group(difference, groups)
         low, high = _grouped_bootstrap(sums, sizes, level, seed, resamples)
     else:
         low, high = _bootstrap(difference, level, seed, resamples)
@@ -133,7 +140,34 @@ def paired_difference(
             p = _sign_test([int(total) for total in sums])
         else:
             p = float(_binomial_test(better, better + worse).pvalue) if better + worse else 1.0
-    return PairedDifference(float(difference.mean()), float(low), float(high), n, p)
+        discordant, spread = (better + worse) / n, float((sums**2).sum()) / n
+        test = {"p": p, "discordant": discordant, "smallest": smallest_difference(n, discordant, spread=spread)}
+    return PairedDifference(float(difference.mean()), float(low), float(high), n, groups=len(sums), **test)
+
+
+def smallest_difference(
+    n: int, discordant: float, *, spread: float | None = None, power: float = 0.8, level: float = 0.95
+) -> float | None:
+    """The smallest difference between two shares that McNemar's test on `n` pairs finds with this power, where so large
+    a share of the pairs is discordant; None where not even all of them going one way are enough.
+
+    From Connor's formula (Biometrics 43, 1987): n d² = (z sqrt(s) + z' sqrt(s - d²))². spread: the s in it, what a pair
+    adds to the variance without a difference; `discordant` where pairs are drawn alone, more where they come in groups
+    that go together.
+    """
+    spread = discordant if spread is None else spread
+    z, z_power = NormalDist().inv_cdf((1 + level) / 2), NormalDist().inv_cdf(power)
+
+    def is_found(d: float) -> bool:
+        return n * d**2 >= (z * math.sqrt(spread) + z_power * math.sqrt(max(0.0, spread - d**2))) ** 2
+
+    low, high = 0.0, discordant
+    if not discordant or not is_found(high):
+        return None
+    while high - low > 1e-6:
+        middle = (low + high) / 2
+        low, high = (low, middle) if is_found(middle) else (middle, high)
+    return high
 
 
 def holm(pvalues: Sequence[float]) -> list[float]:

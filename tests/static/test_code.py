@@ -27,8 +27,8 @@ PARTS = {
     + ["support", "single", "answers"],
     "metric": ["metric"],
     "mutations": ["edits", "clauses", "expressions", "changes", "neighbours"],
-    "results": ["formats", "record", "sections", "ledger", "places", "comparable", "comparison", "tables", "figure"]
-    + ["audits", "rescore", "readme"],
+    "results": ["formats", "record", "sections", "ledger", "places", "comparable", "entries", "planned"]
+    + ["comparison", "seeds", "tables", "figure", "audits", "rescore", "readme"],
     "sandbox": ["guard", "frames", "functions", "connections", "process", "worker", "database", "messages", "pool"]
     + ["statements"],
     "scoring": ["pairing", "compare", "columns", "query", "rouge", "state", "keys", "ordering", "running", "published"]
@@ -36,7 +36,7 @@ PARTS = {
     "scoring.suites": ["naming", "formats", "survey", "store", "links", "mentions", "values", "misses", "filling"]
     + ["workshop", "building"],
     "statistics": ["intervals", "rows"],
-    "study": ["notebooks", "execute", "publish"],
+    "study": ["notebooks", "execute", "publish", "seeds"],
     "sweeps": ["liveness", "journal", "storage", "space", "sampler", "sweep", "attempts", "folders", "objective"]
     + ["result", "additions", "searching"],
     "synthetic": ["check", "budget", "content", "scene", "conditions", "aggregates", "analytic", "basic", "sorting"]

@@ -11,6 +11,7 @@ import pandas
 import pytest
 
 from common import results
+from common.data.splits import TESTS
 from common.results import ledger
 from common.results.rescore import rescore
 from common.results.sections import scorer_digest, thin_curve
@@ -225,6 +226,29 @@ def test_rescore_judges_every_split_against_its_own_rows():
     results.write_record(results.folder("cpu"), values, rows)
     with pytest.raises(UserError, match="the data of today are not its rows"):
         rescore(path)
+
+
+def test_rescore_takes_the_splits_in_the_order_of_their_rows(tmp_path):
+    """A record's keys are sorted, its rows are in the study's order: test_unseen before test_forms."""
+    from common.data import ids_hash, load_tests
+    from common.results.sections import prompt_hash
+
+    path, lines = tmp_path / "mine.csv", ["sql_prompt,sql_context,sql,split"]
+    lines += [f"q{n},CREATE TABLE t{n} (a),SELECT {n},{split}" for n, split in enumerate(("test", *TESTS))]
+    path.write_text("\n".join(lines))
+    tests = load_tests(str(path), limit=5, other_limit=5)
+    facts = {split: {"ids_hash": ids_hash(e), "prompt_hash": prompt_hash(e)} for split, e in tests.items()}
+    rows = [
+        {**row, "id": example.id, "completion": example.sql}
+        for split, examples in tests.items()
+        for row, example in zip(predictions("n" * len(examples), split), examples, strict=True)
+    ]
+    values = record("x", rows, data={"source": "mine"} | facts["test"])
+    for split, section in values["splits"].items():
+        section |= facts[split]
+    written = results.write_record(results.folder("cpu"), values, rows)
+    assert list(results.read_record(written.parent, "x")["splits"]) == ["test_forms", "test_unseen"]
+    assert rescore(written, str(path)) == "cpu/x: 4 of 4 verdicts changed"
 
 
 def test_rescore_refuses_rows_that_are_not_those_of_the_record():

@@ -3,7 +3,9 @@
 import math
 import random
 
+import numpy
 import pytest
+from scipy import stats
 
 from common.settings import UserError
 from common.statistics import (
@@ -18,6 +20,7 @@ from common.statistics import (
     paired_difference,
     paired_rows,
     slices,
+    smallest_difference,
     splits_of,
     strict_only_matches,
 )
@@ -212,6 +215,32 @@ def test_a_difference_is_over_the_schemas_of_rows_that_both_have_a_verdict_for()
     assert pair.p == pytest.approx(6 / 8)  # of schemas that add 3, 1 and -1, as above
     alone = difference([line | {"schema": line["id"]} for line in a], [line | {"schema": line["id"]} for line in b])
     assert alone.p == pytest.approx(2 * (1 + 5) / 2**5)  # McNemar's: five pairs differ, one for the worse
+
+
+@pytest.mark.parametrize(("n", "discordant"), [(640, 0.14), (160, 0.18), (2_500, 0.1), (200, 0.3)])
+def test_the_smallest_difference_is_found_four_times_in_five(n, discordant):
+    """By its definition: the exact power of McNemar's test, each row being turned right, turned wrong or neither."""
+    size = smallest_difference(n, discordant)
+    right = (discordant + size) / 2 / discordant  # of the rows that differ
+    rng = numpy.random.default_rng(0)
+    changed = rng.binomial(n, discordant, 20_000)
+    better = rng.binomial(changed, right)
+    rejected = stats.chi2.sf((2 * better - changed) ** 2 / numpy.maximum(changed, 1), 1) < 0.05
+    assert rejected.mean() == pytest.approx(0.8, abs=0.04)
+
+
+def test_rows_that_go_together_show_less():
+    a, b = [False] * 40 + [True] * 10 + [False] * 50, [True] * 40 + [False] * 10 + [False] * 50
+    alone, joint = paired_difference(a, b), paired_difference(a, b, groups=[str(n // 5) for n in range(100)])
+    assert (alone.discordant, alone.groups, joint.groups) == (0.5, 100, 20)
+    assert alone.smallest == smallest_difference(100, 0.5)
+    # Ten groups add 5 or -5: they spread a total five times as far as fifty rows that add 1 or -1.
+    assert joint.smallest == smallest_difference(100, 0.5, spread=2.5) > 1.9 * alone.smallest
+
+
+def test_too_few_rows_show_no_difference():
+    assert smallest_difference(20, 0.1) is None is smallest_difference(640, 0.0)
+    assert paired_difference([0.1, 0.2], [0.3, 0.1]).smallest is None
 
 
 def test_holm_by_hand():
