@@ -52,8 +52,10 @@ class Profile:
 _TINY = (TINY_MODEL, LARGER_TINY_MODEL)
 _QWEN3 = ("Qwen/Qwen3-0.6B", "Qwen/Qwen3-8B")
 _CODER = ("Qwen/Qwen2.5-Coder-0.5B-Instruct", "Qwen/Qwen2.5-Coder-1.5B-Instruct")
-_SMOKE = (Stage(16, 8, 3, steps=3), Stage(24, 8, 2), Stage(32, 16, 1))
-_CPU = (Stage(64, 96, 8, steps=6), Stage(96, 96, 4), Stage(384, 128, 1))
+_SMOKE = (Stage(16, 8, 3, steps=2), Stage(24, 8, 2), Stage(32, 16, 1))
+# Half of what a trial costs on two cores is its validation, a third of the cost of training on as many rows; fewer rows
+# would not tell candidates apart. A second stage of two has the best of each batch size, and then their variants.
+_CPU = (Stage(32, 96, 10, steps=4), Stage(48, 96, 2), Stage(384, 96, 1))
 _PUBLISHED = (Stage(4096, 1024, 16), Stage(8192, 2048, 4), Stage(97_500, 2_500, 1))
 
 PROFILES = {
@@ -65,8 +67,8 @@ PROFILES = {
             other_test_rows=8,
         ),
         Profile(
-            *("cpu", *_CODER, "embedded", _CPU, 640, 96, "float32", 2, 32, 640, 128, 8),
-            evaluations=4,
+            *("cpu", *_CODER, "embedded", _CPU, 640, 96, "float32", 2, 32, 640, 96, 8),
+            evaluations=3,
             other_test_rows=320,
         ),
         Profile("t4", *_QWEN3, "gretel", _PUBLISHED, 5851, 512, "float16", 2, 32, 1024, 128, 15),

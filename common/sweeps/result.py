@@ -35,8 +35,9 @@ class SearchResult:
     why there is no loss. recipe: the best candidate's of the last searched stage. stages: for the record.
     rank_correlation: Spearman's, between what ranks the candidates that stage 1 promoted in it and in stage 2, over
     rank_correlation_n of them; None below three, where either is constant, and after a stage of fixed steps. edges:
-    warnings of best values at the end of their grid. notes: what else a reader should know. id: the sweep's.
-    base_digest: names the weights that every trial started from.
+    warnings of best values at the end of their grid. notes: what else went otherwise than planned. facts: how
+    candidates were compared and what came of it. id: the sweep's. base_digest: names the weights that every trial
+    started from.
     """
 
     trials: pandas.DataFrame
@@ -46,12 +47,13 @@ class SearchResult:
     rank_correlation_n: int
     edges: list[str]
     notes: list[str]
+    facts: list[str]
     id: str
     base_digest: str
 
     def to_record(self) -> dict:
         """What a record says of the search beside its stages."""
-        names = ("id", "base_digest", "rank_correlation", "rank_correlation_n", "edges", "notes")
+        names = ("id", "base_digest", "rank_correlation", "rank_correlation_n", "edges", "notes", "facts")
         return {name: getattr(self, name) for name in names}
 
 
@@ -91,10 +93,8 @@ def result_of(sweep: Sweep, by_stage: Sequence[dict[int, Slot]]) -> SearchResult
                 "best": {**ranking[0].values, **{name: getattr(ranking[0].outcome, name) for name in ranks}},
             }
         )
-        notes += _notes(sweep, number, stage, slots, ranking)
+        notes += _notes(number, stage, slots, ranking)
     correlation, n = rank_correlation(sweep, by_stage)
-    if correlation is not None:
-        notes.append(f"rank correlation of stages 1 and 2: {correlation:.2f} over {n} candidates")
     last = sweep.stages[len(by_stage) - 1]
     winner = best(sweep, by_stage[-1], 1, by_batch=bool(last.steps))[0]
     candidates = [slot.values for slots in by_stage for slot in slots.values()]
@@ -106,6 +106,7 @@ def result_of(sweep: Sweep, by_stage: Sequence[dict[int, Slot]]) -> SearchResult
         rank_correlation_n=n,
         edges=edges(sweep, winner.values, candidates),
         notes=notes,
+        facts=_facts(sweep, by_stage, correlation, n),
         id=sweep.id,
         base_digest=winner.outcome.base_digest,
     )
@@ -176,43 +177,41 @@ def edges(sweep: Sweep, values: dict, candidates: Sequence[dict] = ()) -> list[s
     return warnings
 
 
-def _notes(sweep: Sweep, number: int, stage: Stage, slots: dict[int, Slot], ranking: list[Slot]) -> list[str]:
+def _notes(number: int, stage: Stage, slots: dict[int, Slot], ranking: list[Slot]) -> list[str]:
     notes = []
     if len(slots) < stage.trials:
         why = "the grid has no more points" if number == 1 else "no more candidates have a loss"
         notes.append(f"stage {number} trained {len(slots)} candidates of {stage.trials}: {why}")
-    notes += _additions(sweep, number, slots)
     for note, count in _failures(slots).items():
         what = FAILURES[note][0]
         notes.append(f"{count} of {len(slots)} candidates of stage {number} {what}; their tokens are not counted")
     if steps := max((slot.outcome.skipped_steps for slot in ranking), default=0):
         notes.append(f"candidates of stage {number} lost up to {steps} optimiser steps to float16's overflow")
     tokens = sorted({slot.outcome.tokens for slot in ranking})
-    if stage.steps:
-        notes.append(
-            f"candidates of stage {number} took {stage.steps} optimiser steps, so a larger batch saw more rows; they "
-            "are ranked within their batch size, and stage 2 compares batch sizes on equal rows"
-        )
-    elif len(tokens) > 1:
+    if len(tokens) > 1 and not stage.steps:
         notes.append(f"candidates of stage {number} saw unequal numbers of tokens, {tokens[0]:,} to {tokens[-1]:,}")
     return notes
 
 
-def _additions(sweep: Sweep, number: int, slots: dict[int, Slot]) -> list[str]:
-    """What was tried beyond the grid's edges, and how the first candidate fared: the setting of no search."""
-    notes = []
+def _facts(sweep: Sweep, by_stage: Sequence[dict[int, Slot]], correlation: float | None, n: int) -> list[str]:
+    """How candidates were compared, what was tried beyond the grid's edges, and how the setting of no search fared."""
+    facts = [
+        f"candidates of stage {number} took {stage.steps} optimiser steps each, so a larger batch saw more rows: they "
+        "are ranked within their batch size"
+        for number, stage in enumerate(sweep.stages[: len(by_stage)], 1)
+        if stage.steps
+    ]
+    slots = by_stage[0]
     for name, values in sweep.space.items():
-        outside = sorted({slot.values[name] for slot in slots.values()} - {*values}, key=str)
-        if outside and number == 1:
-            ends = ", ".join(f"{value:g}" for value in outside)
-            notes.append(f"the best of stage 1 lay on an edge of {name}, so {ends} was tried beyond it")
-    if number == 1 and sweep.first and 0 in slots:
-        ranking = best(sweep, slots, len(slots))
-        rivals = [slot for slot in ranking if slot.values.get(BATCH) == slots[0].values.get(BATCH)]
-        if slots[0] in rivals:
-            notes.append(
-                f"the setting without a search came {rivals.index(slots[0]) + 1} of {len(rivals)} with its batch size "
-                f"in stage 1: {sweep.rank_by} {getattr(slots[0].outcome, sweep.rank_by):.4f}, the best "
-                f"{getattr(rivals[0].outcome, sweep.rank_by):.4f}"
-            )
-    return notes
+        if outside := sorted({slot.values[name] for slot in slots.values()} - {*values}, key=str):
+            facts.append(f"stage 1 tried {name} {', '.join(map(str, outside))} beyond the edge on which its best lay")
+    rivals = [s for s in best(sweep, slots, len(slots)) if s.values.get(BATCH) == slots[0].values.get(BATCH)]
+    if sweep.first and slots[0] in rivals:
+        losses = [f"{getattr(slot.outcome, sweep.rank_by):.4f}" for slot in (slots[0], rivals[0])]
+        facts.append(
+            f"the first candidate, the setting without a search, came {rivals.index(slots[0]) + 1} of {len(rivals)} of "
+            f"its batch size in stage 1: {sweep.rank_by} {losses[0]}, the best {losses[1]}"
+        )
+    if correlation is not None:
+        facts.append(f"rank correlation of stages 1 and 2: {correlation:.2f} over {n} candidates")
+    return facts

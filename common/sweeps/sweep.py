@@ -69,7 +69,7 @@ class Sweep:
             raise UserError(f"a sweep's name '{self.name}' is made of letters, digits, '.', '_' and '-'")
         if len(self.stages) < 2:
             raise UserError("a search needs two stages or more: the last one trains what the others have chosen")
-        if any(min(dataclasses.astuple(stage)) < 1 for stage in self.stages):
+        if any(min(stage.train_rows, stage.valid_rows, stage.trials, stage.steps + 1) < 1 for stage in self.stages):
             raise UserError("every stage of a search has at least 1 training row, 1 validation row and 1 trial")
         for number, (before, stage) in enumerate(zip(self.stages, self.stages[1:], strict=False), 2):
             if stage.trials > before.trials:

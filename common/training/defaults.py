@@ -21,7 +21,7 @@ _PUBLISHED = {
 }
 _CPU_LORA = {"learning_rate": 5e-4, "lora_rank": 16, "lora_alpha": 32, "warmup_ratio": 0.1}
 _CPU = {
-    "full": {"learning_rate": 2e-5, "warmup_ratio": 0.1},
+    "full": {"learning_rate": 5e-5, "warmup_ratio": 0.1},
     "lora": _CPU_LORA,
     "qlora": _CPU_LORA,
     "prompt-random": _PROMPT,
@@ -64,23 +64,31 @@ def default_recipe(method: str, profile: Profile, *, seed: int = 42, **values: o
 
 
 def final_recipe(
-    recipe: Recipe, profile: Profile, train_rows: int, valid_rows: int, *, epochs: int = 0, patience: int = 0
+    recipe: Recipe,
+    profile: Profile,
+    train_rows: int,
+    valid_rows: int,
+    *,
+    epochs: int = 0,
+    patience: int = 0,
+    gpu: bool | None = None,
 ) -> Recipe:
     """`recipe` as the last stage trains by it: the profile's passes and evaluations, which answer validation rows.
 
     The weights are kept, and a training without a better evaluation is ended, by held-out match: it is what is reported
     and what later methods start from, and over several passes it may still rise when the loss does too. epochs and
-    patience: 0 takes the default.
+    patience: 0 takes the default. gpu: see `affordable_evaluations`.
     """
+    answered = min(profile.score_rows, valid_rows)
     recipe = recipe.with_values(
         {
             "epochs": epochs or RECIPES[profile.name][recipe.method].epochs,
             "patience": patience or PATIENCE,
-            "score_rows": min(profile.score_rows, valid_rows),
-            "select_by": "match",
+            "score_rows": answered,
+            "select_by": "match" if answered else "loss",
         }
     )
     looks = recipe.epochs * profile.evaluations or affordable_evaluations(
-        recipe, train_rows, valid_rows, max_new_tokens=profile.max_new_tokens
+        recipe, train_rows, valid_rows, max_new_tokens=profile.max_new_tokens, gpu=gpu
     )
     return recipe.with_values({"evaluations": looks})

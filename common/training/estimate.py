@@ -8,10 +8,11 @@ steps; not evaluations, what the allocator cannot use, the CUDA context and the 
 import argparse
 from dataclasses import dataclass, fields
 
-from common.profiles import PROFILES, resolve
+from common.profiles import PROFILES, Profile, resolve
 from common.settings import UserError, run_cli
 from common.training import hours
 from common.training.architecture import KNOWN, Decoder, adapter_weights, decoder, targets
+from common.training.defaults import RECIPES, default_recipe
 from common.training.plan import MicroBatch
 from common.training.recipe import METHODS, OPTIMIZERS, Recipe
 
@@ -218,7 +219,7 @@ def main() -> int:
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default=Recipe.optimizer)
     parser.add_argument("--rank", type=int, default=Recipe.lora_rank, help="of LoRA and QLoRA")
     parser.add_argument("--batch", type=int, help="rows a device batch; default: the profile's")
-    parser.add_argument("--epochs", type=int, default=2, help="passes of the last stage, as in the notebooks (2)")
+    parser.add_argument("--epochs", type=int, default=0, help="passes of the last stage; default: the notebooks'")
     parser.add_argument("--gigabytes", type=float, help="memory there is; default: the profile's card")
     arguments = parser.parse_args()
     profile = resolve(arguments.profile)
@@ -239,7 +240,7 @@ def main() -> int:
     for method in [arguments.method] if arguments.method else METHODS:
         recipe = Recipe(
             method=method,
-            epochs=arguments.epochs,
+            epochs=arguments.epochs or RECIPES[profile.name][method].epochs,
             optimizer=arguments.optimizer,
             lora_rank=arguments.rank,
             per_device_train_batch_size=rows,
@@ -253,7 +254,18 @@ def main() -> int:
         print(f"{method:14}{'yes' if recipe.gradient_checkpointing else 'no':>11}", *parts, f"  {verdict}", sep="")
     if gpu:
         print(f"\n{hours.table(sizes, recipes, profile)}")
+    print(f"\n{hours.notebook_table({name: _as_they_run(PROFILES[name]) for name in hours.CARDS})}")
     return 0
+
+
+def _as_they_run(profile: Profile) -> dict[str, Recipe]:
+    """The profile's default recipes by method, with activations computed again where its card needs that."""
+    rows, width = profile.per_device_train_batch_size, profile.max_length
+    sizes = {"room": round(profile.memory_gb * GB), "precision": profile.precision, "gpu": True}
+    batch = MicroBatch(rows, width, rows * width // 4)
+    return {
+        method: fit(KNOWN[profile.model_id], default_recipe(method, profile), batch, **sizes)[0] for method in METHODS
+    }
 
 
 if __name__ == "__main__":

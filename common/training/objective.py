@@ -71,3 +71,10 @@ class Trained:
     merged: bool
     code_digest: str
     code_modules: tuple[str, ...]
+
+    @property
+    def last_rise(self) -> float:
+        """By how much the last evaluation's held-out match lies above the best before it; NaN without two. Above
+        zero, the training was ended before its plateau."""
+        values = self.curve["eval_match"].dropna() if "eval_match" in self.curve else pandas.Series(dtype=float)
+        return float(values.iloc[-1] - values.iloc[:-1].max()) if len(values) > 1 else float("nan")

@@ -31,6 +31,7 @@ def test_compare_by_hand(place):
     [
         ({"data": {"ids_hash": "other"}}, "data.ids_hash"),
         ({"data": {"prompt_hash": "other"}}, "data.prompt_hash"),
+        ({"splits": {"test_unseen": {"n": 2, "ids_hash": "other", "prompt_hash": ""}}}, "splits.ids_hash"),
         ({"decoding": {"max_new_tokens": 512}}, "decoding"),
         ({"scoring": {"databases": 4}}, "scoring.databases"),
         ({"scoring": {"sqlite": "3.45.0"}}, "scoring.sqlite"),
