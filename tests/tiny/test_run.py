@@ -54,6 +54,14 @@ def test_a_record_that_is_needed_and_absent_ends_in_the_command_that_writes_it()
         start(needs=("baseline",), test_rows=8, seed=7)
 
 
+def test_a_record_that_may_be_absent_is_taken_where_it_is_comparable(tmp_path, monkeypatch):
+    monkeypatch.setenv("TEXT_TO_SQL_RESULTS", str(tmp_path))
+    assert start().optional("baseline") == {}
+    baseline(tmp_path / "smoke")
+    assert list(start().optional("baseline", "sft-full")) == ["baseline"]
+    assert start(test_rows=8).optional("baseline") == {}  # of other rows
+
+
 @pytest.mark.parametrize(
     "changes, what",
     [
