@@ -11,13 +11,15 @@ from common.sweeps.sweep import Sweep
 def widened(sweep: Sweep, number: int, slots: dict[int, Slot]) -> list[dict]:
     """At most `sweep.widening` candidates beyond the ends of the grid on which the best of a stage lies.
 
-    In a stage of fixed steps, where losses of different batches cannot be compared, these are the best of each batch,
-    and the batch itself is not widened.
+    Of stage 1. Where its steps are fixed, so that losses of different batches cannot be compared in it, these are
+    beyond the best of each batch, and the batch itself is widened in stage 2.
     """
-    by_batch = bool(sweep.stages[number - 1].steps)
+    by_batch, waits = bool(sweep.stages[number - 1].steps), bool(sweep.stages[0].steps)
+    names = [name for name in sweep.beyond if (name == BATCH and waits) == (number == 2 and not by_batch)]
+    if number > 2 or not names:
+        return []
     ranking = best(sweep, slots, len(slots), by_batch=by_batch)
     batches = {slot.values.get(BATCH) for slot in ranking} if by_batch else {None}
-    names = [name for name in sweep.beyond if not (by_batch and name == BATCH)]
     candidates = []
     for distance in range(sweep.widening):  # the nearest value of each first
         for slot in ranking[: len(batches)]:

@@ -165,9 +165,9 @@ def rank_correlation(sweep: Sweep, by_stage: Sequence[dict[int, Slot]]) -> tuple
 
 def edges(sweep: Sweep, values: dict, candidates: Sequence[dict] = ()) -> list[str]:
     """Numbers of the winner that lie at an end of what was tried, the grid and what other `candidates` have, where a
-    better one may lie beyond. Nothing is below 0."""
-    warnings = []
-    for name in sweep.grid:
+    better one may lie beyond. Nothing is below 0; what a variant changes beside its first value follows that."""
+    warnings, followers = [], {name for changes in sweep.variants for name in [*changes][1:]}
+    for name in (name for name in sweep.grid if name not in followers):
         choices = {*sweep.space.get(name, sweep.grid[name]), *(candidate[name] for candidate in candidates)}
         if not is_ordered(tuple(choices)) or len(choices) < 2:
             continue
@@ -201,10 +201,14 @@ def _facts(sweep: Sweep, by_stage: Sequence[dict[int, Slot]], correlation: float
         for number, stage in enumerate(sweep.stages[: len(by_stage)], 1)
         if stage.steps
     ]
+    for number, slots in enumerate(by_stage, 1):
+        earlier = [slot.values for before in by_stage[: number - 1] for slot in before.values()]
+        for name, values in sweep.space.items():
+            tried = {slot.values[name] for slot in slots.values()} - {*values, *(known[name] for known in earlier)}
+            if tried:
+                outside = ", ".join(map(str, sorted(tried, key=str)))
+                facts.append(f"stage {number} tried {name} {outside} beyond the edge on which its best lay")
     slots = by_stage[0]
-    for name, values in sweep.space.items():
-        if outside := sorted({slot.values[name] for slot in slots.values()} - {*values}, key=str):
-            facts.append(f"stage 1 tried {name} {', '.join(map(str, outside))} beyond the edge on which its best lay")
     rivals = [s for s in best(sweep, slots, len(slots)) if s.values.get(BATCH) == slots[0].values.get(BATCH)]
     if sweep.first and slots[0] in rivals:
         losses = [f"{getattr(slot.outcome, sweep.rank_by):.4f}" for slot in (slots[0], rivals[0])]

@@ -1,8 +1,8 @@
 """The search itself: every stage but the last, trial by trial, by one worker or several that share a storage.
 
 Stage 1 trains what TPE draws, each later stage the best of the one before, anew from the base weights on its own rows.
-Where the best of stage 1 lies on an edge of the grid, some candidates beyond it follow once; the last searched stage
-ends with the variants of its best. A stage of fixed steps takes as many of its rows as these need.
+Where the best lies on an edge of the grid, some candidates beyond it follow once; the last searched stage ends with the
+variants of its best. A stage of fixed steps takes as many of its rows as these need.
 Promotion is by the loss alone, or by the score alone where the sweep says so, ties by ordinal. Any number of processes
 may call `search` with the same sweep: each takes free trials, waits where there is none, and all return the same
 result. Stopped anywhere and called again, it goes on.
@@ -107,8 +107,7 @@ def _run_stage(
         return additions[ordinal - count] if ordinal >= count else _values(sweep, ordinal, promotions, slots)
 
     _run_trials(sweep, stage, count, values, attempts, objective, folder)
-    follow = [widened] * (stage == 1) + [varied] * (stage == len(sweep.stages) - 1)
-    for more in follow:
+    for more in (widened, *[varied] * (stage == len(sweep.stages) - 1)):
         known = count + len(additions)
         slots = {ordinal: slot for ordinal, slot in attempts.slots(stage).items() if ordinal < known}
         if fresh := more(sweep, stage, slots):

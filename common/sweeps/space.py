@@ -57,7 +57,7 @@ _BEYOND_RATES = {
     "lora": (2e-5, 5e-5, 5e-3, 1e-2),
     "prompt": (1e-4, 3e-4, 0.3, 1.0),
 }
-_SMALL_BATCHES = (4, 8, 16)
+_SMALL_BATCHES, _BEYOND_BATCHES = (4, 8), (2, 16)
 _VARIANTS: dict[str, tuple[dict, ...]] = {
     "full": ({"weight_decay": 0.1}, {"betas": (0.9, 0.95)}),
     "lora": ({"lora_rank": 4, "lora_alpha": 8}, {"lora_rank": 64, "lora_alpha": 128}),
@@ -81,7 +81,10 @@ def space(method: str, profile: Profile) -> Space:
 def beyond(method: str, profile: Profile) -> Space:
     """Values beyond the ends of the method's space, which are tried once where the best lies at one; none on many rows,
     where a trial costs too much for that."""
-    return {"learning_rate": _BEYOND_RATES[_kind(method)]} if profile.stages[0].train_rows < FEW else {}
+    if profile.stages[0].train_rows >= FEW:
+        return {}
+    batches = tuple(b for b in _BEYOND_BATCHES if b % profile.per_device_train_batch_size == 0)
+    return {"learning_rate": _BEYOND_RATES[_kind(method)], "effective_batch_size": batches}
 
 
 def variants(method: str, profile: Profile) -> tuple[dict, ...]:

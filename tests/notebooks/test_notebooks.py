@@ -111,10 +111,12 @@ def test_executes_at_smoke(notebook, monkeypatch):
         assert record["metrics"]["scorable"]["value"] == 1.0
         if record["stages"]:
             assert record["code"]["training_digest"] == code(*record["code"]["training_modules"], without=SCORING)
-            planned = PROFILES["smoke"].stages[-len(record["stages"]) :]
-            assert [(stage["train_rows"], stage["trials"]) for stage in record["stages"]] == [
-                (plan.train_rows, plan.trials) for plan in planned
-            ]
+            *searched, last = record["stages"]
+            plans = PROFILES["smoke"].stages
+            assert (last["train_rows"], last["trials"]) == (plans[-1].train_rows, 1)
+            for stage, plan in zip(searched, plans, strict=False):  # and at most five beyond an edge, or variants
+                assert stage["train_rows"] == plan.train_rows and 0 <= stage["trials"] - plan.trials <= 5
+            assert len(searched) == (2 if record["search"] else 0)
 
 
 def test_a_second_execution_goes_on_from_what_is_there():

@@ -13,8 +13,6 @@ import pytest
 
 from common import provenance, results
 from common.evaluation import Report
-from common.results import sections
-from common.retrieval import Retrieval
 from common.run import Run, cost_table, start_run
 from common.settings import ROOT, UserError, outputs
 from common.synthetic import SPLITS
@@ -54,6 +52,14 @@ def test_a_record_that_is_needed_and_absent_ends_in_the_command_that_writes_it()
         start(needs=("baseline",))
     with pytest.raises(UserError, match=r'NOTEBOOKS=baseline/baseline.ipynb ARGS="-p TEST_ROWS=8"` writes'):
         start(needs=("baseline",), test_rows=8, seed=7)
+
+
+def test_a_record_that_may_be_absent_is_taken_where_it_is_comparable(tmp_path, monkeypatch):
+    monkeypatch.setenv("TEXT_TO_SQL_RESULTS", str(tmp_path))
+    assert start().optional("baseline") == {}
+    baseline(tmp_path / "smoke")
+    assert list(start().optional("baseline", "sft-full")) == ["baseline"]
+    assert start(test_rows=8).optional("baseline") == {}  # of other rows
 
 
 @pytest.mark.parametrize(
@@ -285,18 +291,6 @@ def test_a_record_of_a_model_as_it_comes_has_no_training(tiny):
     assert (values["code"]["training_digest"], values["code"]["training_modules"]) == ("", [])
     assert (values["model"]["merged"], values["model"]["weights_digest"], values["stages"]) == (False, "", [])
     assert values["cost"]["train_seconds"] == values["cost"]["search_seconds"] == 0 < values["cost"]["eval_seconds"]
-
-
-def test_a_record_of_a_look_up_names_no_model_and_whose_code_answered():
-    run = start()
-    digest = provenance.code("common.retrieval", without=provenance.SCORING)
-    answers = report(16, code_digest=digest, code_module="common.retrieval")
-    values = json.loads(run.save(answers, None, method="retrieval", recipe=Retrieval(train_rows=32)).read_text())
-    assert (values["model"]["id"], values["model"]["total_parameters"]) == ("", 0)
-    assert (values["code"]["answers_module"], values["code"]["answers_digest"]) == ("common.retrieval", digest)
-    assert values["parameters"]["recipe"] == {"train_rows": 32, "candidates": 8}
-    assert sections.staleness(values) == ""
-    assert sections.staleness(values | {"code": values["code"] | {"answers_module": ""}}) == "answers"
 
 
 def test_costs_are_in_minutes_and_gigabytes(tmp_path):

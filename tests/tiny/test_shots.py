@@ -1,5 +1,6 @@
 """Prompts with shots on the tiny model, and answers that no model gave: both are judged like all others."""
 
+import json
 import os
 from functools import partial
 
@@ -10,6 +11,9 @@ from common.data import load_examples
 from common.evaluation import evaluate, judge
 from common.generation import complete
 from common.prompts import prompt_ids
+from common.results import sections
+from common.retrieval import Retrieval, answers
+from common.run import start_run
 
 SIZES = {"max_new_tokens": 12, "batch_size": 3}
 
@@ -63,3 +67,19 @@ def test_answers_that_no_model_gave_are_judged_alike(test_rows):
     assert (report.seconds, report.new_tokens) == (3.0, 0)
     assert report.code_module == "common.retrieval"
     assert report.code_digest == provenance.code("common.retrieval", without=provenance.SCORING)
+
+
+def test_a_record_of_a_look_up_names_no_model_and_whose_code_answered(cold):
+    run = start_run("retrieval", notebook="baseline/retrieval.ipynb", profile="smoke")
+    train = load_examples("embedded", "train", limit=32)
+    texts = answers(train, [example for rows in run.tests.values() for example in rows])
+    report = judge(run.tests, texts, module="common.retrieval", seconds=1.0, databases=run.profile.databases)
+    values = json.loads(run.save(report, None, recipe=Retrieval(train_rows=32)).read_text())
+    assert (values["model"]["id"], values["model"]["total_parameters"], run.revision) == ("", 0, "")
+    assert (values["code"]["answers_module"], values["code"]["answers_digest"]) == (
+        "common.retrieval",
+        provenance.code("common.retrieval", without=provenance.SCORING),
+    )
+    assert values["parameters"]["recipe"] == {"train_rows": 32, "candidates": 8}
+    assert sections.staleness(values) == ""
+    assert sections.staleness(values | {"code": values["code"] | {"answers_module": ""}}) == "answers"

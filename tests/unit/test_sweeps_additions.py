@@ -93,7 +93,8 @@ def test_the_best_of_each_batch_goes_on_and_is_compared_on_equal_rows(lab):
         "the first candidate, the setting without a search, came 1 of 3 of its batch size in stage 1: loss 0.1250, the"
     )
     assert result.to_record()["facts"] == result.facts and not result.notes
-    assert [edge.split()[2] for edge in result.edges] == ["effective_batch_size", "lora_rank", "lora_alpha"]
+    # Alpha follows the rank in its variant, so it is no edge of its own.
+    assert [edge.split()[2] for edge in result.edges] == ["effective_batch_size", "lora_rank"]
 
 
 @pytest.mark.parametrize(
@@ -112,6 +113,18 @@ def test_a_best_rate_on_an_edge_is_followed_once_beyond_it(lab, rate, rates, win
     assert any("beyond the edge" in fact for fact in result.facts) == bool(rates)
     again = search(PLAN, objective=lambda *_: pytest.fail("nothing is left to train"))
     assert again.trials.equals(result.trials)
+
+
+def test_a_best_batch_on_an_edge_is_followed_in_stage_2_where_rows_are_equal(lab):
+    plan = replace(PLAN, beyond=BEYOND | {"effective_batch_size": (2, 16)}, variants=PLAN.variants[:1])
+    result = search(plan, objective=objective(lab.candidates, best=1e-3))
+    one, two = (result.trials[result.trials.stage == stage] for stage in (1, 2))
+    assert list(two.effective_batch_size) == [8, 4, 16, 16] and list(two.lora_rank) == [64, 64, 64, 4]
+    assert set(one.effective_batch_size) == {4, 8} and result.recipe.effective_batch_size == 16
+    assert "stage 2 tried effective_batch_size 16 beyond the edge on which its best lay" in result.facts
+    plain = replace(plan, stages=(Stage(40, 5, 6), Stage(60, 5, 2), Stage(90, 5, 1)))  # in stage 1 where that is fair
+    table = search(plain, objective=objective(lab.candidates, best=1e-3)).trials
+    assert 16 in set(table[table.stage == 1].effective_batch_size)
 
 
 def test_what_lies_beyond_is_tried_from_the_nearest_on():
