@@ -80,8 +80,8 @@ def referred(rng: Random, scene: Scene) -> Draft:
     parent, child = scene.relations[:2]
     op = rng.choice(("intersect", "except", "except"))
     key, ref = parent.field("key"), child.ref(parent)
-    one = (phrases.plain(rng, parent),) if rng.random() < 0.55 else ()
-    other = (phrases.plain(rng, child),) if rng.random() < 0.55 else ()
+    one = (phrases.plain(rng, parent),) if rng.random() < 0.7 else ()
+    other = (phrases.plain(rng, child),) if rng.random() < 0.7 else ()
     parts = [Select(parent, (column(key),), one), Select(child, (column(ref),), other)]
     mine = f"{parent.many} {joined(one)}".strip()
     theirs = f"{child.many} {joined(other)}".strip()

@@ -161,7 +161,7 @@ def without(rng: Random, scene: Scene) -> Draft:
     parent, child = scene.relations
     fields = [parent.label] + ([parent.pick(rng, "any")] if rng.random() < 0.3 else [])
     missing = Condition("missing", child.ref(parent), f"without any {child.one}")
-    where = (missing, phrases.plain(rng, parent, (parent.label,))) if rng.random() < 0.4 else (missing,)
+    where = (missing, phrases.plain(rng, parent, (parent.label,))) if rng.random() < 0.7 else (missing,)
     wanted = Rows(parent, where)
     plan = Select(parent, tuple(map(column, fields)), where, links=(Link(child, child, parent, outer=True),))
     return Draft(*phrases.column_frames(rng, [f.noun for f in fields], wanted), plan)

@@ -86,7 +86,7 @@ def lookup(rng: Random, scene: Scene) -> Draft:
 def distinct(rng: Random, scene: Scene) -> Draft:
     table = scene.relations[0]
     group = table.pick(rng, "group")
-    wanted = phrases.rows(rng, table, but=(group,), counts=(30, 50, 20))
+    wanted = phrases.rows(rng, table, but=(group,), counts=(14, 58, 28))
     order = rng.random() < 0.2
     end = f", {phrases.sorting(rng, group, False)}" if order else ""
     many, those = plurals(group.noun), wanted.many
@@ -119,7 +119,7 @@ def computed(rng: Random, scene: Scene) -> Draft:
         phrases.sound(other)
         value = Term(kind, one, other)
         words = f"{one.noun} plus {other.noun}" if kind == "plus" else f"{one.noun} minus {other.noun}"
-    wanted = phrases.rows(rng, table, but=(one,), counts=(50, 40, 10))
+    wanted = phrases.rows(rng, table, but=(one,), counts=(30, 52, 18))
     plan = Select(table, (column(label), value), wanted.where, wanted.any_of)
     return Draft(*phrases.column_frames(rng, [label.noun, words], wanted), plan)
 
@@ -134,7 +134,7 @@ def text_function(rng: Random, scene: Scene) -> Draft:
         )
     )
     text = table.pick(rng, "name" if function == "length" else rng.choice(("name", "group")))
-    wanted = phrases.rows(rng, table, but=(text,), counts=(45, 40, 15))
+    wanted = phrases.rows(rng, table, but=(text,), counts=(20, 55, 25))
     nouns, terms = [words.format(text.noun)], [Term(function, text)]
     if function == "length":
         nouns, terms = [text.noun, *nouns], [column(text), *terms]
@@ -148,7 +148,7 @@ def labelled(rng: Random, scene: Scene) -> Draft:
     phrases.sound(number)
     high, low = rng.choice((("high", "low"), ("big", "small"), ("above", "below"), ("yes", "no"), ("A", "B")))
     limit = cut(rng, number)
-    wanted = phrases.rows(rng, table, but=(number,), counts=(55, 35, 10))
+    wanted = phrases.rows(rng, table, but=(number,), counts=(34, 50, 16))
     name, noun = label.noun, number.noun
     common = (
         f"[Show|List] the {name} of each {wanted.one} and '{high}' if the {noun} is above {limit}, else '{low}'.",
@@ -183,7 +183,7 @@ def best(rng: Random, scene: Scene) -> Draft:
     table = scene.relations[0]
     key, down = table.pick(rng, rng.choice(("number", "number", "measure")), solid=True), rng.random() < 0.6
     fields = some_columns(rng, table, rng.choice((1, 1, 2)), but=() if rng.random() < 0.3 else (key,))
-    wanted = phrases.rows(rng, table, but=(key,), counts=(50, 40, 10), either=False)
+    wanted = phrases.rows(rng, table, but=(key,), counts=(36, 50, 14), either=False)
     place, nouns = rng.choice((0, 0, 0, 0, 0, 1, 2)), [f.noun for f in fields]
     if not place and not wanted.where and (word := phrases.adjective(rng, key, down)):
         frames = phrases.best_frames(rng, nouns, replace(wanted, table=replace(table, one=f"{word} {table.one}")), "")
