@@ -55,7 +55,7 @@ _CODER = ("Qwen/Qwen2.5-Coder-0.5B-Instruct", "Qwen/Qwen2.5-Coder-1.5B-Instruct"
 _SMOKE = (Stage(16, 8, 3, steps=2), Stage(24, 8, 2), Stage(32, 16, 1))
 # Half of what a trial costs on two cores is its validation, a third of the cost of training on as many rows; fewer rows
 # would not tell candidates apart. A second stage of two has the best of each batch size, and then their variants.
-_CPU = (Stage(32, 96, 10, steps=4), Stage(48, 96, 2), Stage(384, 96, 1))
+_CPU = (Stage(32, 96, 8, steps=4), Stage(40, 96, 2), Stage(320, 96, 1))
 _PUBLISHED = (Stage(4096, 1024, 16), Stage(8192, 2048, 4), Stage(97_500, 2_500, 1))
 
 PROFILES = {

@@ -48,20 +48,24 @@ SPACES: dict[str, Space] = {
 
 # The rates of the defaults in the middle; what lies beyond is tried where the best is at an edge.
 _SMALL_RATES = {
-    "full": (1e-5, 2e-5, 5e-5, 1e-4, 2e-4),
-    "lora": (1e-4, 2e-4, 5e-4, 1e-3, 2e-3),
-    "prompt": (1e-3, 3e-3, 1e-2, 3e-2, 0.1),
+    "full": (1e-5, 2e-5, 5e-5, 1e-4),
+    "lora": (2e-4, 5e-4, 1e-3, 2e-3),
+    "prompt": (3e-3, 1e-2, 3e-2, 0.1),
 }
 _BEYOND_RATES = {
-    "full": (2e-6, 5e-6, 5e-4, 1e-3),
-    "lora": (2e-5, 5e-5, 5e-3, 1e-2),
-    "prompt": (1e-4, 3e-4, 0.3, 1.0),
+    "full": (2e-6, 5e-6, 2e-4, 5e-4),
+    "lora": (5e-5, 1e-4, 5e-3, 1e-2),
+    "prompt": (3e-4, 1e-3, 0.3, 1.0),
 }
 _SMALL_BATCHES, _BEYOND_BATCHES = (4, 8), (2, 16)
 _VARIANTS: dict[str, tuple[dict, ...]] = {
-    "full": ({"weight_decay": 0.1}, {"betas": (0.9, 0.95)}),
-    "lora": ({"lora_rank": 4, "lora_alpha": 8}, {"lora_rank": 64, "lora_alpha": 128}),
-    "prompt": ({"virtual_tokens": 5}, {"virtual_tokens": 50}),
+    "full": ({"weight_decay": 0.1}, {"betas": (0.9, 0.95)}, {"optimizer": "nadam"}),
+    "lora": (
+        {"lora_rank": 4, "lora_alpha": 8},
+        {"lora_rank": 64, "lora_alpha": 128},
+        {"lora_targets": ("q_proj", "v_proj")},
+    ),
+    "prompt": ({"virtual_tokens": 10}, {"virtual_tokens": 50}, {"virtual_tokens": 100}),
 }
 
 

@@ -17,7 +17,7 @@ ROWS = 100_000
 PUBLISHED = ((2**12, 2**10), (2**13, 2**11), (ROWS - ROWS // 40, ROWS // 40))
 TABLE = {
     "smoke": (TINY_MODEL, "embedded", ((16, 8), (24, 8), (32, 16)), 16, 24, "float32"),
-    "cpu": (CODER, "embedded", ((32, 96), (48, 96), (384, 96)), 640, 96, "float32"),
+    "cpu": (CODER, "embedded", ((32, 96), (40, 96), (320, 96)), 640, 96, "float32"),
     "t4": (QWEN, "gretel", PUBLISHED, 5_851, 512, "float16"),
     "h100": (QWEN, "gretel", PUBLISHED, 5_851, 512, "bfloat16"),
 }

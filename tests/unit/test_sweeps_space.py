@@ -61,7 +61,7 @@ def test_few_rows_are_searched_for_what_matters_and_beyond_an_edge(method):
     outside = beyond(method, cpu)["learning_rate"]
     low, high = min(grid["learning_rate"]), max(grid["learning_rate"])
     assert sum(value < low for value in outside) == sum(value > high for value in outside) == 2
-    assert len(variants(method, cpu)) == 2
+    assert len(variants(method, cpu)) == 3
     assert (beyond(method, t4), variants(method, t4)) == ({}, ())
     assert space(method, t4).keys() == SPACES[method].keys()
 
