@@ -112,8 +112,9 @@ def column_frames(rng: Random, nouns: Sequence[str], wanted: Rows, end: str = ""
         f"[Find|Get|Look up] {cols} of every {one}{end}.",
         f"[I need|I want to see|Tell me] {cols} of all {many}{end}.",
         f"[Find|Get] [all|the] {many} and [show|return|give] {cols} of each{end}.",
-        f"What are the {listed([plurals(noun) for noun in nouns])} of [all|the] {many}{end}?",
     )
+    if all(len(noun.split()) < 4 and not {"minus", "plus", "times"} & set(noun.split()) for noun in nouns):
+        common = (*common, f"What are the {listed([plurals(noun) for noun in nouns])} of [all|the] {many}{end}?")
     if not any(c.nested for c in wanted.where):  # a clause is too long for it
         common = (*common, f"Which {many} are there? [Show|Give|List] {cols} of each{end}.")
     fresh = (

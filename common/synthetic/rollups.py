@@ -34,7 +34,7 @@ def each(rng: Random, scene: Scene) -> Draft:
         common = (
             f"Which {by} has {most}? [Show|Give] the {label}.",
             f"[Find|Show|Give] the {f'{label} for the {by}' if named else by} with {most}.",
-            f"What is the {label} of the {by} that has {most}?".replace(f"the {parent.one}'s", "the", 1),
+            f"What is the {f'{group.noun} of the {by}' if named else by} that has {most}?",
         )
         fresh = (f"Find whichever {by} has {most} and return the {label}.",)
         return Draft(common, fresh, Select(child, (column(group),), **parts, order=((term, down),), limit=1))
