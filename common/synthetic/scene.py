@@ -168,10 +168,10 @@ def _numbers(rng: Random, column: Column, size: int) -> list:
 
 def _with_nulls(rng: Random, relation: Relation) -> Relation:
     fit = relation.all("any")
-    if not fit:
+    if not fit or relation.size < 3:
         raise Misfit("nulls")
     field = rng.choice(fit)
-    gaps = rng.sample(range(relation.size), rng.choice((1, 1, 2)))
+    gaps = rng.sample(range(relation.size), 1 if relation.size == 3 else rng.choice((1, 1, 2)))
     gappy = replace(field, values=tuple(None if i in gaps else value for i, value in enumerate(field.values)))
     return replace(relation, fields=tuple(gappy if f is field else f for f in relation.fields))
 
