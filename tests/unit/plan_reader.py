@@ -314,8 +314,8 @@ def _cell(term: Term, unit: list[Row], rows: list[Row]):
 
 
 def _cells(term: Term, select: Select, unit: list[Row], rows: list[Row]) -> tuple:
-    """The columns of the answer that a term stands for: all of the source's where it names none."""
-    if term.function == "column" and term.field is None:
+    """The columns of the answer that a term stands for; `all` is every column of the source."""
+    if term.function == "all":
         return tuple(unit[0][select.source.sql].values())
     return (_cell(term, unit, rows),)
 
