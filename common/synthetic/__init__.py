@@ -47,8 +47,25 @@ TASK_TYPES = {
     "data manipulation": "inserting, changing and deleting rows",
     "data definition": "creating, altering and dropping tables, views and indexes",
 }
-COMMANDS = frozenset("Show List Give Return Display Find Get Count Compute Calculate Report Add Delete Remove".split())
-ATTEMPTS = 400  # draws for one row before another family is chosen
+COMMANDS = frozenset(
+    [
+        "Show",
+        "List",
+        "Give",
+        "Return",
+        "Display",
+        "Find",
+        "Get",
+        "Count",
+        "Compute",
+        "Calculate",
+        "Report",
+        "Add",
+        "Delete",
+        "Remove",
+    ]
+)
+ATTEMPTS = 80  # draws for one row before another family is chosen
 
 
 def generate(split: str, n: int, *, seed: int = 42) -> list[dict]:
@@ -87,8 +104,10 @@ def draw_rows(split: str, n: int, *, seed: int = 42) -> Iterator[Made]:
 
 
 def _made(split: str, number: int, rng: Random, keys: set[tuple[str, str, str]]) -> Made:
+    complexity = rng.choices(tuple(mix.SHARES), tuple(mix.SHARES.values()))[0]
+    families, weights = _weights(complexity)
     while True:
-        family = _choose(rng)
+        family = rng.choices(families, cum_weights=weights)[0]
         for _ in range(ATTEMPTS):
             attempt = _attempt(split, rng, family)
             if attempt is None:
@@ -99,12 +118,6 @@ def _made(split: str, number: int, rng: Random, keys: set[tuple[str, str, str]])
                 keys.add(key)
                 row = _columns(split, number, family, scene, question, statement)
                 return Made(row, scene, draft, is_fresh)
-
-
-def _choose(rng: Random) -> mix.Family:
-    complexity = rng.choices(tuple(mix.SHARES), tuple(mix.SHARES.values()))[0]
-    families, weights = _weights(complexity)
-    return rng.choices(families, cum_weights=weights)[0]
 
 
 @cache

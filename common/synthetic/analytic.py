@@ -20,15 +20,18 @@ def _by(rng: Random, table: Relation, share: float) -> Field | None:
 
 
 def _beside(rng: Random, table: Relation, wanted: Rows, what: str) -> Frames:
-    """Ways to ask for a name and a figure beside it."""
-    label, one, many = table.label.noun, wanted.one, wanted.many
+    """Ways to ask for a name and a figure beside it. Conditions come before anything is computed, so they are said
+    first."""
+    label, one = table.label.noun, table.one
+    first = rng.choice(("Consider only the {}. ", "Take only the {}. ", "Among the {} alone: ")).format(wanted.many)
+    start = first if wanted.where else ""
     common = (
-        f"[Show|List|Give] the {label} of each {one} and {what}.",
-        f"For each {one}, [show|give|return] the {label} and {what}.",
-        f"What are the {label} of every {one} and {what}?",
-        f"[List|Show] all {many} by {label}, each with {what}.",
+        f"{start}[Show|List|Give] the {label} of each {one} and {what}.",
+        f"{start}For each {one}, [show|give|return] the {label} and {what}.",
+        f"{start}What are the {label} of each {one} and {what}?",
+        f"{start}[List|Show] the {label} of every {one} together with {what}.",
     )
-    return common, (f"Put {what} beside the {label} of every {one}.",)
+    return common, (f"{start}Put {what} beside the {label} of every {one}.",)
 
 
 def _rows(rng: Random, table: Relation, but: tuple) -> Rows:
@@ -45,9 +48,7 @@ def rank(rng: Random, scene: Scene) -> Draft:
     phrases.sound(key)
     wanted = _rows(rng, table, (key, by))
     among = f" among {table.many} with the same {by.noun}" if by else ""
-    what = f"its rank by {key.noun}{among}, {'highest' if down else 'lowest'} first, equal values sharing a rank"
-    if wanted.where:
-        what = what.replace("its rank", "its rank among them", 1) if not by else what
+    what = f"the rank by {key.noun}{among}, {'highest' if down else 'lowest'} first, equal values sharing a rank"
     plan = _plan(table, Term("rank", other=key, by=by, down=down), wanted)
     return Draft(*_beside(rng, table, wanted, what), plan, ties=True)
 
@@ -58,8 +59,8 @@ def running(rng: Random, scene: Scene) -> Draft:
     phrases.sound(field)
     by = _by(rng, table, 0.3)
     wanted = _rows(rng, table, (field, key, by))
-    within = f" within its {by.noun}" if by else ""
-    what = f"the [running total|cumulative sum] of {field.noun} up to it in order of {key.noun}{within}"
+    within = f" among those with the same {by.noun}" if by else ""
+    what = f"the [running total|cumulative sum] of {field.noun} up to there in order of {key.noun}{within}"
     return Draft(*_beside(rng, table, wanted, what), _plan(table, Term("running", field, key, by), wanted))
 
 
@@ -70,10 +71,10 @@ def beside_group(rng: Random, scene: Scene) -> Draft:
     field = None if kind == "group_count" else table.pick(rng, "number")
     wanted = _rows(rng, table, (field, by))
     what = {
-        "group_avg": f"the average {field.noun if field else ''} of {wanted.many} with the same {by.noun}",
-        "group_max": f"the highest {field.noun if field else ''} of {wanted.many} with the same {by.noun}",
-        "group_count": f"the number of {wanted.many} with the same {by.noun}, itself included",
-        "gap": f"its {field.noun if field else ''} minus the average for {wanted.many} with the same {by.noun}",
+        "group_avg": f"the average {field.noun if field else ''} of {table.many} with the same {by.noun}",
+        "group_max": f"the highest {field.noun if field else ''} of {table.many} with the same {by.noun}",
+        "group_count": f"the number of {table.many} with the same {by.noun}, that one included",
+        "gap": f"the {field.noun if field else ''} minus the average of the {table.many} with the same {by.noun}",
     }[kind]
     return Draft(*_beside(rng, table, wanted, what), _plan(table, Term(kind, field, by=by), wanted))
 
@@ -94,8 +95,8 @@ def portion(rng: Random, scene: Scene) -> Draft:
     field, by = table.pick(rng, "sum"), _by(rng, table, 0.4)
     phrases.sound(field)
     wanted = _rows(rng, table, (field, by))
-    of = f"of {wanted.many} with the same {by.noun}" if by else f"of all {wanted.many}"
-    what = f"its share in percent of the total {field.noun} {of}, rounded to one decimal"
+    of = f"of {table.many} with the same {by.noun}" if by else "of all of them"
+    what = f"the share in percent of the total {field.noun} {of}, rounded to one decimal"
     return Draft(*_beside(rng, table, wanted, what), _plan(table, Term("portion", field, by=by), wanted))
 
 

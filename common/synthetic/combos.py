@@ -3,7 +3,7 @@
 from random import Random
 
 from common.synthetic import phrases
-from common.synthetic.conditions import joined
+from common.synthetic.conditions import joined, plurals
 from common.synthetic.phrases import Frames, column
 from common.synthetic.plan import Compound, Draft, Select
 from common.synthetic.tables import Misfit, Relation, Scene
@@ -11,26 +11,27 @@ from common.synthetic.tables import Misfit, Relation, Scene
 
 def _frames(op: str, noun: str, one: str, other: str) -> Frames:
     """Ways to combine two lists of `noun`; `one` and `other` say of which rows."""
+    many = plurals(noun)
     if op == "union":
         common = (
             f"[Show|List] every {noun} of {one} and of {other}, each once.",
             f"[Give|Return] the {noun} of {one} together with the {noun} of {other}, without repeats.",
-            f"Which different values of {noun} occur among {one} or among {other}?",
+            f"Which different {many} occur among {one} or among {other}?",
         )
         return common, (f"Put the {noun} of {one} and of {other} in one list, nothing twice.",)
     if op == "intersect":
         common = (
-            f"Which values of {noun} occur both among {one} and among {other}? [Show|List] each once.",
+            f"Which {many} occur both among {one} and among {other}? [Show|List] each once.",
             f"[List|Find] each {noun} shared by {one} and {other}, without repeats.",
-            f"[Show|Give] the different values of {noun} that {one} have in common with {other}.",
+            f"[Show|Give] the different {many} that {one} have in common with {other}.",
         )
-        return common, (f"Name every {noun} seen among {one} as well as among {other}, once.",)
+        return common, (f"Return every {noun} seen among {one} as well as among {other}, once.",)
     common = (
-        f"Which values of {noun} occur among {one} but not among {other}? [Show|List] each once.",
-        f"[List|Find] each {noun} of {one} that no {other} have, without repeats.",
-        f"[Show|Give] the different values of {noun} of {one}, leaving out those that {other} have.",
+        f"Which {many} occur among {one} but not among {other}? [Show|List] each once.",
+        f"[List|Find] each {noun} of {one} that is not a {noun} of {other}, without repeats.",
+        f"[Show|Give] the different {many} of {one}, leaving out the {many} of {other}.",
     )
-    return common, (f"Name every {noun} seen among {one} and never among {other}, once.",)
+    return common, (f"Return every {noun} seen among {one} and never among {other}, once.",)
 
 
 def _op(rng: Random) -> str:

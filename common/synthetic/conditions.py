@@ -14,8 +14,9 @@ from random import Random
 from common.synthetic.plan import Condition
 from common.synthetic.tables import Field, Misfit, Relation
 
-ABOVE = {">": ("above", "over", "more than", "greater than"), ">=": ("of at least", "at least")}
-BELOW = {"<": ("below", "under", "less than", "lower than"), "<=": ("of at most", "at most")}
+ABOVE = {">": ("above", "over", "more than", "greater than"), ">=": ("of at least",)}
+BELOW = {"<": ("below", "under", "less than", "lower than"), "<=": ("of at most",)}
+CLAUSES = ("whose ", "that ", "who ", "which ", "other than ")
 OUTSIDE = 0.07  # share of the values that are not in the given data: an empty result there
 
 
@@ -51,13 +52,32 @@ def joined(conditions: Sequence[Condition], any_of: bool = False) -> str:
     """All texts as one, the short ones first so that none can be taken for a part of another."""
     if any_of:
         return " or ".join([c.text for c in conditions])
-    bare = [c.text for c in conditions if not _is_clause(c.text)]
-    clauses = [c.text for c in conditions if _is_clause(c.text)]
-    return " ".join(filter(None, [" and ".join(bare), " and ".join(clauses)]))
+    kinds = [" and ".join([c.text for c in conditions if style(c.text) == kind]) for kind in range(3)]
+    return " ".join(filter(None, kinds))
 
 
-def _is_clause(text: str) -> bool:
-    return text.startswith(("whose ", "that "))
+def style(text: str) -> int:
+    """0 for a plain wording, 1 for `with …`, 2 for a clause."""
+    return 2 if text.startswith(CLAUSES) else int(text.startswith(("with ", "without ")))
+
+
+def of_one(text: str) -> str:
+    """The words behind a singular noun."""
+    return re.sub(r"^((?:other than \S+ )?that )(have|do not have|belong)\b", _singular, text)
+
+
+def _singular(match: re.Match) -> str:
+    return match[1] + {"have": "has", "do not have": "does not have", "belong": "belongs"}[match[2]]
+
+
+def plurals(noun: str) -> str:
+    """`types of fuel`, `opening years`; a plural stays."""
+    head, behind = re.match(r"(.*?)((?: (?:in|of|per|for|to|on|at) .*)?)$", noun).groups()
+    if plural(noun):
+        return noun
+    if head.endswith("y") and head[-2:-1] not in "aeiou":
+        return f"{head[:-1]}ies{behind}"
+    return f"{head}{'es' if head.endswith(('s', 'x', 'ch', 'sh')) else 's'}{behind}"
 
 
 def some(rng: Random, relation: Relation, *, but: tuple = ()) -> Condition:
@@ -83,8 +103,9 @@ def is_value(rng: Random, field: Field, value: str) -> str:
 
 def unlike(rng: Random, field: Field) -> Condition:
     value = rng.choice(field.present)
-    if field.column.wording and rng.random() < 0.5:
-        text = f"not {rng.choice(field.column.wording).format(value)}"
+    wordings = [wording for wording in field.column.wording if style(wording) == 0]
+    if wordings and rng.random() < 0.5:
+        text = f"not {rng.choice(wordings).format(value)}"
     else:
         text = say(rng, f"[{whose(field.noun)} not {value}|with a {field.noun} other than {value}]")
     return Condition("compare", field, text, "!=", (value,))
@@ -135,7 +156,7 @@ def between(rng: Random, field: Field) -> Condition:
     start = rng.randrange(len(values) - 1)
     low, high = values[start], values[rng.randrange(start + 1, len(values))]
     if field.column.decimals == 0 and rng.random() < 0.5:
-        low, high = low - rng.randint(0, 3), high + rng.randint(0, 3)
+        low, high = max(0, low - rng.randint(0, 3)), high + rng.randint(0, 3)
     verb = f"{field.column.wording[0]} " if field.kind == "year" and field.column.wording else f"{whose(field.noun)} "
     text = rng.choice((f"{verb}between {low} and {high}", f"with {article(field.noun)} between {low} and {high}"))
     return Condition("between", field, text, values=(low, high))

@@ -1,10 +1,9 @@
 """Figures for each group of a table's rows ("aggregation"). The answer has the group first, then the figure."""
 
-from dataclasses import replace
 from random import Random
 
 from common.synthetic import phrases
-from common.synthetic.conditions import article, cut
+from common.synthetic.conditions import article, cut, plurals
 from common.synthetic.phrases import Rows, column
 from common.synthetic.plan import Draft, Having, Select, Term
 from common.synthetic.tables import Field, Misfit, Relation, Scene
@@ -22,8 +21,8 @@ def _group(rng: Random, table: Relation, but: tuple = ()) -> Field:
 
 def _figure(rng: Random, table: Relation, but: tuple) -> tuple[Term, str]:
     if rng.random() < 0.35:
-        return Term("count"), f"number of {table.many}"
-    return phrases.measure(rng, table, but)
+        return Term("count"), "number"
+    return phrases.measure(rng, table, but, plain=True)
 
 
 def each(rng: Random, scene: Scene) -> Draft:
@@ -58,7 +57,6 @@ def two_groups(rng: Random, scene: Scene) -> Draft:
     one = _group(rng, table)
     other = _group(rng, table, (one,))
     term, noun = _figure(rng, table, (one, other))
-    noun = "number" if term.function == "count" else noun
     common = (
         f"For each combination of {one.noun} and {other.noun}, show both and the {noun} of {table.many}.",
         f"[Show|List] {one.noun}, {other.noun} and {noun} of {table.many} per {one.noun} and {other.noun}.",
@@ -84,17 +82,16 @@ def having(rng: Random, scene: Scene) -> Draft:
         wanted = phrases.rows(rng, table, but=(group, term.field), counts=(68, 32, 0))
         op, word = rng.choice(OPS)
         number = _between_groups(rng, group, term)
-        words = f"{article(noun)} of {wanted.many} {word} {number}".replace("at least", "of at least", 1)
-    show = f"[Show|Give] the {group.noun} and the {noun}." if both else f"[Show|Give] the {group.noun}."
+        words = f"{article(noun)} of {wanted.many} {word} {number}".replace("at least", "that is at least", 1)
+    many, then = plurals(group.noun), f" and the {noun}" if both else ""
     common = (
-        f"Which values of {group.noun} have {words}? {show}",
+        f"Which {many} have {words}? [Show|Give] the {group.noun}{then}.",
         f"[List|Show|Find] each {group.noun} that has {words}" + (f", with the {noun}." if both else "."),
-        f"For which {group.noun} are there {words}? {show}"
-        if term.function == "count"
-        else f"Which {group.noun} has {words}? {show}",
         f"[Find|Get] every {group.noun} with {words}" + (f", together with the {noun}." if both else "."),
     )
-    fresh = (f"Keep only a {group.noun} with {words}; return it" + (f" and the {noun}." if both else "."),)
+    if term.function == "count":
+        common = (*common, f"For which {many} are there {words}? [Show|Give] the {group.noun}{then}.")
+    fresh = (f"Return all {many} having {words}" + (f", and the {noun} of each." if both else "."),)
     terms = (column(group), term) if both else (column(group),)
     plan = Select(table, terms, wanted.where, wanted.any_of, group=(column(group),), having=(Having(term, op, number),))
     return Draft(common, fresh, plan)
@@ -112,19 +109,14 @@ def ordered(rng: Random, scene: Scene) -> Draft:
     table = scene.relations[0]
     group = _group(rng, table)
     term, noun = _figure(rng, table, (group,))
-    noun = "number" if term.function == "count" else noun
     down = rng.random() < 0.6
     wanted = phrases.rows(rng, table, but=(group, term.field), counts=(66, 32, 2))
     if rng.random() < 0.3:
         key, end = column(group), phrases.sorting(rng, group, down)
     else:
         key = term
-        end = rng.choice(
-            (
-                f"{'highest' if down else 'lowest'} {noun} first",
-                f"sorted by {noun}, {'highest' if down else 'lowest'} first",
-            )
-        )
+        first = "highest" if down else "lowest"
+        end = rng.choice((f"{first} {noun} first", f"sorted by that figure, {first} first"))
     plan = Select(
         table, (column(group), term), wanted.where, wanted.any_of, group=(column(group),), order=((key, down),)
     )
@@ -140,19 +132,16 @@ def best(rng: Random, scene: Scene) -> Draft:
     if term.function == "count":
         end = f"the {'most' if down else 'fewest'} {wanted.many}"
     else:
-        if term.function in ("max", "min") and rng.random() < 0.7:
-            term, noun = replace(term, function="avg"), f"average {term.field.noun}"
         end = f"the {'highest' if down else 'lowest'} {noun} of {wanted.many}"
     both = rng.random() < 0.3
-    figure = "number" if term.function == "count" else noun
-    show = f" [Show|Give] the {group.noun} and the {figure}." if both else ""
+    show = f" [Show|Give] the {group.noun} and the {noun}." if both else ""
     common = (
         f"Which {group.noun} has {end}?{show}",
-        f"[Find|Show|Give] the {group.noun} with {end}" + (f", and the {figure}." if both else "."),
+        f"[Find|Show|Give] the {group.noun} with {end}" + (f", and the {noun}." if both else "."),
         f"What is the {group.noun} with {end}?{show}",
-        f"[Return|Tell me] the {group.noun} that has {end}" + (f", with the {figure}." if both else "."),
+        f"[Return|Tell me] the {group.noun} that has {end}" + (f", with the {noun}." if both else "."),
     )
-    fresh = (f"Name the {group.noun} having {end}" + (f" and that {figure}." if both else "."),)
+    fresh = (f"Name the {group.noun} having {end}" + (f" and that {noun}." if both else "."),)
     terms = (column(group), term) if both else (column(group),)
     plan = Select(table, terms, wanted.where, wanted.any_of, group=(column(group),), order=((term, down),), limit=1)
     return Draft(common, fresh, plan)

@@ -1,4 +1,4 @@
-"""Queries over two or three tables that refer to each other ("single join", "multiple_joins").
+"""Rows of two or three tables that refer to each other ("single join", "multiple_joins").
 
 Scenes come as parent and child, as two parents with the child between them, or as a chain of three.
 """
@@ -6,9 +6,9 @@ Scenes come as parent and child, as two parents with the child between them, or 
 from random import Random
 
 from common.synthetic import phrases
-from common.synthetic.conditions import article, equals, joined
+from common.synthetic.conditions import article, equals, joined, listed, of_one, plurals
 from common.synthetic.phrases import Rows, column
-from common.synthetic.plan import Condition, Draft, Having, Link, Select, Term
+from common.synthetic.plan import Condition, Draft, Link, Select, Term
 from common.synthetic.tables import Field, Misfit, Relation, Scene
 
 
@@ -67,7 +67,7 @@ def _wanted(
     return Rows(child, inner, beside=beside), every
 
 
-def _beside(
+def beside_rows(
     rng: Random, scene: Scene, parent: Relation, but: tuple, share: float
 ) -> tuple[Rows, tuple[Condition, ...]]:
     """Rows of the child, a `share` of them under a condition on themselves; of three tables, under one on the parent
@@ -79,16 +79,22 @@ def _beside(
     return Rows(child, inner, beside=beside), inner + tuple(c for where in others for c in where)
 
 
-def _noun(field: Field, child: Relation, parents: list[Relation]) -> str:
-    """How a question calls a column: `crop`, or `name of the farm`."""
-    if field.table == child.sql:
-        return field.noun
-    return f"{field.noun} of the {next(p.one for p in parents if p.sql == field.table)}"
+def _noun(field: Field, tables: tuple[Relation, ...]) -> str:
+    """How a question calls a column of one of several tables: `farm's name`."""
+    return f"{next(table.one for table in tables if table.sql == field.table)}'s {field.noun}"
 
 
-def _key(parent: Relation) -> Term:
-    """What makes one group of each parent, whatever its name."""
-    return column(parent.field("key"))
+def _asked(rng: Random, nouns: list[str], wanted: Rows, end: str) -> phrases.Frames:
+    """Ways to ask for columns of a row and of those it belongs to."""
+    cols, one, many = listed([f"the {noun}" for noun in nouns]), wanted.one, wanted.many
+    common = (
+        f"For each {one}, [show|give|list|return] {cols}{end}.",
+        f"[Show|List|Give|Return] {cols} for [each|every] {one}{end}.",
+        f"[Go through|Take] [all|the] {many} and [show|list|return] {cols} of each{end}.",
+        f"[I need|I want to see] {cols} for all {many}{end}.",
+        f"Which {many} are there? [Show|Give] {cols} for each{end}.",
+    )
+    return common, (f"Report, per {one}, {cols}{end}.",)
 
 
 def pairs(rng: Random, scene: Scene) -> Draft:
@@ -104,16 +110,16 @@ def pairs(rng: Random, scene: Scene) -> Draft:
     if rng.random() < 0.2 and child.all("number"):
         key, down = child.pick(rng, "number", solid=True), rng.random() < 0.6
         order, end = ((column(key), down),), f", {phrases.sorting(rng, key, down)}"
-    nouns = [_noun(f, child, parents) for f in fields]
-    plan = Select(child, tuple(map(column, fields)), where, links=_needed(joins, fields, where), order=order)
-    return Draft(*phrases.asked(rng, nouns, wanted, end), plan)
+    nouns = [_noun(f, scene.relations) for f in fields]
+    plan = Select(child, tuple(map(column, fields)), where, links=needed(joins, fields, where), order=order)
+    return Draft(*_asked(rng, nouns, wanted, end), plan)
 
 
 def _parents_column(rng: Random, parent: Relation) -> Field:
     return parent.label if parent.has("name") and rng.random() < 0.75 else parent.pick(rng, "any")
 
 
-def _needed(joins: tuple[Link, ...], fields: list[Field], where: tuple[Condition, ...]) -> tuple[Link, ...]:
+def needed(joins: tuple[Link, ...], fields: list[Field], where: tuple[Condition, ...]) -> tuple[Link, ...]:
     """The links to tables that are shown or asked about; a table of a chain needs those before it."""
     names = {f.table for f in fields} | {c.field.table for c in where}
     last = max((n for n, link in enumerate(joins) if link.relation.sql in names), default=-1)
@@ -133,7 +139,7 @@ def of_parent(rng: Random, scene: Scene) -> Draft:
     if rng.random() < 0.4:
         fields.append(child.pick(rng, "any", but=tuple(fields)))
     wanted, where = _wanted(rng, scene, tuple(fields), (0, 0, 62, 38))
-    plan = Select(child, tuple(map(column, fields)), where, links=_needed(joins, [], where))
+    plan = Select(child, tuple(map(column, fields)), where, links=needed(joins, [], where))
     return Draft(*phrases.asked(rng, [f.noun for f in fields], wanted), plan)
 
 
@@ -142,84 +148,12 @@ def figure(rng: Random, scene: Scene) -> Draft:
     child, joins, _ = links(scene)
     if rng.random() < 0.4:
         wanted, where = _wanted(rng, scene, (), (0, 0, 60, 40))
-        plan = Select(child, (Term("count"),), where, links=_needed(joins, [], where))
+        plan = Select(child, (Term("count"),), where, links=needed(joins, [], where))
         return Draft(*phrases.asked_count(wanted), plan)
     term, words = phrases.measure(rng, child)
     wanted, where = _wanted(rng, scene, (term.field,), (0, 0, 70, 30))
-    plan = Select(child, (term,), where, links=_needed(joins, [], where))
+    plan = Select(child, (term,), where, links=needed(joins, [], where))
     return Draft(*phrases.asked_value(f"the {words}", wanted), plan)
-
-
-def each(rng: Random, scene: Scene) -> Draft:
-    """A figure of the children of each parent that has some, or of each category of parent; sorted or limited at times."""
-    child, joins, parents = links(scene)
-    parent = rng.choice(parents)
-    group = parent.label if parent.has("name") and rng.random() < 0.6 else parent.pick(rng, "group")
-    phrases.sound(group)
-    if rng.random() < 0.35:
-        term, noun = Term("count"), "number"
-    else:
-        term, noun = phrases.measure(rng, child)
-    but = tuple(f for f in (term.field, group) if f)
-    wanted, inner = _beside(rng, scene, parent, but, 0.3)
-    down, many = rng.random() < 0.65, wanted.many
-    key = _key(parent) if group is parent.label else column(group)
-    plan = {"where": inner, "links": _needed(joins, [group], inner), "group": (key,)}
-    by = f"{parent.one}" if group is parent.label else f"{group.noun} of the {parent.one}"
-    label = f"{group.noun} of the {parent.one}" if group is parent.label else group.noun
-    kind = rng.choices(("all", "order", "best", "having"), (50, 16, 20, 14))[0]
-    if kind == "best":
-        most = (
-            f"the {'most' if down else 'fewest'} {many}"
-            if term.function == "count"
-            else f"the {'highest' if down else 'lowest'} {noun} of {many}"
-        )
-        common = (
-            f"Which {by} has {most}? [Show|Give] the {label}.",
-            f"[Find|Show|Give] the {label} with {most}.",
-            f"What is the {label} that has {most}?",
-        )
-        fresh = (f"Name the {label} having {most}.",)
-        return Draft(common, fresh, Select(child, (column(group),), **plan, order=((term, down),), limit=1))
-    if kind == "having":
-        number = rng.choice((1, 1, 2))
-        words = f"more than {number} {wanted.one if number == 1 else many}"
-        common = (
-            f"Which {by} has {words}? [Show|Give] the {label}.",
-            f"[List|Find|Show] the {label} for each {by} with {words}.",
-            f"[Show|Give] the {label} wherever there are {words}.",
-        )
-        fresh = (f"Return the {label} of each {by} counting {words}.",)
-        return Draft(
-            common, fresh, Select(child, (column(group),), **plan, having=(Having(Term("count"), ">", number),))
-        )
-    order, end = (), ""
-    if kind == "order":
-        order, end = ((term, down),), f", {'highest' if down else 'lowest'} {noun} first"
-    common = (
-        f"For each {by} that has {many}, [show|give] the {label} and the {noun} of {'them' if term.function == 'count' else 'its ' + many}{end}.",
-        f"[Show|List] the {label} and the {noun} of {many} for each {by} that has any{end}.",
-        f"[Report|Give] {label} and {noun} of {many} per {by}, leaving out those without any{end}.",
-    )
-    fresh = (f"Break down {many} by {by}: the {label}, then the {noun}{end}.",)
-    return Draft(common, fresh, Select(child, (column(group), term), **plan, order=order))
-
-
-def count_each(rng: Random, scene: Scene) -> Draft:
-    """Parents without children count as zero, and the question says so."""
-    parent, child = scene.relations
-    label = parent.label
-    where = (phrases.plain(rng, parent, (label,)),) if rng.random() < 0.35 else ()
-    wanted = Rows(parent, where)
-    common = (
-        f"How many {child.many} does each {wanted.one} have, 0 included? Show the {label.noun} and the number.",
-        f"[Show|List] the {label.noun} of every {wanted.one} and its number of {child.many}, even if it is 0.",
-        f"For each {wanted.one}, also those without any, [show|give] the {label.noun} and the number of {child.many}.",
-    )
-    fresh = (f"Count the {child.many} of every {wanted.one}, with 0 where there are none; {label.noun} first.",)
-    joins = (Link(child, child, parent, outer=True),)
-    terms = (column(label), Term("count", child.ref(parent)))
-    return Draft(common, fresh, Select(parent, terms, where, links=joins, group=(_key(parent),)))
 
 
 def without(rng: Random, scene: Scene) -> Draft:
@@ -239,19 +173,24 @@ def best(rng: Random, scene: Scene) -> Draft:
     key, down = child.pick(rng, "number", solid=True), rng.random() < 0.6
     parent = rng.choice(parents)
     fields = [_parents_column(rng, parent)] + ([own(rng, child, (key,))] if rng.random() < 0.4 else [])
-    wanted, where = _beside(rng, scene, parent, (key, *fields), 0.35)
-    before, behind = phrases.most(rng, key, down)
-    one = " ".join(f"{before}{child.one} {wanted.such} {behind}".split())
-    nouns = [_noun(f, child, parents) for f in fields]
+    wanted, where = beside_rows(rng, scene, parent, (key, *fields), 0.35)
+    nouns, most = [_noun(f, scene.relations) for f in fields], phrases.most(rng, key, down)
+    cols, many, has = listed([f"the {noun}" for noun in nouns]), wanted.many, most.replace("with ", "has ", 1)
+    common = (
+        f"[Of|Among] [all|the] {many}, which one {has}? [Show|Give] {cols}.",
+        f"[Find|Take], [of|among] [all|the] {many}, the one {most} and [show|give|return] {cols}.",
+        f"Which of the {many} {has}? [Show|Give|Return] {cols}.",
+    )
+    fresh = (f"Looking at all {many}, state {cols} for the one {most}.",)
     plan = Select(
         child,
         tuple(map(column, fields)),
         where,
-        links=_needed(joins, fields, where),
+        links=needed(joins, fields, where),
         order=((column(key), down),),
         limit=1,
     )
-    return Draft(*phrases.asked_one(rng, nouns, one), plan)
+    return Draft(common, fresh, plan)
 
 
 def distinct(rng: Random, scene: Scene) -> Draft:
@@ -259,11 +198,12 @@ def distinct(rng: Random, scene: Scene) -> Draft:
     parent, child = scene.relations
     condition = phrases.plain(rng, child)
     field = parent.label if rng.random() < 0.7 else parent.pick(rng, "group")
+    such = f"that have {article(child.one)} {of_one(condition.text)}"
     common = (
-        f"Which different values of {field.noun} do {parent.many} with {article(child.one)} {condition.text} have?",
-        f"[List|Show] the {field.noun} of [all |]{parent.many} that have {article(child.one)} {condition.text}, without repeats.",
-        f"[Find|Give] each different {field.noun} of {parent.many} with any {child.one} {condition.text}.",
+        f"Which different {plurals(field.noun)} do the {parent.many} {such} have?",
+        f"[List|Show] the {field.noun} of [all |]{parent.many} {such}, without repeats.",
+        f"[Find|Give] each different {field.noun} of {parent.many} {such}.",
     )
-    fresh = (f"Name every {field.noun} of {parent.many} having {article(child.one)} {condition.text}, once each.",)
+    fresh = (f"Which {plurals(field.noun)}, each listed once, occur among {parent.many} {such}?",)
     joins = (Link(child, child, parent),)
     return Draft(common, fresh, Select(parent, (column(field),), (condition,), links=joins, distinct=True))

@@ -1,13 +1,38 @@
 """Queries that show rows of one table ("basic SQL")."""
 
+from dataclasses import replace
 from random import Random
 
 from common.synthetic import phrases
-from common.synthetic.conditions import cut, equals, recorded
+from common.synthetic.conditions import cut, equals, plurals, recorded
 from common.synthetic.content import is_near
 from common.synthetic.phrases import Rows, column
 from common.synthetic.plan import Draft, Select, Term
 from common.synthetic.tables import Field, Misfit, Relation, Scene
+
+MONEY = frozenset(
+    [
+        "price",
+        "cost",
+        "fee",
+        "wage",
+        "pay",
+        "salary",
+        "rent",
+        "income",
+        "budget",
+        "value",
+        "revenue",
+        "bonus",
+        "rate",
+        "charge",
+        "fare",
+        "toll",
+        "earnings",
+        "bill",
+        "debt",
+    ]
+)
 
 
 def shown(rng: Random, table: Relation, number: int, but: tuple = ()) -> list[Field]:
@@ -57,11 +82,11 @@ def whole_rows(rng: Random, scene: Scene) -> Draft:
     wanted = phrases.rows(rng, table, counts=(0, 70, 30))
     common = (
         f"[Show|List|Return] all columns of [the |]{wanted.many}.",
-        f"[Show|Give] every column for {wanted.many}.",
-        f"[Show|Give|List] all [details|data] of {wanted.many}: every column.",
+        f"[Show|Give|List] every column of [the |all |]{wanted.many}.",
         f"Which {wanted.many} are there? Show all columns.",
+        f"[Find|Get] [the|all] {wanted.many}, with all their columns.",
     )
-    fresh = (f"[Dump|Print] the complete rows of {wanted.many}.",)
+    fresh = (f"[Print|Pull up] the complete rows of {wanted.many}.",)
     return Draft(common, fresh, Select(table, (Term("all"),), wanted.where, wanted.any_of))
 
 
@@ -88,25 +113,36 @@ def distinct(rng: Random, scene: Scene) -> Draft:
     wanted = phrases.rows(rng, table, but=(group,), counts=(30, 50, 20))
     order = rng.random() < 0.2
     end = f", {phrases.sorting(rng, group, False)}" if order else ""
+    many, those = plurals(group.noun), wanted.many
     common = (
-        f"[List|Show|Give] each different {group.noun} of [the |]{wanted.many}{end}.",
-        f"Which different values of {group.noun} occur among [the |]{wanted.many}{end}?",
-        f"[Show|Find] the {group.noun} of [all |]{wanted.many}, without repeats{end}.",
-        f"What distinct values does the {group.noun} of {wanted.many} have{end}?",
+        f"[List|Show|Give] each different {group.noun} of [the |]{those}{end}.",
+        f"Which different {many} do [the |]{those} have{end}?",
+        f"[Show|Find] the {group.noun} of [all |]{those}, without repeats{end}.",
+        f"What [different|distinct] {many} are there among {those}{end}?",
     )
-    fresh = (f"[Name|Print] every {group.noun} found among {wanted.many} once{end}.",)
+    fresh = (f"Which {many} occur among {those}, each listed once{end}?",)
     by = ((column(group), False),) if order else ()
     plan = Select(table, (column(group),), wanted.where, wanted.any_of, distinct=True, order=by)
     return Draft(common, fresh, plan)
+
+
+def _unit(field: Field) -> str:
+    """What the numbers are of, as far as the noun tells."""
+    words = field.noun.split()
+    return "money" if MONEY & set(words) else field.noun.partition(" in ")[2] or words[-1]
 
 
 def computed(rng: Random, scene: Scene) -> Draft:
     table = scene.relations[0]
     label, one = table.label, table.pick(rng, "number")
     phrases.sound(one)
-    like_it = [f for f in table.all(one.kind) if f is not one and is_near(f.column, one.column)]
+    like_it = [
+        f for f in table.all(one.kind) if f is not one and is_near(f.column, one.column) and _unit(f) == _unit(one)
+    ]
     kind = rng.choice(("times", "plus", "minus")) if like_it else "times"
     if kind == "times":
+        if not MONEY & set(one.noun.split()):
+            raise Misfit("nothing to multiply")
         factor = rng.choice((2, 3, 4, 5, 10, 12, 0.5, 1.1))
         value = Term("times", one, number=factor)
         words = rng.choice((f"{one.noun} times {factor}", f"{one.noun} multiplied by {factor}"))
@@ -141,14 +177,14 @@ def labelled(rng: Random, scene: Scene) -> Draft:
     high, low = rng.choice((("high", "low"), ("big", "small"), ("above", "below"), ("yes", "no"), ("A", "B")))
     limit = cut(rng, number)
     wanted = phrases.rows(rng, table, but=(number,), counts=(55, 35, 10))
+    name, noun = label.noun, number.noun
     common = (
-        f"[Show|List] the {label.noun} of each {wanted.one} and '{high}' if the {number.noun} is above {limit}, else '{low}'.",
-        f"For each {wanted.one}, give the {label.noun} and the word '{high}' where the {number.noun} is more than {limit}, "
-        f"'{low}' otherwise.",
-        f"Label {wanted.many} '{high}' when the {number.noun} is over {limit} and '{low}' when not; show {label.noun} and label.",
+        f"[Show|List] the {name} of each {wanted.one} and '{high}' if the {noun} is above {limit}, else '{low}'.",
+        f"For each {wanted.one}, give the {name} and '{high}' where the {noun} is more than {limit}, '{low}' otherwise.",
+        f"Label {wanted.many} '{high}' when the {noun} is over {limit} and '{low}' when not; show {name} and label.",
     )
     fresh = (
-        f"[Mark|Tag] each {wanted.one} as '{high}' ({number.noun} above {limit}) or '{low}' (all others), {label.noun} first.",
+        f"[Mark|Tag] each {wanted.one}, {name} first, as '{high}' ({noun} above {limit}) or '{low}' (all others).",
     )
     terms = (column(label), Term("label", number, number=limit, words=(high, low)))
     return Draft(common, fresh, Select(table, terms, wanted.where, wanted.any_of))
@@ -175,13 +211,13 @@ def best(rng: Random, scene: Scene) -> Draft:
     table = scene.relations[0]
     key, down = table.pick(rng, rng.choice(("number", "number", "measure")), solid=True), rng.random() < 0.6
     fields = shown(rng, table, rng.choice((1, 1, 2)), but=() if rng.random() < 0.3 else (key,))
-    wanted = phrases.rows(rng, table, but=(key,), counts=(50, 40, 10))
-    place = rng.choice((0, 0, 0, 0, 0, 1, 2))
-    before, behind = phrases.most(rng, key, down)
-    if place:
-        ordinal = phrases.ORDINALS[place - 1]
-        before, behind = (f"{ordinal} {before}", "") if before else ("", behind.replace("the ", f"the {ordinal} ", 1))
-    one = " ".join(f"{before}{table.one} {wanted.such} {behind}".split())
+    wanted = phrases.rows(rng, table, but=(key,), counts=(50, 40, 10), either=False)
+    place, nouns = rng.choice((0, 0, 0, 0, 0, 1, 2)), [f.noun for f in fields]
+    if not place and not wanted.where and (word := phrases.adjective(rng, key, down)):
+        frames = phrases.asked_best(rng, nouns, replace(wanted, table=replace(table, one=f"{word} {table.one}")), "")
+    else:
+        ordinal = phrases.ORDINALS[place - 1] if place else ""
+        frames = phrases.asked_best(rng, nouns, wanted, phrases.most(rng, key, down, ordinal))
     plan = Select(
         table,
         tuple(map(column, fields)),
@@ -191,14 +227,14 @@ def best(rng: Random, scene: Scene) -> Draft:
         limit=1,
         offset=place,
     )
-    return Draft(*phrases.asked_one(rng, [f.noun for f in fields], one), plan)
+    return Draft(*frames, plan)
 
 
 def top(rng: Random, scene: Scene) -> Draft:
     table = scene.relations[0]
     key, down = table.pick(rng, "number"), rng.random() < 0.6
     fields = shown(rng, table, rng.choice((1, 2)))
-    wanted = phrases.rows(rng, table, but=(key,), counts=(60, 33, 7))
+    wanted = phrases.rows(rng, table, but=(key,), counts=(60, 33, 7), either=False)
     order, n = [(column(key), down)], rng.choice((2, 2, 3))
     first = "highest" if down else "lowest"
     end = f", {first} first"
@@ -209,13 +245,15 @@ def top(rng: Random, scene: Scene) -> Draft:
         order.append((column(table.label), False))
         end += f" and, where equal, by {table.label.noun} from A to Z"
     nouns = [f.noun for f in fields]
-    cols, such = phrases.the(rng, nouns), f"{wanted.such} " if wanted.such else ""
+    cols, _such = phrases.the(rng, nouns), f"{wanted.such} " if wanted.such else ""
+    few = f"{n} {table.many} with the {first} {key.noun}"
+    among = f" among the {wanted.many}" if wanted.such else ""
     common = (
-        f"[Show|Give|Return] {cols} of the {n} {table.many} {such}with the {first} {key.noun}{end}.",
-        f"Which {n} {table.many} {such}have the {first} {key.noun}? [Show|Give] {cols}{end}.",
-        f"[List|Find] the {n} {table.many} {such}with the {first} {key.noun}{end}: {cols}.",
-        f"What {phrases.is_or_are(nouns)} {cols} of the {n} {table.many} {such}with the {first} {key.noun}{end}?",
+        f"[Show|Give|Return] {cols} of the {few}{among}{end}.",
+        f"Which {n} {wanted.many} have the {first} {key.noun}? [Show|Give] {cols}{end}.",
+        f"[List|Find] the {few}{among}{end}: {cols}.",
+        f"What {phrases.is_or_are(nouns)} {cols} of the {few}{among}{end}?",
     )
-    fresh = (f"{'Top' if down else 'Bottom'} {n} {table.many} {such}by {key.noun}{end}: give {cols}.",)
+    fresh = (f"{'Top' if down else 'Bottom'} {n} by {key.noun} of the {wanted.many}{end}: give {cols}.",)
     plan = Select(table, tuple(map(column, fields)), wanted.where, wanted.any_of, order=tuple(order), limit=n)
     return Draft(common, fresh, plan, ties=len(order) > 1)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from common.synthetic import analytic, combos, grouping, linked, lists, nesting, steps, totals, writes
+from common.synthetic import analytic, combos, grouping, linked, lists, nesting, rollups, steps, totals, writes
 from common.synthetic.plan import Draft
 from common.synthetic.tables import Scene
 
@@ -87,14 +87,14 @@ FAMILIES = (
     Family(JOIN, GET, 8, linked.pairs, PAIR, "Joins two tables and returns columns of both."),
     Family(JOIN, GET, 7, linked.of_parent, PAIR, "Joins two tables and filters on what the rows refer to."),
     Family(JOIN, REPORT, 7, linked.figure, PAIR, "Joins two tables and aggregates over filtered rows."),
-    Family(JOIN, REPORT, 9, linked.each, PAIR, "Joins two tables and computes a figure for each group."),
-    Family(JOIN, REPORT, 3, linked.count_each, PAIR, "Counts referring rows with a left join, zero included."),
+    Family(JOIN, REPORT, 9, rollups.each, PAIR, "Joins two tables and computes a figure for each group."),
+    Family(JOIN, REPORT, 3, rollups.count_each, PAIR, "Counts referring rows with a left join, zero included."),
     Family(JOIN, GET, 3, linked.without, PAIR, "Finds the rows that nothing refers to with a left join."),
     Family(JOIN, GET, 5, linked.best, PAIR, "Joins two tables, sorts by a number and keeps the first row."),
     Family(JOIN, GET, 3, linked.distinct, PAIR, "Joins two tables and returns each value once."),
     Family(JOINS, GET, 4, linked.pairs, TRIPLE, "Joins three tables and returns columns of them."),
     Family(JOINS, REPORT, 3, linked.figure, TRIPLE, "Joins three tables and aggregates over filtered rows."),
-    Family(JOINS, REPORT, 3, linked.each, TRIPLE, "Joins three tables and computes a figure for each group."),
+    Family(JOINS, REPORT, 3, rollups.each, TRIPLE, "Joins three tables and computes a figure for each group."),
     Family(JOINS, GET, 2, linked.best, TRIPLE, "Joins three tables, sorts by a number and keeps the first row."),
     Family(JOINS, GET, 4, linked.pairs, ("name any", "name", "number any"), "Follows two references and returns columns.", chain=True),
     Family(JOINS, GET, 3, linked.of_parent, ("name any", "name", "number any"), "Follows two references and filters.", chain=True),

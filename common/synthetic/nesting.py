@@ -28,11 +28,9 @@ def group(rng: Random, table: Relation) -> Condition:
 def extreme(rng: Random, table: Relation) -> Condition:
     field, function = table.pick(rng, "number"), rng.choice(("max", "max", "min"))
     word = rng.choice(phrases.WORDS[function])
-    inner, among = (), f"all {table.many}"
-    if rng.random() < 0.35:
-        inner = (phrases.plain(rng, table, (field,)),)
-        among = f"{table.many} {inner[0].text}"
-    text = f"that have the {word} {field.noun} among {among} (all of them if several tie)"
+    inner = (phrases.plain(rng, table, (field,)),) if rng.random() < 0.35 else ()
+    among = f"the {table.many} {inner[0].text}" if inner else f"all {table.many}"
+    text = f"that have the {word} {field.noun} of {among} (every one of them if several tie)"
     return Condition("extreme", field, text, inner=inner, function=function)
 
 
@@ -75,7 +73,7 @@ def has(rng: Random, scene: Scene, *, kinds: tuple[str, ...] = ("has", "lacks", 
 
 def _rows(rng: Random, table: Relation, nested: Condition) -> Rows:
     """Rows under the nested condition, at times under a plain one too."""
-    if rng.random() < 0.35:
+    if nested.kind != "extreme" and rng.random() < 0.35:
         return Rows(table, (phrases.plain(rng, table, (nested.field,)), nested))
     return Rows(table, (nested,))
 
@@ -116,12 +114,9 @@ def of_extreme(rng: Random, scene: Scene) -> Draft:
     """The parents that the children with an extreme number refer to."""
     parent, child = _child(scene)
     key, ref = parent.field("key"), child.ref(parent)
-    inner = extreme(rng, child) if rng.random() < 0.5 else threshold(rng, child.pick(rng, "number"))
-    text = (
-        f"that have {child.many} {inner.text}"
-        if inner.kind == "compare"
-        else inner.text.replace("that have the", f"of the {child.many} with the", 1)
-    )
+    inner = extreme(rng, child) if rng.random() < 0.6 else threshold(rng, child.pick(rng, "number"))
+    of = inner.text.replace("that have the", "with the", 1) if inner.kind == "extreme" else inner.text
+    text = f"that have {child.many} {of}"
     nested = Condition("has", key, text, other=ref, relation=child, inner=(inner,))
     fields = lists.shown(rng, parent, 1)
     wanted = Rows(parent, (nested,))

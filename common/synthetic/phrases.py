@@ -5,7 +5,7 @@ test splits use.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from common.synthetic.conditions import (
@@ -15,8 +15,10 @@ from common.synthetic.conditions import (
     joined,
     like,
     listed,
+    of_one,
     plural,
     some,
+    style,
     unlike,
 )
 from common.synthetic.plan import Condition, Term
@@ -43,6 +45,7 @@ class Rows:
 
     @property
     def such(self) -> str:
+        """The words behind the plural noun."""
         return " ".join(filter(None, [joined(self.where, self.any_of), self.beside]))
 
     @property
@@ -51,11 +54,8 @@ class Rows:
 
     @property
     def one(self) -> str:
-        return f"{self.table.one} {self.such}".strip()
-
-    @property
-    def fields(self) -> tuple[Field, ...]:
-        return tuple(c.field for c in self.where)
+        where = [replace(c, text=of_one(c.text)) for c in self.where]
+        return " ".join(filter(None, [self.table.one, joined(where, self.any_of), of_one(self.beside)]))
 
 
 def rows(
@@ -64,14 +64,18 @@ def rows(
     *,
     but: tuple = (),
     counts: tuple[float, float, float] = (30, 46, 24),
-    beside: str = "",
+    either: bool = True,
 ) -> Rows:
-    """Rows under no, one or two conditions, by the weights `counts`; `but` columns are left alone."""
+    """Rows under no, one or two conditions, by the weights `counts`; `but` columns are left alone. either: of two, one
+    may be enough."""
     number = rng.choices((0, 1, 2), counts)[0]
-    if number == 2:
-        one, any_of = plain(rng, table, but), rng.random() < 0.25
-        return Rows(table, (one, plain(rng, table, (*but, one.field))), any_of, beside)
-    return Rows(table, (plain(rng, table, but),) if number else (), False, beside)
+    if number < 2:
+        return Rows(table, (plain(rng, table, but),) if number else ())
+    one, any_of = plain(rng, table, but), either and rng.random() < 0.25
+    other = plain(rng, table, (*but, one.field))
+    if any_of and style(one.text) != style(other.text):
+        raise Misfit("two ways to say it")
+    return Rows(table, (one, other), any_of)
 
 
 def plain(rng: Random, table: Relation, but: tuple = ()) -> Condition:
@@ -107,28 +111,35 @@ def asked(rng: Random, nouns: Sequence[str], wanted: Rows, end: str = "") -> Fra
         f"Which {many} are there? [Show|Give|List] {cols} of each{end}.",
         f"[Find|Get|Look up] {cols} of every {one}{end}.",
         f"[I need|I want to see|Tell me] {cols} of all {many}{end}.",
-        f"[List|Show] [all|the] {many} with {listed(nouns)}{end}; leave out everything else.",
-        f"What do we have as {listed(nouns)} for {many}{end}?",
+        f"[Find|Get] [all|the] {many} and [show|return|give] {cols} of each{end}.",
+        f"What {be} {cols} of [all|the] {many}{end}?",
     )
     fresh = (
-        f"[Pull up|Print] {cols} for [all|the] {many}{end}.",
+        f"[Pull up|Print] {cols} of [all|the] {many}{end}.",
         f"{cols[:1].upper()}{cols[1:]} of all {many}{end}, please.",
     )
     return common, fresh
 
 
-def asked_one(rng: Random, nouns: Sequence[str], one: str) -> Frames:
-    """Ways to ask for columns of a single row."""
-    cols = the(rng, nouns)
-    be = is_or_are(nouns)
+def asked_best(rng: Random, nouns: Sequence[str], wanted: Rows, most: str) -> Frames:
+    """Ways to ask for columns of the one row that is first by something: `most`, as in `with the highest price`."""
+    cols, many, be = the(rng, nouns), wanted.many, is_or_are(nouns)
+    has = most.replace("with ", "has ", 1)
     common = (
-        f"What {be} {cols} of the {one}?",
-        f"[Show|Give|Return|Tell me] {cols} of the {one}.",
-        f"[Find|Look up|Get] the {one} and [show|give|return] {listed(nouns)}.",
-        f"Which is the {one}? [Show|Give] {cols}.",
-        f"For the {one}, [give|show|return] {cols}.",
+        f"[Of|Among] [all|the] {many}, which one {has}? [Show|Give] {cols}.",
+        f"[Of|Among] [all|the] {many}, take the one {most} and [show|give|return] {cols}.",
+        f"What {be} {cols} of the {wanted.table.one} {most}, among {many}?",
+        f"Which of the {many} {has}? [Show|Give|Return] {cols}.",
     )
-    return common, (f"{cols[:1].upper()}{cols[1:]} of the {one}, please.", f"Name {cols} of the {one}.")
+    if not wanted.such:
+        one = f"{wanted.table.one} {most}"
+        common = (
+            f"What {be} {cols} of the {one}?",
+            f"[Show|Give|Return|Tell me] {cols} of the {one}.",
+            f"[Find|Look up|Get] the {one} and [show|give|return] {cols}.",
+            f"Which is the {one}? [Show|Give] {cols}.",
+        )
+    return common, (f"Looking at [all|the] {many}, state {cols} of the one {most}.",)
 
 
 def asked_value(what: str, wanted: Rows) -> Frames:
@@ -142,7 +153,7 @@ def asked_value(what: str, wanted: Rows) -> Frames:
         f"[Report|Tell me] {what} of {many}.",
         f"[I need|We need] {what} of all {many}.",
     )
-    return common, (f"Taking {many} together, what is {what}?", f"[Determine|State] {what} for {many}.")
+    return common, (f"Taking {many} together, what is {what}?", f"[Determine|State] {what} of {many}.")
 
 
 def asked_count(wanted: Rows) -> Frames:
@@ -165,7 +176,7 @@ def asked_groups(rng: Random, nouns: Sequence[str], by: str, wanted: Rows, end: 
         f"For each {by}, [show|give|return] the {key} and {figures} of [its |the |]{many}{end}.",
         f"[Show|List|Give] each {key} and {figures} of [its |the |]{many}{end}.",
         f"[Show|Report] {listed(nouns)} of {many} per {by}{end}.",
-        f"What {'is' if len(nouns) == 2 else 'are'} {figures} of {many} in each {by}? Show the {key} first{end}.",
+        f"What {'is' if len(nouns) == 2 else 'are'} {figures} of {many} for each {by}? Show the {key} first{end}.",
         f"[Group|Split] the {many} by {by}: show the {key} and {figures}{end}.",
         f"By {by}, {figures} of {many}, with the {key} in front{end}.",
     )
@@ -188,21 +199,28 @@ def sorting(rng: Random, field: Field, down: bool) -> str:
     return f"sorted by {field.noun} {rng.choice(words)}"
 
 
-def most(rng: Random, field: Field, down: bool) -> tuple[str, str]:
-    """How a question says "with the highest" of a column: before the noun for a row, and behind it; one is empty."""
-    wording = field.column.wording
-    if field.kind in ("rate", "sum") and len(wording) == 2 and rng.random() < 0.5:
-        return f"{wording[not down]} ", ""
+def most(rng: Random, field: Field, down: bool, ordinal: str = "") -> str:
+    """How a question says which row is first by a column, or the `ordinal` one: `with the highest price`."""
+    place = f"{ordinal} " if ordinal else ""
     if field.kind in ("year", "date"):
-        return "", f"with the {'latest' if down else 'earliest'} {field.noun}"
+        return f"with the {place}{'latest' if down else 'earliest'} {field.noun}"
     words = ("highest", "highest", "largest") if down else ("lowest", "lowest", "smallest")
-    return "", f"with the {rng.choice(words)} {field.noun}"
+    return f"with the {place}{rng.choice(words)} {field.noun}"
 
 
-def measure(rng: Random, table: Relation, but: tuple = ()) -> tuple[Term, str]:
-    """An aggregate of a number, and its words: `total price`."""
+def adjective(rng: Random, field: Field, down: bool) -> str:
+    """`tallest`, where the column has such a word."""
+    wording = field.column.wording
+    return wording[not down] if field.kind in ("rate", "sum") and len(wording) == 2 and rng.random() < 0.6 else ""
+
+
+def measure(rng: Random, table: Relation, but: tuple = (), *, plain: bool = False) -> tuple[Term, str]:
+    """An aggregate of a number, and its words: `total price`. plain: no highest or lowest, where the question says
+    such a word of the figure itself."""
     field = table.pick(rng, "number", but=but)
-    function = rng.choice(("avg", "max", "min", "avg") + ("sum",) * (3 if field.kind == "sum" else 0))
+    function = rng.choice(
+        ("avg", "avg", *(() if plain else ("max", "min")), *("sum",) * (3 if field.kind == "sum" else 0))
+    )
     return Term(function, field), f"{rng.choice(WORDS[function])} {field.noun}"
 
 

@@ -10,7 +10,7 @@ from common.synthetic.tables import Field, Relation, literal
 Name = Callable[[Field], str]
 OPPOSITE = {"has": "IN", "lacks": "NOT IN"}
 HELD_OUT = 5  # one form in so many occurs in test_forms only
-SALT = "form-0"
+SALT = "form-2147"  # chosen so that the commonest forms of each complexity are trained on
 _SAME = {">=": ">", "<": ">", "<=": ">", "MIN": "MAX", "SUM": "AVG", "DESC": "", "LEAD": "LAG", "LOWER": "UPPER"}
 
 
@@ -145,9 +145,11 @@ def _nested(part: Condition, f: str, values: list[str]) -> str:
     """Conditions with a query of their own, in which columns have no table but where two are of one table."""
     field, inner = part.field, _where(part.inner, False, _bare)
     match part.kind:
-        case "whole" | "extreme":
-            op = "=" if part.kind == "extreme" else part.op
-            return f"{f} {op} (SELECT {part.function.upper()}({field.sql}) FROM {field.table}{inner})"
+        case "whole":
+            return f"{f} {part.op} (SELECT {part.function.upper()}({field.sql}) FROM {field.table})"
+        case "extreme":
+            extreme = f"{f} = (SELECT {part.function.upper()}({field.sql}) FROM {field.table}{inner})"
+            return " AND ".join([*[condition(c, _bare) for c in part.inner], extreme])
         case "group":
             same = f"x.{part.other.sql} = {part.other.full}"
             return f"{f} {part.op} (SELECT {part.function.upper()}(x.{field.sql}) FROM {field.table} AS x WHERE {same})"

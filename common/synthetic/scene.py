@@ -12,7 +12,7 @@ from itertools import pairwise, permutations
 from random import Random
 
 from common.synthetic.content import NUMBERS, Column, Domain, Table, domains, is_near
-from common.synthetic.tables import KINDS, Misfit, Relation, Scene, Field, literal
+from common.synthetic.tables import KINDS, Field, Misfit, Relation, Scene, literal
 
 TRIES = 24  # orders of rows and tables to try for a context that is accepted
 EXTRA = {1: (50, 32, 18), 2: (74, 22, 4), 3: (92, 8, 0)}  # needed tables -> weights of 0, 1, 2 tables more

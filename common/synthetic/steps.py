@@ -3,7 +3,7 @@
 from random import Random
 
 from common.synthetic import phrases
-from common.synthetic.conditions import cut, equals, say
+from common.synthetic.conditions import cut, equals, plurals, say
 from common.synthetic.phrases import column
 from common.synthetic.plan import Draft, Link, Select, Steps, Term
 from common.synthetic.tables import Field, Misfit, Relation, Scene
@@ -18,40 +18,43 @@ def _groups(rng: Random, table: Relation) -> tuple[Select, Field, str, str]:
     if rng.random() < 0.35:
         term, words = Term("count"), "number"
     else:
-        term, words = phrases.measure(rng, table, (group,))
+        term, words = phrases.measure(rng, table, (group,), plain=True)
     wanted = phrases.rows(rng, table, but=(group, term.field), counts=(66, 34, 0))
     return Select(table, (column(group), term), wanted.where, group=(column(group),)), group, words, wanted.many
+
+
+def _side(op: str) -> str:
+    return "above" if op == ">" else "below"
 
 
 def around(rng: Random, scene: Scene) -> Draft:
     inner, group, words, many = _groups(rng, scene.relations[0])
     op, both = rng.choice("><"), rng.random() < 0.4
     word = say(rng, {">": "[above|higher than|greater than]", "<": "[below|lower than|less than]"}[op])
-    then = f", and that {words}" if both else ""
+    then = f" and that {words}" if both else ""
+    each = f"the {words} of {many} for each {group.noun}"
     common = (
-        f"[Show|List|Find] each {group.noun} whose {words} of {many} is {word} the average of these over all of them{then}.",
-        f"For every {group.noun}, take the {words} of {many}; [show|give] the {group.noun} where it is {word} the average "
-        f"of these figures{then}.",
-        f"Which values of {group.noun} have a {words} of {many} {word} the mean {words} of all? Show the {group.noun}{then}.",
+        f"Work out {each}; [show|list] the {group.noun}{then} where it is {word} the average of these figures.",
+        f"Take {each} and the average of these figures: which {plurals(group.noun)} lie {_side(op)} it? Show the "
+        f"{group.noun}{then}.",
+        f"[Compute|Calculate] {each}, then keep the figures {word} their own average; show the {group.noun}{then}.",
     )
-    fresh = (
-        f"Compare the {words} of {many} per {group.noun} with its own average and return what lies {word} it: the {group.noun}{then}.",
-    )
+    fresh = (f"Given {each}, return the {group.noun}{then} of those that are {word} the mean of all these figures.",)
     return Draft(common, fresh, Steps("around", inner, op=op, both=both))
 
 
 def extreme(rng: Random, scene: Scene) -> Draft:
     inner, group, words, many = _groups(rng, scene.relations[0])
     function, both = rng.choice(("max", "max", "min")), rng.random() < 0.6
-    word = rng.choice(phrases.WORDS[function])
+    word = "highest" if function == "max" else "lowest"
     then = f" and that {words}" if both else ""
     common = (
-        f"[Show|Give] the {group.noun}{then} for the {word} {words} of {many}, all that tie included.",
+        f"[Show|Give] the {group.noun}{then} where the {words} of {many} is {word}, all that tie included.",
         f"Which {group.noun} has the {word} {words} of {many}? Show every one that ties: the {group.noun}{then}.",
-        f"[Find|List] each {group.noun} that reaches the {word} {words} of {many} of any; show the {group.noun}{then}.",
+        f"[Find|List] each {group.noun} with the {word} {words} of {many}, ties included; show the {group.noun}{then}.",
     )
     fresh = (
-        f"Of all {words} figures of {many} per {group.noun}, take the {word}; return the {group.noun}{then}, ties too.",
+        f"Per {group.noun}, work out the {words} of {many}; return the {group.noun}{then} for the {word}, ties too.",
     )
     return Draft(common, fresh, Steps("extreme", inner, function=function, both=both), ties=True)
 
@@ -60,13 +63,13 @@ def mean(rng: Random, scene: Scene) -> Draft:
     inner, group, words, many = _groups(rng, scene.relations[0])
     function = rng.choice(("avg", "avg", "max", "min"))
     word = phrases.WORDS[function][0]
-    each = f"the {words} of {many} per {group.noun}"
+    each = f"the {words} of {many} for each {group.noun}"
     common = (
         f"Work out {each}. What is the {word} of these figures?",
-        f"What is the {word} of {each}, taken over all of them?",
-        f"[Find|Show] the {word} value that {each} has.",
+        f"Take {each} and [show|give|return] the {word} of these figures.",
+        f"[Compute|Calculate] {each}, then the {word} of all these figures; show only that.",
     )
-    fresh = (f"Take {each} and return just the {word} of it.",)
+    fresh = (f"Given {each}, what is the {word} of them?",)
     return Draft(common, fresh, Steps("mean", inner, function=function))
 
 
@@ -75,11 +78,11 @@ def portion(rng: Random, scene: Scene) -> Draft:
     inner, group, words, many = _groups(rng, table)
     if inner.shown[1].function not in ("count", "sum"):
         raise Misfit("no parts of a whole")
-    what = f"its share in percent of the {words} of all {many}, rounded to one decimal"
+    what = f"the share in percent of the {words} of all {many}, rounded to one decimal"
     common = (
         f"For each {group.noun}, [show|give] the {group.noun} and {what}.",
         f"[Show|List] each {group.noun} with {what}.",
-        f"How do the {group.noun} values share the {words} of {many}? Give {group.noun} and percentage to one decimal.",
+        f"How is the {words} of {many} shared among the {plurals(group.noun)}? Give {group.noun} and percentage, to one decimal.",
     )
     fresh = (f"Split the {words} of {many} by {group.noun}, in percent to one decimal, {group.noun} first.",)
     return Draft(common, fresh, Steps("portion", inner))
@@ -130,7 +133,7 @@ def linked(rng: Random, scene: Scene) -> Draft:
     if rng.random() < 0.35:
         term, words = Term("count"), "number"
     else:
-        term, words = phrases.measure(rng, child)
+        term, words = phrases.measure(rng, child, plain=True)
     wanted = phrases.rows(rng, child, but=(term.field,) if term.field else (), counts=(68, 32, 0))
     ref, label = child.ref(parent), parent.label
     inner = Select(child, (column(ref), term), wanted.where, group=(column(ref),))
@@ -138,14 +141,13 @@ def linked(rng: Random, scene: Scene) -> Draft:
     if rng.random() < 0.6:
         op, number = ">", 1 if term.function == "count" else cut(rng, term.field)
         over = f" above {number}"
-    such = f"{parent.one} with {wanted.many}"
+    such, name = f"{parent.one} that has {wanted.many}", f"the {parent.one}'s {label.noun}"
+    only, figure = f", where this is{over}" if over else "", f"the {words} of these"
     common = (
-        f"[Show|List] the {label.noun} of each {such} and the {words} of those{f', where it is{over}' if over else ''}.",
-        f"For each {such}, [show|give] the {label.noun} and the {words} of these{f', but only if it is{over}' if over else ''}.",
-        f"Work out the {words} of {wanted.many} per {parent.one}; show the {label.noun} and the figure{f' if it is{over}' if over else ''}.",
+        f"For each {such}, [show|give] {name} and {figure}{only}.",
+        f"[Show|List] {name} and {figure} for each {such}{only}.",
+        f"Work out the {words} of {wanted.many} per {parent.one} that has any; show {name} and the figure{only}.",
     )
-    fresh = (
-        f"Per {parent.one}: {label.noun}, then the {words} of {wanted.many}{f', limited to figures{over}' if over else ''}.",
-    )
+    fresh = (f"Per {such}: {name}, then {figure}{only}.",)
     plan = Steps("linked", inner, op=op, number=number, field=label, link=Link(child, child, parent))
     return Draft(common, fresh, plan)

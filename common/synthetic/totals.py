@@ -3,7 +3,7 @@
 from random import Random
 
 from common.synthetic import phrases
-from common.synthetic.conditions import article, cut, listed
+from common.synthetic.conditions import article, cut, listed, plurals
 from common.synthetic.plan import Draft, Select, Term
 from common.synthetic.tables import Scene
 
@@ -40,7 +40,7 @@ def figures(rng: Random, scene: Scene) -> Draft:
         f"For {wanted.many}, [show|give|return] {what}.",
         f"[Compute|Calculate] {what} over [all|the] {wanted.many}.",
     )
-    fresh = (f"Summarise {wanted.many} by {what}.",)
+    fresh = (f"Summarise {wanted.many}: {what}.",)
     return Draft(common, fresh, Select(table, tuple(terms), wanted.where, wanted.any_of))
 
 
@@ -71,13 +71,14 @@ def distinct(rng: Random, scene: Scene) -> Draft:
     table = scene.relations[0]
     group = table.pick(rng, "group")
     wanted = phrases.rows(rng, table, but=(group,), counts=(35, 50, 15))
+    many, those = plurals(group.noun), wanted.many
     common = (
-        f"How many [different|distinct] values of {group.noun} do [the |]{wanted.many} have?",
-        f"Count the [distinct|different|unique] values of {group.noun} among [the |]{wanted.many}.",
-        f"What is the number of different values of {group.noun} among {wanted.many}?",
-        f"[Find|Give] how many different values of {group.noun} there are among {wanted.many}.",
+        f"How many [different|distinct] {many} do [the |]{those} have?",
+        f"Count the [distinct|different|unique] {many} of [the |]{those}.",
+        f"What is the number of different {many} among {those}?",
+        f"[Find|Give|Tell me] how many different {many} there are among {those}.",
     )
-    fresh = (f"Among {wanted.many}, how many values of {group.noun} occur, each counted once?",)
+    fresh = (f"Among {those}, how many {many} occur, each counted once?",)
     return Draft(common, fresh, Select(table, (Term("distinct", group),), wanted.where, wanted.any_of))
 
 
