@@ -8,53 +8,23 @@ be one of a few that carry no meaning here, or the sentence is not understood.
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 from common.synthetic.plan import Condition, Select, Term
-from common.synthetic.tables import Field, Relation
-
-OPERATORS = {
-    **dict.fromkeys(("above", "over", "more than", "greater than", "higher than", "after"), ">"),
-    **dict.fromkeys(("below", "under", "less than", "lower than", "before"), "<"),
-    **dict.fromkeys(("of at least", "at least"), ">="),
-    **dict.fromkeys(("of at most", "at most"), "<="),
-}
-FIGURES = {
-    **dict.fromkeys(("total", "combined", "overall"), "sum"),
-    **dict.fromkeys(("average", "mean"), "avg"),
-    **dict.fromkeys(("highest", "maximum", "largest", "latest"), "max"),
-    **dict.fromkeys(("lowest", "minimum", "smallest", "earliest"), "min"),
-}
-PARTS = {"starts with": "starts", "begins with": "starts", "ends with": "ends", "contains": "contains"}
-DOWN = ("in reverse alphabetical order", "from Z to A", "from highest to lowest", "in descending order")
-DOWN += ("latest first", "highest first")
-UP = ("in alphabetical order", "from A to Z", "from lowest to highest", "in ascending order")
-UP += ("earliest first", "lowest first")
-DISTINCT = r"\b(?:each different|different|distinct|unique|without repeats|each counted once|once)\b"
-ORDINALS = {"second": 1, "third": 2}
-EMPTY = frozenset(  # words that add nothing to what is asked
-    "show list give return display what which is are of all the each for every find get look up i need want to see "
-    "tell me there pull print please can could you would like report calculate compute work out over we determine "
-    "state taking together and a in do have has with that do does occur among exist it its their number how many count "
-    "by per group split break down summarise giving then first front having name those whose as values found belong belongs any leaving out without them an".split()
+from common.synthetic.tables import Relation
+from tests.unit.question_words import (
+    DISTINCT,
+    DOWN,
+    EMPTY,
+    FIGURES,
+    NUMBER,
+    ORDINALS,
+    UP,
+    Asked,
+    Meaning,
+    doubtful_owners,
+    either,
+    take_conditions,
 )
-NUMBER, DAY = r"-?\d+(?:\.\d+)?", r"\d{4}-\d\d-\d\d"
-Meaning = tuple
-
-
-@dataclass
-class Asked:
-    """What a sentence asks. `left` are the words that were not understood, `open` what can be read in two ways."""
-
-    columns: list[Meaning] = field(default_factory=list)
-    conditions: set[Meaning] = field(default_factory=set)
-    any_of: bool = False
-    order: list[tuple[Meaning, bool]] = field(default_factory=list)
-    limit: int = 0
-    offset: int = 0
-    distinct: bool = False
-    left: list[str] = field(default_factory=list)
-    open: list[str] = field(default_factory=list)
 
 
 def meant(plan: Select) -> Asked:
@@ -104,13 +74,16 @@ def ask(question: str, tables: tuple[Relation, ...]) -> Asked:
     """The reading of a question about rows of the first of `tables`, which refers to the others."""
     asked, text = Asked(), f" {question.strip()} ".replace("; leave out everything else", "")
     text = re.sub(r"^ Name (?=the|every|each)", " Give ", text)  # the verb, not the column
-    text = _take_conditions(asked, text, tables)
+    text = take_conditions(asked, text, tables)
     text = _take_order(asked, text, tables)
-    asked.open += _doubtful_owners(text, tables)
+    asked.open += doubtful_owners(text, tables)
     asked.distinct = bool(re.search(DISTINCT, text))
     counted = re.search(r"\b(?:how many|count|number of)\b", text, re.I)
     text = _take_columns(asked, re.sub(DISTINCT, " ", text), tables)
-    if asked.distinct and counted and len(asked.columns) < 3:
+    asked.order = [
+        (asked.columns[-1] if key == ("figure",) and asked.columns else key, down) for key, down in asked.order
+    ]
+    if asked.distinct and counted and asked.columns and len(asked.columns) < 3:
         asked.columns, asked.distinct = [("distinct", *asked.columns[-1][1:])], False
     for noun in sorted((noun for table in tables for noun in (table.many, table.one)), key=len, reverse=True):
         text = re.sub(rf"\b{re.escape(noun)}\b", " ", text, flags=re.I)
@@ -118,135 +91,38 @@ def ask(question: str, tables: tuple[Relation, ...]) -> Asked:
     return asked
 
 
-# Conditions
-
-
-def _patterns(f: Field, table: Relation) -> Iterator[tuple[str, str]]:
-    """Kind and expression of each way to say a condition on a column."""
-    noun, value = re.escape(f.noun), DAY if f.kind == "date" else NUMBER
-    head, operators = rf"(?:whose {noun} (?:is|are)|with (?:an? )?{noun})", "|".join(OPERATORS)
-    yield "compare", rf"{head} (?:of )?(?P<op>{operators}) (?P<a>{value})"
-    yield "between", rf"{head} between (?P<a>{value}) and (?P<b>{value})"
-    yield "missing", rf"(?:with no {noun} recorded|whose {noun} (?:is|are) missing|with unknown {noun})"
-    yield "known", rf"with a (?:known|recorded) {noun}"
-    yield "text", rf"whose {noun} (?P<op>{'|'.join(PARTS)}) '(?P<a>[^']*)'"
-    for other in table.fields:
-        if other is not f and other.noun:
-            yield (
-                f"columns {other.full}",
-                rf"whose {noun} (?:is|are) (?P<op>{operators}) (?:their|its) {re.escape(other.noun)}",
-            )
-    if f.kind in ("year", "date"):
-        verb = rf"(?:{re.escape(f.column.wording[0])}|whose {noun} (?:is|are))" if f.column.wording else head
-        yield "compare", rf"{verb} (?P<op>after|before) (?P<a>{value})"
-        yield "between", rf"{verb} between (?P<a>{value}) and (?P<b>{value})"
-        yield "year" if f.kind == "date" else "compare", rf"{verb} (?:in )?(?P<a>\d{{4}})(?!-)"
-    if f.kind in ("group", "name"):
-        values = "|".join(map(re.escape, sorted(f.column.values, key=len, reverse=True)))
-        one = rf"(?P<a>{values})(?: or (?P<b>{values}))?"
-        yield "compare", rf"whose {noun} (?:is|are) (?P<no>not )?{one}\b"
-        yield "compare", rf"with {one} as {noun}\b"
-        yield "compare", rf"with the {noun} {one}\b"
-        yield "compare", rf"with an? {noun} (?P<no>other than ){one}\b"
-        for wording in f.column.wording:
-            said = re.escape(wording).replace(r"\{\}", "{}").replace("{}", one)
-            yield "compare", rf"(?P<no>not )?{said}(?!\w)"
-    if f.kind == "name":
-        yield (
-            "compare",
-            rf"(?:(?<=the {re.escape(table.one)} )(?P<a>{values})(?=[.?,: ])|(?:(?<= of )|(?<=^ ))(?P<b>{values})(?=[.?,:]))",
-        )
-
-
-def _conditions(text: str, tables: tuple[Relation, ...]) -> Iterator[tuple[int, int, Meaning]]:
-    for table, f in ((table, f) for table in tables for f in table.fields):
-        for kind, pattern in _patterns(f, table) if f.noun and f.kind not in ("key", "ref") else ():
-            for match in re.finditer(rf"(?<!\w){pattern}", text):
-                yield *match.span(), _meaning(f, kind, match)
-
-
-def _meaning(f: Field, kind: str, match: re.Match) -> Meaning:
-    said = match.groupdict()
-    values = sorted(v for v in (said.get("a"), said.get("b")) if v is not None)
-    if kind.startswith("columns"):
-        return (f.full, OPERATORS[said["op"]], kind.split()[1])
-    if kind == "text":
-        return (f.full, PARTS[said["op"]], *values)
-    if kind == "between":
-        return (f.full, "between", said["a"], said["b"])
-    if kind != "compare":
-        return (f.full, kind, *values)
-    op = OPERATORS[said["op"]] if said.get("op") else "in" if len(values) > 1 else "!=" if said.get("no") else "="
-    return (f.full, op, *values)
-
-
-def _nearest(text: str, end: int, tables: tuple[Relation, ...]) -> str:
-    """The table whose noun stands last before a place."""
-    places = [(m.end(), t.sql) for t in tables for m in re.finditer(rf"\b(?:{_either((t.one, t.many))})\b", text[:end])]
-    return max(places, default=(0, tables[0].sql))[1]
-
-
-def _take_conditions(asked: Asked, text: str, tables: tuple[Relation, ...]) -> str:
-    """The text with § for each condition; where it fits columns of two tables, it is the nearer noun's."""
-    kept: list[tuple[int, int, Meaning]] = []
-    for start, end, meaning in sorted(
-        _conditions(text, tables), key=lambda c: (c[0], -c[1], c[2][0].split(".")[0] != _nearest(text, c[0], tables))
-    ):
-        if kept and start < kept[-1][1]:
-            same_table = kept[-1][2][0].split(".")[0] == meaning[0].split(".")[0]
-            if kept[-1][:2] == (start, end) and kept[-1][2] != meaning and same_table:
-                asked.open.append(f"{text[start:end]}: {kept[-1][2]} or {meaning}")
-            continue
-        kept.append((start, end, meaning))
-    asked.conditions = {meaning for _, _, meaning in kept}
-    between = [text[a[1] : b[0]] for a, b in zip(kept, kept[1:], strict=False)]
-    asked.any_of = any(word.strip() == "or" for word in between)
-    for start, end, _ in reversed(kept):
-        text = f"{text[:start]}§{text[end:]}"
-    return re.sub(r"§ or §", "§", text)
-
-
-def _doubtful_owners(text: str, tables: tuple[Relation, ...]) -> list[str]:
-    """Column nouns that can belong to either of two tables: "the name and age of the driver of each trip"."""
-    doubtful = []
-    for own, other in ((own, other) for other in tables[1:] for own in tables[0].fields if own.noun):
-        if other.sql != tables[0].sql and own.noun in {f.noun for f in other.fields}:
-            noun, of = re.escape(own.noun), rf"[\w ]+? of the {re.escape(other.one)}"
-            for match in re.finditer(
-                rf"\b{noun},? and (?!the |its )(?!{noun}){of}\b|\b{of},? and {noun}\b(?! of the)", text
-            ):
-                doubtful.append(f"whose {own.noun}: {match[0]}")
-    return doubtful
-
-
 # Order
 
 
 def _nouns(text: str, tables: tuple[Relation, ...]) -> dict[str, str]:
-    """Noun -> full name of each column that can be asked for: "city", and "city of the team" for other tables."""
-    own = {f.noun: f.full for f in tables[0].fields if f.noun and f.kind != "ref"}
-    fields = [(f, table) for table in tables[1:] for f in table.fields if f.noun and f.kind != "ref"]
-    other = {f"{f.noun} of the {table.one}": f.full for f, table in fields}
-    keys = {
-        noun.rsplit(" of the ", 1)[0]: name
-        for noun, name in other.items()
-        if re.search(rf"(?:per|each) {noun}\b", text)
-    }
-    return keys | own | other  # "the type of each donor" stands for itself once the groups are named
+    """What a column can be called -> its full name: "city", "cities", "team's city", "city of the team"."""
+    nouns: dict[str, str] = {}
+    for table in reversed(tables):
+        for f in table.fields:
+            if f.noun and f.kind != "ref":
+                full = {f"{table.one}'s {f.noun}": f.full, f"{f.noun} of the {table.one}": f.full}
+                grouped = re.search(rf"(?:per|by|each|which|every|find) {f.noun} of the {table.one}\b", text, re.I)
+                nouns |= full | (
+                    dict.fromkeys((f.noun, *plurals(f.noun)), f.full) if table is tables[0] or grouped else {}
+                )
+    return nouns
+
+
+def plurals(noun: str) -> list[str]:
+    """How a plural of the noun may look: `towns`, `countries`, `types of fuel`."""
+    head, behind = re.match(r"(.*?)((?: (?:in|of|per|for|to|on|at) .*)?)$", noun).groups()
+    ends = [f"{head}s", f"{head}es", *([f"{head[:-1]}ies"] if head.endswith("y") else [])]
+    return [f"{end}{behind}" for end in ends]
 
 
 def _named(nouns: dict[str, str], said: str) -> str:
     return nouns.get(said) or nouns[said[0].lower() + said[1:]]
 
 
-def _either(words) -> str:
-    return "|".join(map(re.escape, sorted(words, key=len, reverse=True)))
-
-
 def _take_order(asked: Asked, text: str, tables: tuple[Relation, ...]) -> str:
     nouns, table = _nouns(text, tables), tables[0]
-    noun, figure = rf"(?P<noun>{_either(nouns)})", rf"(?P<word>{_either(FIGURES)})"
-    many, ends = re.escape(table.many), _either((*DOWN, *UP))
+    noun, figure = rf"(?P<noun>{either(nouns)})", rf"(?P<word>{either(FIGURES)})"
+    many, ends = re.escape(table.many), either((*DOWN, *UP))
     best: list[tuple[Meaning, bool]] = []
 
     def take(pattern: str, found) -> None:
@@ -274,39 +150,38 @@ def _take_order(asked: Asked, text: str, tables: tuple[Relation, ...]) -> str:
         rf", sorted by (?:number|count), (?P<end>{ends})", lambda m: asked.order.append((("count",), is_down(m["end"])))
     )
     take(
-        rf", (?P<end>highest|lowest) (?:number|count) first",
+        r", (?P<end>highest|lowest) (?:number|count) first",
         lambda m: asked.order.append((("count",), is_down(m["end"]))),
     )
     take(rf", (?P<end>highest|lowest) {figure} {noun} first", lambda m: asked.order.append((key(m), is_down(m["end"]))))
     later = []
     take(rf",? and, where equal, by {noun} from A to Z", lambda m: later.append((key(m), False)))
     told = []
+    take(
+        r", sorted by that figure, (?P<end>highest|lowest) first",
+        lambda m: asked.order.append((("figure",), is_down(m["end"]))),
+    )
     take(r", (?P<end>highest|lowest) first\b", lambda m: told.append(is_down(m["end"])))
 
     def superlative(match: re.Match) -> None:
         asked.offset = ORDINALS.get((match["place"] or "").strip(), 0)
         best.append((("column", nouns[match["noun"]]), is_down(match["end"])))
 
-    row = rf"(?:{many}|{re.escape(table.one)}) (?:(?:and )?§ )*"
-    place = r"(?P<place>second |third )?"
-    text_of_rows = re.search(rf"(?P<n>\d) {row}(?:with|have) the (?P<end>highest|lowest) {noun}(?=[ ,.?:])", text)
-    if text_of_rows:
-        asked.limit = int(text_of_rows["n"])
-        superlative_of = (("column", nouns[text_of_rows["noun"]]), is_down(text_of_rows["end"]))
-        best.append(superlative_of)
-        text = text.replace(text_of_rows[0], " ", 1)
-    take(
-        rf"(?:(?<=§ )|(?<={re.escape(table.one)} ))with the {place}(?P<end>{_either(FIGURES)}) {noun}(?=[ ,.?:])",
-        superlative,
+    place, word = (
+        r"(?P<place>second |third )?",
+        rf"(?P<end>{either(w for w, f in FIGURES.items() if f in ('max', 'min'))})",
     )
-    top = re.search(rf"(?P<end>Top|Bottom) (?P<n>\d) {row}by {noun}", text)
+    few = re.search(rf"(?P<n>\d) {many} (?:§ )*(?=(?:with|have) the )", text)
+    top = re.search(rf"(?P<end>Top|Bottom) (?P<n>\d) by {noun} of", text)
+    if few or top:
+        asked.limit = int((few or top)["n"])
+        text = text.replace((few or top)[0], " ", 1)
     if top:
-        asked.limit = int(top["n"])
         best.append((("column", nouns[top["noun"]]), top["end"] == "Top"))
-        text = text.replace(top[0], " ", 1)
+    take(rf"\b(?:with|have|has) the {place}{word} {noun}(?=[ ,.?:])(?! of)", superlative)
     for f in table.fields:
         if f.kind in ("rate", "sum") and len(f.column.wording) == 2:
-            pattern = rf"\b{place}(?P<end>{_either(f.column.wording)}) (?={re.escape(table.one)}\b)"
+            pattern = rf"\b{place}(?P<end>{either(f.column.wording)}) (?={re.escape(table.one)}\b)"
             for match in re.finditer(pattern, text):
                 asked.offset = ORDINALS.get((match["place"] or "").strip(), 0)
                 best.append((("column", f.full), match["end"] == f.column.wording[0]))
@@ -316,7 +191,7 @@ def _take_order(asked: Asked, text: str, tables: tuple[Relation, ...]) -> str:
         lambda m: best.append((("count",), m["end"] == "most")),
     )
     take(
-        rf"\b(?:has|with|having) the (?P<end>highest|lowest) {figure} {noun} of",
+        rf"\b(?:has|with|having) the (?P<end>highest|lowest) {figure} {noun}(?= of)",
         lambda m: best.append((key(m), is_down(m["end"]))),
     )
     if best:
@@ -336,7 +211,7 @@ def _take_order(asked: Asked, text: str, tables: tuple[Relation, ...]) -> str:
 def _columns(text: str, tables: tuple[Relation, ...]) -> Iterator[tuple[str, Callable]]:
     """Expressions for what can be shown, and what each means."""
     nouns, table = _nouns(text, tables), tables[0]
-    noun, other, many = rf"(?P<noun>{_either(nouns)})", rf"(?P<other>{_either(nouns)})", re.escape(table.many)
+    noun, other, many = rf"(?P<noun>{either(nouns)})", rf"(?P<other>{either(nouns)})", re.escape(table.many)
     name = lambda m: _named(nouns, m["noun"])  # noqa: E731
     spread = r"(?:difference|gap) between the (?:highest|largest) and the (?:lowest|smallest)"
     yield rf"{spread} {noun}", lambda m: ("spread", name(m))
@@ -351,7 +226,7 @@ def _columns(text: str, tables: tuple[Relation, ...]) -> Iterator[tuple[str, Cal
     yield rf"{noun} in lower case", lambda m: ("lower", name(m))
     yield rf"length of the {noun}", lambda m: ("length", name(m))
     yield rf"(?:per|by|in each|for each) {noun}(?=[ ,.?:])(?! (?:§ )?{many})", lambda m: None
-    yield rf"(?P<word>{_either(FIGURES)}) {noun}", lambda m: (FIGURES[m["word"]], name(m))
+    yield rf"(?P<word>{either(FIGURES)}) {noun}", lambda m: (FIGURES[m["word"]], name(m))
     yield (
         rf"(?:[Hh]ow many|[Nn]umber of|[Cc]ount of|Count|Count all|Count the)(?= (?:the )?{many})",
         lambda m: ("count",),
