@@ -3,15 +3,33 @@
 Shows only; whatever it shows is computed by the modules below it. Tables are pandas frames.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
+from random import Random
 
 import matplotlib.pyplot as plt
 import pandas
 
 from common.data import Example
+from common.results.formats import interval, p_value, share
 from common.scoring import Scorer
-from common.statistics import is_right, metrics, outcomes, paired_difference, paired_rows, slices
+from common.statistics import TEST, difference, holm, is_right, metrics, of_split, outcomes, slices, splits_of
+
+_OTHER_METRICS = {"match": "strict match", "score": "score", "published_score": "published score"}
+OUTCOMES = {
+    "match": "the reference's result on the given database",
+    "mismatch": "runs, with another result",
+    "empty_prediction": "no SQL in the answer",
+    "syntax_error": "does not parse",
+    "schema_error": "an unknown table, column or function",
+    "runtime_error": "fails when run",
+    "forbidden": "several statements, or an action that is not allowed",
+    "budget": "more steps than are allowed",
+    "too_large": "more rows or bytes than are allowed",
+    "timeout": "stopped for time",
+    "reference_error": "not scored: the reference fails",
+    "reference_nondeterministic": "not scored: the reference gives another result each time",
+    "schema_invalid": "not scored: the schema does not load",
+}
 
 
 def data_table(examples: Sequence[Example], ids: Sequence[int] = (0, 1)) -> pandas.DataFrame:
@@ -39,61 +57,88 @@ def verdict_table(example: Example, completions: Sequence[str], *, databases: in
 
 
 def score_table(reports: Mapping[str, Sequence[dict]]) -> pandas.DataFrame:
-    """Predictions rows by method → one line a method: intervals, and the paired difference to the first method, of the
-    robust match where databases were generated."""
-    lines, first = [], next(iter(reports.values()))
+    """Predictions rows by method → one line a method, of the split `test`: its metrics, the paired difference of the
+    headline (robust match; strict where no databases were generated) to the first method, McNemar's p of it, adjusted
+    by Holm for all lines, and the headline on each other split."""
+    first, *others = reports
+    tests = {name: of_split(rows) for name, rows in reports.items()}
+    pairs = {name: difference(tests[first], tests[name]) for name in others}
+    holm_p = dict(zip(pairs, holm([pair.p for pair in pairs.values()]), strict=True))
+    lines = {}
     for name, rows in reports.items():
-        values = metrics(rows)
-        line = {"method": name, "n": values["match"]["n"]}
-        line |= {key: _interval(values[key]) for key in ("match", "robust_match", "score", "published_score")}
-        if rows is not first:
-            a, b = paired_rows(first, rows)
-            pairs = [(is_right(x), is_right(y)) for x, y in zip(a, b, strict=True)]
-            both = [pair for pair in pairs if None not in pair]
-            line["right − first"] = _interval(paired_difference(*zip(*both, strict=True)), sign="+")
-        lines.append(line)
-    return pandas.DataFrame(lines).set_index("method").fillna("")
+        values = metrics(tests[name])
+        line = {"n": values["match"]["n"], "robust match [95 %]": interval(values["right"])}
+        if others:
+            line[f"robust match − {first} [95 %]"] = interval(pairs[name].as_dict(), "+") if name in pairs else "–"
+            line["p (Holm)"] = p_value(holm_p.get(name))
+        line |= {f"{words} [95 %]": interval(values[key]) for key, words in _OTHER_METRICS.items()}
+        for split in splits_of(rows):
+            if split != TEST:
+                right = metrics(of_split(rows, split))["right"]
+                line[f"{split}, n = {right['n']} [95 %]"] = interval(right)
+        lines[name] = line
+    return pandas.DataFrame.from_dict(lines, orient="index").rename_axis("method").fillna("–")
 
 
 def slice_table(reports: Mapping[str, Sequence[dict]], by: str | Sequence[str] = "complexity") -> pandas.DataFrame:
-    """Robust match (strict where no databases were generated) by slice, one column a method, and the slice's n.
+    """Robust match (strict where no databases were generated) on the split `test` by slice, one column a method, and
+    the slice's n; a slice of few rows as a count.
 
     by: "complexity", "task_type", or both, one below the other.
     """
     if not isinstance(by, str):
         return pandas.concat({name: slice_table(reports, name) for name in by})
-    table = pandas.DataFrame(
-        {
-            name: {key: values["right"]["value"] for key, values in slices(rows)[by].items()}
-            for name, rows in reports.items()
-        }
-    )
-    counts = {key: values["match"]["n"] for key, values in slices(next(iter(reports.values())))[by].items()}
-    return table.assign(n=pandas.Series(counts)).sort_values("n", ascending=False).round(3)
+    parts = {name: slices(of_split(rows))[by] for name, rows in reports.items()}
+    counts = {key: values["match"]["n"] for key, values in next(iter(parts.values())).items()}
+    names = sorted(counts, key=lambda key: (-counts[key], key))
+    columns = {name: [share(part.get(key, {}).get("right", {})) for key in names] for name, part in parts.items()}
+    return pandas.DataFrame({**columns, "n": [counts[key] for key in names]}, index=names)
 
 
 def outcome_table(reports: Mapping[str, Sequence[dict]]) -> pandas.DataFrame:
-    """How often each outcome came, one column a method."""
-    return pandas.DataFrame({name: outcomes(rows) for name, rows in reports.items()}).fillna(0).astype(int)
+    """How often each outcome came on the split `test`, one column a method, and what the outcome means."""
+    counts = {name: outcomes(of_split(rows)) for name, rows in reports.items()}
+    table = pandas.DataFrame(counts).fillna(0).astype(int)
+    return table.assign(meaning=[OUTCOMES[outcome] for outcome in table.index])
 
 
 def reading_table(examples: Sequence[Example], rows: Sequence[dict], ids: Sequence[int]) -> pandas.DataFrame:
-    """Predictions beside their references, by position, with the scorer's reason; positions beyond the last row are
-    left out."""
-    ids = _within(ids, examples)
+    """Predictions beside their references, by the examples' position, with the scorer's reason; positions beyond the
+    last row are left out."""
+    answers = {row["id"]: row for row in rows}
+    examples = [examples[i] for i in _within(ids, examples)]
     return pandas.DataFrame(
         [
             {
-                "question": examples[i].question,
-                "reference": examples[i].sql,
-                "completion": rows[i]["completion"],
-                "outcome": rows[i]["outcome"],
-                "detail": rows[i]["detail"],
+                "question": example.question,
+                "reference": example.sql,
+                **{key: answers[example.id][key] for key in ("completion", "outcome", "detail")},
             }
-            for i in ids
+            for example in examples
         ],
-        index=[examples[i].id for i in ids],
+        index=[example.id for example in examples],
     )
+
+
+def read_some(examples: Sequence[Example], rows: Sequence[dict], *, seed: str) -> list[int]:
+    """Positions of six examples that are worth reading: two right answers, two that run and are wrong, one that fails,
+    and one that the given database takes for right and a generated one does not; fewer where a kind is missing. seed: a
+    method's name, so that not every notebook shows the same rows."""
+    answers = {row["id"]: row for row in rows}
+    positions = [i for i, example in enumerate(examples) if answers[example.id]["match"] is not None]
+    Random(seed).shuffle(positions)
+    chosen = []
+    for kind, count in (("right", 2), ("wrong", 2), ("failed", 1), ("strict alone", 1)):
+        chosen += [i for i in positions if _kind(answers[examples[i].id]) == kind][:count]
+    return chosen
+
+
+def _kind(row: dict) -> str:
+    if is_right(row):
+        return "right"
+    if row["match"]:
+        return "strict alone"
+    return "wrong" if row["outcome"] == "mismatch" else "failed"
 
 
 def share_table(table: pandas.DataFrame, columns: Sequence[str]) -> pandas.DataFrame:
@@ -101,7 +146,7 @@ def share_table(table: pandas.DataFrame, columns: Sequence[str]) -> pandas.DataF
     ends = {f"{column}_{end}" for column in columns for end in ("low", "high")}
     columns_as_text = {
         column: [
-            _interval({"value": None if pandas.isna(value) else value, "low": low, "high": high})
+            interval({"value": value, "low": low, "high": high})
             for value, low, high in zip(table[column], table[f"{column}_low"], table[f"{column}_high"], strict=True)
         ]
         if column in columns
@@ -168,10 +213,3 @@ def plot_curve(curve: pandas.DataFrame) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     plt.show()
     plt.close(figure)
-
-
-def _interval(metric: object, sign: str = "") -> str:
-    values = metric if isinstance(metric, dict) else dataclasses.asdict(metric)
-    if values["value"] is None:
-        return "–"
-    return f"{values['value']:{sign}.3f} [{values['low']:{sign}.3f}, {values['high']:{sign}.3f}]"

@@ -1,4 +1,4 @@
-"""Evaluate a model: greedy answers to every example, scored in the sandbox; answers are kept row by row.
+"""Evaluate a model: greedy answers to every example of every split, scored in the sandbox; answers are kept by row.
 
 An evaluation that was stopped goes on with the rows that are not answered yet. Those then have other company than they
 would have had, which changes an answer only where two tokens are equally likely but for rounding. Scoring always runs
@@ -10,9 +10,10 @@ import contextlib
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -27,12 +28,15 @@ from common.prompts import extract_sql, prompt_ids
 from common.scoring import Scorer, Verdict
 from common.settings import UserError, writable
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 
 @dataclass(frozen=True)
 class Report:
-    """The result of an evaluation. `rows` are the ledger's predictions rows, in the examples' order; `seconds` is the
-    time spent generating, over all sittings, scoring excluded; of several processes the slowest one's. `code_digest`
-    is that of the code that answered."""
+    """The result of an evaluation. `rows` are the ledger's predictions rows, split by split in the examples' order,
+    each with the key `split`; `seconds` is the time spent generating, over all sittings, scoring excluded; of several
+    processes the slowest one's. `code_digest` is that of the code that answered."""
 
     rows: list[dict]
     seconds: float
@@ -42,25 +46,28 @@ class Report:
 
 def evaluate(
     loaded: LoadedModel,
-    examples: Sequence[Example],
+    tests: Mapping[str, Sequence[Example]],
     *,
     folder: Path,
     max_new_tokens: int,
     batch_size: int,
     databases: int = 0,
+    prompt: Callable[[Example, "PreTrainedTokenizerBase"], list[int]] = prompt_ids,
 ) -> Report:
-    """Answer and score `examples`. Answers are kept in `folder`/completions.jsonl and used again for the same row,
-    prompt, weights and decoding, by the same code, packages and kind of device; `batch_size` may change. Each of
-    several processes has a file of its own, used again by as many processes.
+    """Answer and score the examples of each split, all of them in one go. Answers are kept in
+    `folder`/completions.jsonl and used again for the same row, prompt, weights and decoding, by the same code, packages
+    and kind of device; `batch_size` may change. Each of several processes has a file of its own, used again by as many
+    processes. prompt: an example's token ids, where they are not the study's own.
 
     References that cannot be scored are named on stdout before any time is spent. Raises UserError where none can be
     scored, where another job works in `folder`, and where the disk refuses.
     """
+    examples = [example for rows in tests.values() for example in rows]
     if not examples:
         raise UserError("there are no rows to answer; give at least one")
     rank, world = distributed.rank(), distributed.world()
     distributed.from_main(lambda: report_unscorable(examples))
-    prompts = [prompt_ids(example, loaded.tokenizer) for example in examples]
+    prompts = [prompt(example, loaded.tokenizer) for example in examples]
     with contextlib.ExitStack() as stack:
         distributed.from_main(lambda: stack.enter_context(locked(folder)))
         name = "completions.jsonl" if world == 1 else f"completions-{rank}-of-{world}.jsonl"
@@ -76,11 +83,25 @@ def evaluate(
     answer_of = {row: answer for share in shares for row, answer in share.items()}
     answers = [answer_of[row] for row in range(len(examples))]
     return Report(
-        rows=distributed.from_main(lambda: _scored(examples, answers, databases)),
+        rows=distributed.from_main(lambda: _scored(tests, answers, databases)),
         seconds=max(sum(answer.seconds for answer in share.values()) for share in shares),
         new_tokens=sum(answer.new_tokens for answer in answers),
-        code_digest=provenance.code("common.generation", without=provenance.SCORING),
+        code_digest=answers_code(),
     )
+
+
+def judge(
+    tests: Mapping[str, Sequence[Example]], texts: Sequence[str], *, seconds: float, databases: int = 0
+) -> Report:
+    """Score answers that no model gave, such as a look-up's: a text an example, split by split. seconds: spent on all
+    of them."""
+    answers = [Answer(text, 0, seconds / len(texts)) for text in texts]
+    return Report(_scored(tests, answers, databases), seconds, 0, answers_code())
+
+
+def answers_code() -> str:
+    """Digest of the code that answers."""
+    return provenance.code("common.generation", without=provenance.SCORING)
 
 
 def _answers(
@@ -125,10 +146,11 @@ def _answers(
     return completions.answers
 
 
-def _scored(examples: Sequence[Example], answers: Sequence[Answer], databases: int) -> list[dict]:
+def _scored(tests: Mapping[str, Sequence[Example]], answers: Sequence[Answer], databases: int) -> list[dict]:
+    rows = [(split, example) for split, examples in tests.items() for example in examples]
     with Scorer(workers=distributed.cpus(), databases=databases) as scorer:
-        verdicts = scorer.score_batch([(e, a.text) for e, a in zip(examples, answers, strict=True)])
-    return [prediction_row(e, a, v) for e, a, v in zip(examples, answers, verdicts, strict=True)]
+        verdicts = scorer.score_batch([(e, a.text) for (_, e), a in zip(rows, answers, strict=True)])
+    return [prediction_row(s, e, a, v) for (s, e), a, v in zip(rows, answers, verdicts, strict=True)]
 
 
 def mean_score(
@@ -164,10 +186,13 @@ def report_unscorable(examples: Sequence[Example]) -> None:
         print(f"{len(bad)} of {len(examples)} references cannot be scored, left out of means: {first}{more}")
 
 
-def prediction_row(example: Example, answer: Answer, verdict: Verdict) -> dict:
-    """One row of the ledger's predictions: enough to recompute every figure without the model."""
+def prediction_row(split: str, example: Example, answer: Answer, verdict: Verdict) -> dict:
+    """One row of the ledger's predictions: enough to recompute every figure without the model. `schema` is a digest:
+    rows of one schema have the same."""
     return {
         "id": example.id,
+        "split": split,
+        "schema": provenance.digest(example.schema)[:8],
         "complexity": example.complexity,
         "task_type": example.task_type,
         "completion": answer.text,

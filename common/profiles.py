@@ -41,6 +41,7 @@ class Profile:
     score_rows: int  # validation rows answered and scored at each evaluation of the last stage
     memory_gb: float  # of the machine it is for, as far as a training may have it
     databases: int = 4  # generated ones that a match must hold on too
+    other_test_rows: int = 0  # of each further split that is tested on (test_unseen, test_forms), where the data has it
 
 
 _SMOKE = (Stage(16, 8, 3), Stage(24, 8, 2), Stage(32, 16, 1))
@@ -50,8 +51,8 @@ _PUBLISHED = (Stage(4096, 1024, 16), Stage(8192, 2048, 4), Stage(97_500, 2_500, 
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("smoke", TINY_MODEL, "embedded", _SMOKE, 16, 24, "float32", 4, 16, 768, 4, 4),
-        Profile("cpu", EMBEDDED_MODEL, "embedded", _CPU, 160, 96, "float32", 2, 32, 512, 8, 8),
+        Profile("smoke", TINY_MODEL, "embedded", _SMOKE, 16, 24, "float32", 4, 16, 768, 4, 4, other_test_rows=8),
+        Profile("cpu", EMBEDDED_MODEL, "embedded", _CPU, 640, 96, "float32", 2, 32, 512, 8, 8, other_test_rows=320),
         Profile("t4", "Qwen/Qwen3-0.6B", "gretel", _PUBLISHED, 5851, 512, "float16", 2, 32, 1024, 128, 15),
         # 8 rows a device batch though 16 would fit: of an effective batch of 32, four groups by length are about 13 %
         # padding, two groups 27 % (simulated, lengths of mean 195), more than random pairs have (12 to 16 %).

@@ -11,25 +11,25 @@ import platform
 import random
 import sqlite3
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas
 
 from common import distributed, locks, paths, provenance, results
-from common.data import Example, load_examples
+from common.data import Example, load_tests
 from common.data import revision as data_revision
 from common.profiles import Profile, resolve
 from common.results import sections
 from common.results.comparable import find_comparable
 from common.results.ledger import check_name
-from common.results.places import command, place, with_overrides
+from common.results.places import command, place, usual_seed, with_overrides
 from common.results.record import Decoding, Record
 from common.settings import UserError, outputs, relative, writable
-from common.statistics import column_order_refusals, metrics, outcomes, slices, strict_only_matches
+from common.statistics import TEST, figures, of_split
 
 if TYPE_CHECKING:
     from common.evaluation import Report
@@ -67,14 +67,15 @@ class Run:
     revision: str = ""
 
     def needed(self, method: str) -> tuple[dict, list[dict]]:
-        """Record and predictions rows of a run that this one is compared with: of its own folder of records, or
-        committed ones of the same rows, prompt, decoding, scoring and base model.
+        """Record and predictions rows, of all splits, of a run that this one is compared with: of its own folder of
+        records, or committed ones of the same rows, prompt, decoding, scoring and base model.
 
         Raises UserError, with the command that makes such a record, where there is none, and where the file or folder
         that the rows are from has changed since: its references may be others.
         """
-        folders = dict.fromkeys([self.place, results.folder(self.profile.name)])
-        rerun = command(method, self.profile, self.seed)
+        # A run at another seed has a folder of its own, and the same rows.
+        folders = dict.fromkeys([self.place, usual_seed(self.place), results.folder(self.profile.name)])
+        rerun = command(method, self.profile)
         place = find_comparable(method, self.terms, [*folders], rerun)
         record, source = results.read_record(place, method), self.profile.data
         is_file = source.partition("@")[0] not in ("embedded", "gretel")
@@ -86,15 +87,40 @@ class Run:
     def terms(self) -> dict:
         """What a record has to agree with to be compared with this run's, in the shape of a record's sections."""
         sizes = self.profile
-        test = load_examples(sizes.data, "test", limit=sizes.test_rows, seed=self.seed)
+        others = {split: sections.split_data(rows) for split, rows in self.tests.items() if split != TEST}
         return {
             "profile": sizes.name,
             "code": {"scorer_digest": sections.scorer_digest()},
-            "data": asdict(sections.data(sizes.data, "test", test)),
+            "data": asdict(sections.data(sizes.data, self.tests[TEST])),
+            "splits": others,
             "model": {"id": sections.model_name(sizes.model_id), "revision": self.revision},
             "scoring": asdict(sections.scoring(sizes.databases)),
             "decoding": asdict(self._decoding),
         }
+
+    @cached_property
+    def tests(self) -> dict[str, list[Example]]:
+        """What every method is tested on: rows of `test`, and of `test_unseen` and `test_forms` where the source has
+        them, as many as the profile says. They are the same at every seed."""
+        sizes = self.profile
+        return load_tests(sizes.data, limit=sizes.test_rows, other_limit=sizes.other_test_rows)
+
+    def evaluate(
+        self, loaded: "LoadedModel", name: str, *, prompt: "Callable[[Example, Any], list[int]] | None" = None
+    ) -> "Report":
+        """Answers to all of `tests`, scored; they are kept in the run's folder under `name` and gone on from, see
+        `common.evaluation.evaluate`. prompt: where it is not the study's own."""
+        from common.evaluation import evaluate
+
+        return evaluate(
+            loaded,
+            self.tests,
+            folder=self.folder / name,
+            max_new_tokens=self.profile.max_new_tokens,
+            batch_size=self.profile.eval_batch_size,
+            databases=self.profile.databases,
+            **({"prompt": prompt} if prompt else {}),
+        )
 
     @property
     def _decoding(self) -> Decoding:
@@ -103,19 +129,18 @@ class Run:
     def save(
         self,
         report: "Report",
-        examples: Sequence[Example],
-        loaded: "LoadedModel",
+        loaded: "LoadedModel | None",
         *,
         method: str = "",
         trained: "Trained | None" = None,
         found: "SearchResult | None" = None,
         adapter: str = "",
         recipe: object = None,
-        split: str = "test",
     ) -> Path:
         """Write the ledger's record (with predictions and a curve of at most 500 points) and print its path.
 
-        found: the search that the recipe comes from.
+        report: of all of `tests`. loaded: what answered, None where no model did. found: the search that the recipe
+        comes from.
         """
         method, search = method or self.name, found
         record = Record(
@@ -126,17 +151,14 @@ class Run:
             seed=self.seed,
             parameters=sections.public(self.parameters) | ({"recipe": asdict(recipe)} if recipe else {}),
             code=sections.code(self.notebook, report, trained),
-            data=sections.data(self.profile.data, split, examples),
+            data=sections.data(self.profile.data, self.tests[TEST]),
             model=sections.model(loaded, self.profile.precision, adapter, trained),
             scoring=sections.scoring(self.profile.databases),
             decoding=self._decoding,
             environment=sections.environment(sections.computing_modules(self.notebook)),
             stages=sections.stages(search, trained),
-            metrics=metrics(report.rows),
-            slices=slices(report.rows),
-            outcomes=outcomes(report.rows),
-            column_order_refusals=column_order_refusals(report.rows),
-            strict_only_matches=strict_only_matches(report.rows),
+            **figures(of_split(report.rows)),
+            splits=sections.splits(self.tests, report.rows),
             cost=sections.cost(report, trained, search),
             curve=f"{method}.curve.csv" if trained else "",
             trials=f"{method}.trials.csv" if search else "",

@@ -10,11 +10,10 @@ import argparse
 from common import distributed
 from common.data import load_examples
 from common.distributed import run_job
-from common.evaluation import evaluate
 from common.models import load_model
 from common.run import start_run
 from common.settings import UserError
-from common.statistics import metrics
+from common.statistics import metrics, of_split
 from common.training.recipe import METHODS, Recipe, affordable_evaluations
 from common.training.sft import train_sft
 
@@ -68,20 +67,20 @@ def main() -> None:
     )
     with distributed.main_first():  # what is made or fetched once is then in a cache
         stage = profile.stages[-1]
-        train = load_examples(profile.data, "train", limit=options.train_rows or stage.train_rows, seed=options.seed)
-        valid = load_examples(profile.data, "validation", limit=stage.valid_rows, seed=options.seed)
-        test = load_examples(profile.data, "test", limit=profile.test_rows, seed=options.seed)
+        train = load_examples(profile.data, "train", limit=options.train_rows or stage.train_rows)
+        valid = load_examples(profile.data, "validation", limit=stage.valid_rows)
+        count = sum(map(len, run.tests.values()))
         loaded = load_model(profile.model_id, precision=profile.precision, quantisation=recipe.quantisation)
     look = profile.max_new_tokens // 2  # tokens of an answer in training: enough for nearly every reference
     evaluations = affordable_evaluations(recipe, len(train), len(valid), max_new_tokens=look)
     recipe = recipe.with_values({"evaluations": evaluations})
     trained = train_sft(loaded, train, valid, recipe, folder=run.folder / "training", max_new_tokens=look, **sizes)
     print(f"{trained.step} steps in {distributed.world()} processes, validation loss {trained.eval_loss:.4f}")
-    answers = run.folder / run.name
-    report = evaluate(trained.loaded, test, folder=answers, max_new_tokens=profile.max_new_tokens, **sizes)
+    print(f"{count} test rows to answer")
+    report = run.evaluate(trained.loaded, run.name)
     if distributed.is_main():
-        run.save(report, test, trained.loaded, trained=trained, adapter=options.method, recipe=recipe)
-        match = metrics(report.rows)["match"]
+        run.save(report, trained.loaded, trained=trained, adapter=options.method, recipe=recipe)
+        match = metrics(of_split(report.rows))["match"]
         print(f"match {match['value']:.3f} [{match['low']:.3f}, {match['high']:.3f}] on {match['n']} rows")
 
 

@@ -3,6 +3,7 @@
 from common.data.cells import CellError, example, texts
 from common.data.example import Example
 from common.data.notices import notice
+from common.data.splits import TESTS, without_post
 from common.hub import hub_commit, no_hub
 from common.settings import UserError
 
@@ -16,9 +17,9 @@ def is_gretel(source: str) -> bool:
 
 def load(source: str, split: str, limit: int | None, *, seed: int) -> list[Example]:
     """The split's first rows, at most `limit`. A row that lacks its question, schema or reference is left out, and the
-    user hears of it; the others keep their ids and their order."""
-    if split == "test_unseen":
-        raise UserError("gretel has the splits train, validation and test; test_unseen is only in embedded and spider")
+    user hears of it; the others keep their ids and their order. `post` is the end of what the study trained on."""
+    if split in TESTS[1:]:
+        raise UserError(f"gretel has the splits train, validation, test and post; {split} is only in embedded")
     revision, name = commit(source), "test" if split == "test" else "train"
     import datasets
 
@@ -28,7 +29,10 @@ def load(source: str, split: str, limit: int | None, *, seed: int) -> list[Examp
         raise no_hub(GRETEL, error) from None
     if split != "test":
         # The published split: 2.5 % for validation, datasets' own shuffle.
-        rows = rows.train_test_split(test_size=0.025, seed=seed)["train" if split == "train" else "test"]
+        parts = rows.train_test_split(test_size=0.025, seed=seed)
+        rows = parts["test" if split == "validation" else "train"]
+    if split in ("train", "post"):
+        rows = rows.select(without_post(range(len(rows)), split))
     examples, gaps = [], []
     for row in rows:
         id = f"gretel-{name}-{row['id']}"

@@ -17,7 +17,7 @@ from pathlib import Path
 from common.data.cells import kind
 from common.data.ddl import schema_text
 from common.data.example import Example
-from common.data.splits import bucket
+from common.data.splits import bucket, without_post
 from common.provenance import files_digest
 from common.settings import UserError, once, outputs
 
@@ -30,10 +30,13 @@ Row = dict[str, str]  # id, db_id, question, sql
 
 
 def load(folder: Path, split: str, *, seed: int) -> list[Example]:
-    """Dev is test (and test_unseen: no database is shared with train); 8 % of train's databases are validation.
+    """Dev is test (and test_unseen: no database is shared with train); 8 % of train's databases are validation, and the
+    last of the other training rows are `post`.
 
-    Raises UserError for a folder without Spider, and for files that are missing or cannot be read.
+    Raises UserError for a folder without Spider, for files that are missing or cannot be read, and for test_forms.
     """
+    if split == "test_forms":
+        raise UserError("spider has the splits train, validation, test and post; test_forms is only in embedded")
     home, name = _home(folder), "dev" if split.startswith("test") else "train"
     try:
         rows, schemas, databases = (_published if _is_published(home) else _packed)(home, name)
@@ -44,6 +47,8 @@ def load(folder: Path, split: str, *, seed: int) -> list[Example]:
     if name == "train":
         rows = [row for row in rows if (bucket(f"{seed}:{row['db_id']}") < VALIDATION) == (split == "validation")]
         rows.sort(key=lambda row: bucket(f"{seed}:{row['id']}"))
+    if split in ("train", "post"):
+        rows = without_post(rows, split)
     return [
         Example(
             id=row["id"],

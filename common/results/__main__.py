@@ -28,7 +28,7 @@ def main() -> int:
     if arguments.verb == "table":
         print(tables.markdown(arguments.folder or ledger.folder(arguments.profile)))
         return 0
-    for path in arguments.paths or ledger.record_paths():
+    for path in arguments.paths or [*ledger.record_paths(), *ledger.seed_paths()]:
         print(rescore(path, arguments.data), flush=True)
     return 0
 

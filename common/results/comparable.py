@@ -14,6 +14,8 @@ _RESCORE = "`python -m common.results rescore RECORD …`, both files named, giv
 _MUST_AGREE = {
     ("data", "ids_hash"): "run both on the same rows",
     ("data", "prompt_hash"): "run both again with today's prompt",
+    ("splits", "ids_hash"): "run both on the same rows of every split",
+    ("splits", "prompt_hash"): "run both again with today's prompt",
     ("decoding",): "run both with the same decoding",
     ("scoring", "databases"): "score both on the same generated databases",
     ("scoring", "generator"): "score both on the same generated databases",
@@ -35,6 +37,8 @@ def disagreement(one: dict, other: dict) -> tuple[str, str] | None:
 
 
 def _at(record: dict, path: Sequence[str]) -> object:
+    if path[0] == "splits":  # by their names; a record from before there were any has none
+        return {name: split[path[1]] for name, split in record.get("splits", {}).items()}
     for key in path:
         record = record.get(key, "")
     return record

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     import pandas
 
 BASELINE = "baseline"
-_ROUNDED = ("metrics", "slices", "cost")  # six digits; parameters keep every digit, a run is repeated from them
+SEEDS = "seeds"  # below a folder of records, a folder a seed
+_ROUNDED = (
+    "metrics",
+    "slices",
+    "splits",
+    "cost",
+)  # six digits; parameters keep all: a run is repeated from them
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _AGAIN = "delete it and run its notebook again"
 
@@ -53,7 +59,8 @@ def write_record(
         raise KeyError(f"the record of '{record.get('method')}' lacks {', '.join(missing)}")
     method = record["method"]
     check_name(method)
-    record = {**record, **{key: _six_digits(record[key]) for key in _ROUNDED}, "predictions_digest": ""}
+    rounded = {key: _six_digits(record[key]) for key in _ROUNDED if key in record}
+    record = {**record, **rounded, "predictions_digest": ""}
     _json(record)  # refuses what JSON does not know before anything is written
     lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows]
     path, predictions = writable(place) / f"{method}.json", place / f"{method}.predictions.jsonl"
@@ -90,6 +97,17 @@ def record_paths() -> list[Path]:
     return sorted(path for profile in PROFILES for path in folder(profile).glob("*.json"))
 
 
+def seed_folders(place: Path) -> list[Path]:
+    """The folders of a folder's runs at other seeds, by seed."""
+    return sorted((path for path in place.glob(f"{SEEDS}/*") if path.name.isdigit()), key=lambda path: int(path.name))
+
+
+def seed_paths() -> list[Path]:
+    """Where the committed records of other seeds lie."""
+    folders = [place for profile in PROFILES for place in seed_folders(folder(profile))]
+    return [path for place in folders for path in sorted(place.glob("*.json"))]
+
+
 def load(path: Path) -> dict:
     """The record in a file. Raises UserError as `read_record`."""
     try:
@@ -104,8 +122,9 @@ def load(path: Path) -> dict:
 
 
 def read_predictions(place: Path, method: str) -> list[dict]:
-    """A run's predictions rows, in the examples' order; [] for a run that answers nothing. Raises UserError where they
-    are absent, damaged, or not those that the record was written with."""
+    """A run's predictions rows, split by split in the examples' order; [] for a run that answers nothing. Rows from
+    before there were several splits are of the record's. Raises UserError where they are absent, damaged, or not those
+    that the record was written with."""
     record, path = read_record(place, method), place / f"{method}.predictions.jsonl"
     if not path.exists() and record["data"]["n"] == 0:
         return []
@@ -119,7 +138,7 @@ def read_predictions(place: Path, method: str) -> list[dict]:
     digest = record.get("predictions_digest")  # the first records have none
     if digest and digest != files_digest([path]):
         raise UserError(f"{path} is damaged or of another run than {method}.json; run its notebook again")
-    return rows
+    return [row if "split" in row else {"id": row["id"], "split": record["data"]["split"], **row} for row in rows]
 
 
 def _six_digits(value: Any) -> Any:

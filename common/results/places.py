@@ -1,8 +1,9 @@
 """Where a run's records go: to `results/` by `make notebooks` alone, else to `outputs/results/`; and what decides it.
 
-A run whose rows, seed, data or model are not its notebook's gets a folder named after those four, so that runs of the
-same four meet there and no others. A notebook's own parameters are the literals in its cell tagged `parameters`, as
-committed; a script has no such cell, so for it they are the defaults of `start_run`.
+A run whose rows, data or model are not its notebook's gets a folder named after those three, so that runs of the same
+three meet there and no others; a run at another seed has the same rows, and a folder of its seed below that of the
+usual one, so that their spread can be told. A notebook's own parameters are the literals in its cell tagged
+`parameters`, as committed; a script has no such cell, so for it they are the defaults of `start_run`.
 """
 
 import ast
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from common.profiles import PROFILES, Profile
 from common.provenance import digest
-from common.results.ledger import folder
+from common.results.ledger import SEEDS, folder
 from common.settings import ROOT, UserError, outputs, publishing
 
 SEED = 42
@@ -24,32 +25,45 @@ _NOT_OURS = ("outputs", "tests")
 
 
 def with_overrides(profile: Profile, parameters: Mapping[str, object]) -> Profile:
-    """The profile with the model, the data and the number of test rows of `parameters`, where they name any."""
-    return dataclasses.replace(profile, **{key: parameters[key] for key in _OVERRIDES if parameters.get(key)})
+    """The profile with the model, the data and the number of test rows of `parameters`, where they name any; of each
+    other split it then takes no more rows than of test."""
+    changes = {key: parameters[key] for key in _OVERRIDES if parameters.get(key)}
+    others = min(profile.other_test_rows, changes.get("test_rows", profile.test_rows))
+    return dataclasses.replace(profile, **changes, other_test_rows=others)
 
 
 def place(notebook: str, profile: str, seed: int, parameters: Mapping[str, object]) -> Path:
     """The folder of a run's records. notebook: its path from the repository's root; parameters: by their names in small
     letters, `seed` and `profile` apart."""
     defaults = {name.lower(): value for name, value in committed_parameters(notebook).items()}
-    values = {**parameters, "seed": seed}
-    changes = [key for key in values.keys() & defaults.keys() - {"profile"} if values[key] != defaults[key]]
+    usual = {"seed": SEED, **defaults}
+    changes = [key for key in parameters.keys() & defaults.keys() - {"profile"} if parameters[key] != defaults[key]]
     if publishing() and notebook.endswith(".ipynb") and not changes:
-        return folder(profile)
-    facts, usual = (_facts(profile, named) for named in (values, {"seed": SEED, **defaults}))
-    return outputs() / "results" / (profile if facts == usual else f"{profile}@{digest(facts)[:8]}")
+        return at_seed(folder(profile), seed, usual["seed"])
+    facts, others = (_facts(profile, named) for named in (parameters, usual))
+    name = profile if facts == others else f"{profile}@{digest(facts)[:8]}"
+    return at_seed(outputs() / "results" / name, seed, usual["seed"])
 
 
 def _facts(profile: str, parameters: Mapping[str, object]) -> list:
     sizes = with_overrides(PROFILES[profile], parameters)
-    return [sizes.model_id, sizes.data, sizes.test_rows, parameters["seed"]]
+    return [sizes.model_id, sizes.data, sizes.test_rows]
 
 
-def command(method: str, profile: Profile, seed: int) -> str:
-    """The command that writes a method's record where a run of this profile and seed looks for it."""
+def at_seed(place: Path, seed: int, usual: int = SEED) -> Path:
+    """Where the records of a seed lie, `place` being where those of the usual one do."""
+    return place if seed == usual else place / SEEDS / str(seed)
+
+
+def usual_seed(place: Path) -> Path:
+    """Where the records of the same rows, data and model at the usual seed lie."""
+    return place.parents[1] if place.parent.name == SEEDS else place
+
+
+def command(method: str, profile: Profile) -> str:
+    """The command that writes a method's record where a run of this profile, at whatever seed, looks for it."""
     usual = PROFILES[profile.name]
     pairs = {name: getattr(profile, name) for name in _OVERRIDES if getattr(profile, name) != getattr(usual, name)}
-    pairs |= {"seed": seed} if seed != SEED else {}
     words = ["make run", f"PROFILE={profile.name}"]
     words += [f"NOTEBOOKS={notebook}"] if (notebook := notebook_of(method)) else []
     words += [_make_variable("ARGS", shlex.join(_options(pairs)))] if pairs else []

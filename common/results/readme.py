@@ -40,9 +40,11 @@ def profiles() -> list[str]:
 
 def _profile_block(profile: str) -> str:
     place = ledger.folder(profile)
-    text, figure = tables.markdown(place), place / "comparison.png"
+    text, figure = tables.short(place), place / "comparison.png"
     if figure.exists() and figure.is_relative_to(ROOT):
-        text += f"\n\n![Robust match of each method at profile {profile}]({figure.relative_to(ROOT)})"
+        more = figure.with_suffix(".md").relative_to(ROOT)
+        text += f" All columns, pairs and slices: [{more}]({more}).\n\n"
+        text += f"![Robust match of each method at profile {profile}]({figure.relative_to(ROOT)})"
     return text
 
 

@@ -29,7 +29,8 @@ class Code:
 
 @dataclass(frozen=True)
 class Data:
-    """The rows that were answered; `source` names them without any folder."""
+    """The rows of `split` that were answered; `source` names them without any folder. seed: of the rows, not of the
+    run; in a record without it they are the same."""
 
     source: str
     revision: str
@@ -37,6 +38,7 @@ class Data:
     n: int
     ids_hash: str
     prompt_hash: str
+    seed: int = 42
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,9 @@ class Cost:
 class Record:
     """One run. status: complete, partial or failed. metrics and slices: of `common.statistics`. curve, trials: names of
     files beside the record, "" where there is none. column_order_refusals, strict_only_matches: of `common.statistics`.
-    predictions_digest: of the predictions file, "" where there is none. A record older than these three keys has none
-    of them."""
+    splits: n, hashes and figures of each further split that was answered, by its name; data, metrics, slices, outcomes
+    and the two counts are of `test`. predictions_digest: of the predictions file, "" where there is none. A record
+    older than these keys has none of them."""
 
     method: str
     profile: str
@@ -129,6 +132,7 @@ class Record:
     outcomes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     column_order_refusals: int | None = None
     strict_only_matches: int | None = None
+    splits: Mapping[str, dict] = dataclasses.field(default_factory=dict)
     search: Mapping[str, object] = dataclasses.field(default_factory=dict)
     predictions_digest: str = ""
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from common.data import ids_hash, load_examples
 from common.prompts import extract_sql
 from common.results.ledger import load, read_predictions, write_record
-from common.results.sections import scorer_digest, scoring
+from common.results.sections import prompt_hash, scorer_digest, scoring
 from common.settings import UserError
-from common.statistics import column_order_refusals, metrics, outcomes, slices, strict_only_matches
+from common.statistics import figures, of_split, splits_of
 
 _VERDICT = ("match", "robust_match", "outcome")
+_OTHER_ROWS = "{}: the data of today are not its rows; check out the commit in its 'code', or run its notebook again"
 
 
 def rescore(path: Path, source: str = "") -> str:
@@ -30,13 +31,16 @@ def rescore(path: Path, source: str = "") -> str:
     rows = read_predictions(path.parent, record["method"])
     if not rows:
         return f"{name}: no predictions to judge"
-    seed = data.get("seed", record["seed"])
-    examples = load_examples(source or _source(data), data["split"], limit=data["n"], seed=seed)
-    if ids_hash(examples) != data["ids_hash"] or [row["id"] for row in rows] != [example.id for example in examples]:
-        raise UserError(
-            f"{path.name}: the data of today are not the rows it was run on; check out the commit in its 'code', "
-            "or run its notebook again"
-        )
+    sections = {data["split"]: data, **record.get("splits", {})}
+    examples = []
+    for split in splits_of(rows):
+        facts = sections[split]
+        part = load_examples(source or _source(data), split, limit=facts["n"], seed=data.get("seed", record["seed"]))
+        if ids_hash(part) != facts["ids_hash"] or prompt_hash(part) != facts["prompt_hash"]:
+            raise UserError(_OTHER_ROWS.format(path.name))
+        examples += part
+    if [row["id"] for row in rows] != [example.id for example in examples]:
+        raise UserError(_OTHER_ROWS.format(path.name))
     databases, generator, generator_seed = (record["scoring"][key] for key in ("databases", "generator", "seed"))
     with Scorer(workers=_cores(), databases=databases, generator=generator, seed=generator_seed) as scorer:
         pairs = [(example, row["completion"]) for example, row in zip(examples, rows, strict=True)]
@@ -46,9 +50,9 @@ def rescore(path: Path, source: str = "") -> str:
         for row, verdict in zip(rows, verdicts, strict=True)
     ]
     changes = sum(any(old[key] != new[key] for key in _VERDICT) for old, new in zip(rows, news, strict=True))
-    record |= {"metrics": metrics(news), "slices": slices(news), "outcomes": outcomes(news)}
-    record["column_order_refusals"] = column_order_refusals(news)
-    record["strict_only_matches"] = strict_only_matches(news)
+    record |= figures(of_split(news, data["split"]))
+    for split, facts in record.get("splits", {}).items():
+        facts |= figures(of_split(news, split))
     versions = scoring(databases)
     record["scoring"] |= {"sqlite": versions.sqlite, "sqlglot": versions.sqlglot}
     record["code"] |= {"scorer_digest": scorer_digest()}

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common import provenance
-from common.data import Example, ids_hash, revision
+from common.data import DATA_SEED, Example, ids_hash, revision
 from common.prompts import messages
 from common.results.record import Code, Cost, Data, Environment, Model, Scoring
 from common.scoring.arguments import GENERATORS
 from common.scoring.scorer import EVALUATION_SEED
 from common.settings import ROOT, UserError
+from common.statistics import TEST, figures, of_split
 
 if TYPE_CHECKING:
     import pandas
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 SCORER = "common.scoring.scorer"
 ANSWERS = "common.generation"
+EVALUATION = "common.evaluation"
 CURVE_POINTS = 500
 # What only shows, records or finds files: a change in it changes no result.
 _IMMATERIAL = [[name] for name in ("display", "notebook", "run", "results", "settings", "study")]
@@ -41,7 +43,9 @@ def computing_modules(notebook: str) -> list[str]:
     path = ROOT / notebook
     if not path.is_file():
         raise UserError(f"start_run was given notebook='{notebook}', which is no file; give its path from {ROOT.name}/")
-    return [name for name in provenance.imports(path) if name.split(".")[1:2] not in _IMMATERIAL]
+    names = [name for name in provenance.imports(path) if name.split(".")[1:2] not in _IMMATERIAL]
+    # What loads a model has it answer, which `run` does for it.
+    return sorted({*names, EVALUATION}) if "common.models" in names else names
 
 
 def code(notebook: str, report: "Report", trained: "Trained | None" = None) -> Code:
@@ -82,9 +86,29 @@ def _today(modules: Sequence[str]) -> str:
         return ""
 
 
-def data(source: str, split: str, examples: Sequence[Example]) -> Data:
-    """The section of rows that were answered."""
-    return Data(source_name(source), revision(source), split, len(examples), ids_hash(examples), prompt_hash(examples))
+def data(source: str, examples: Sequence[Example]) -> Data:
+    """The section of the test rows that were answered."""
+    facts = split_data(examples)
+    return Data(source_name(source), revision(source), TEST, **facts, seed=DATA_SEED)
+
+
+def split_data(examples: Sequence[Example]) -> dict[str, object]:
+    """What says which rows of a split were answered, and to which prompts."""
+    return {"n": len(examples), "ids_hash": ids_hash(examples), "prompt_hash": prompt_hash(examples)}
+
+
+def splits(tests: Mapping[str, Sequence[Example]], rows: Sequence[dict]) -> dict[str, dict]:
+    """The section of the splits beside `test`: their rows, and a record's figures of each."""
+    return {
+        split: split_data(examples) | figures(of_split(rows, split))
+        for split, examples in tests.items()
+        if split != TEST
+    }
+
+
+def answered_rows(record: dict) -> int:
+    """How many rows a run answered, over all splits."""
+    return record["data"]["n"] + sum(split["n"] for split in record.get("splits", {}).values())
 
 
 def source_name(source: str) -> str:
@@ -113,10 +137,12 @@ def prompt_hash(examples: Sequence[Example]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def model(loaded: "LoadedModel", precision: str, adapter: str, trained: "Trained | None" = None) -> Model:
-    """The section of what answered. precision: the dtype of its weights."""
+def model(loaded: "LoadedModel | None", precision: str, adapter: str, trained: "Trained | None" = None) -> Model:
+    """The section of what answered. precision: the dtype of its weights. Without a model all of it is empty."""
     from common.models import parameter_counts, weights_digest
 
+    if loaded is None:
+        return Model(id="", revision="", adapter=adapter, trainable_parameters=0, total_parameters=0)
     total = trained.total_parameters if trained else parameter_counts(loaded.model)[1]
     return Model(
         id=model_name(loaded.id),
@@ -176,8 +202,8 @@ def cost(report: "Report", trained: "Trained | None" = None, search: "SearchResu
         train_rows_per_second=trained.rows / trained.seconds if trained else 0.0,
         train_tokens_per_second=trained.tokens / trained.seconds if trained else 0.0,
         peak_memory_bytes=trained.peak_memory_bytes if trained else 0,
-        eval_rows_per_second=len(report.rows) / report.seconds,
-        eval_tokens_per_second=report.new_tokens / report.seconds,
+        eval_rows_per_second=len(report.rows) / report.seconds if report.seconds else 0.0,
+        eval_tokens_per_second=report.new_tokens / report.seconds if report.seconds else 0.0,
         validation_seconds=trained.evaluation_seconds if trained else 0.0,
         search_seconds=float(search.trials["seconds"].sum()) if search else 0.0,
         search_tokens=int(search.trials["tokens"].sum()) if search else 0,

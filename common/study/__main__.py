@@ -1,4 +1,4 @@
-"""`python -m common.study list | run | publish`: the notebooks as one study."""
+"""`python -m common.study list | run | publish | seeds`: the notebooks as one study."""
 
 import argparse
 import signal
@@ -10,13 +10,18 @@ from common.settings import UserError, run_cli
 from common.study.execute import run
 from common.study.notebooks import find, in_order, read
 from common.study.publish import publish
+from common.study.seeds import run_seeds
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m common.study", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("list", help="the notebooks in the order in which they run")
-    for name, text in (("run", "execute notebooks and compare"), ("publish", "put outputs into the notebooks")):
+    for name, text in (
+        ("run", "execute notebooks and compare"),
+        ("publish", "put outputs into the notebooks"),
+        ("seeds", "execute the example notebooks at further seeds, for mean and spread in results/"),
+    ):
         verb = verbs.add_parser(name, help=text)
         verb.add_argument("--profile", default="auto")
         verb.add_argument("notebooks", nargs="*", type=Path, metavar="NOTEBOOK", help="default: all of them")
@@ -36,8 +41,11 @@ def main() -> int:
     notebooks = in_order([read(path) for path in arguments.notebooks]) if arguments.notebooks else find()
     if arguments.verb == "publish":
         publish(notebooks, profile)
+        return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: the kernel is shut down with us
+    if arguments.verb == "seeds":
+        run_seeds(notebooks, profile)
     else:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: the kernel is shut down with us
         run(notebooks, profile, pairs(arguments.parameters), publish=arguments.to_results)
     return 0
 

@@ -35,7 +35,7 @@ def execute(notebook: Notebook, profile: str, texts: Mapping[str, str] | None = 
     from papermill.exceptions import PapermillExecutionError
 
     values = parameters_for(notebook.path, {"PROFILE": profile, **(texts or {})})
-    target = copy_path(notebook, profile)
+    target = copy_path(notebook, profile, values.get("SEED"))
     writable(target.parent)
     _set_environment(publish)
     try:
@@ -70,9 +70,10 @@ def execute(notebook: Notebook, profile: str, texts: Mapping[str, str] | None = 
     return target
 
 
-def copy_path(notebook: Notebook, profile: str) -> Path:
-    """Where a notebook's executed copy goes."""
-    return (outputs() / "notebooks" / profile / notebook.name.lstrip("/")).resolve()
+def copy_path(notebook: Notebook, profile: str, seed: object = None) -> Path:
+    """Where a notebook's executed copy goes; one of another seed than its own lies apart."""
+    place = outputs() / "notebooks" / profile
+    return ((place / f"seed-{seed}" if seed is not None else place) / notebook.name.lstrip("/")).resolve()
 
 
 def _set_environment(publish: bool) -> None:
@@ -100,14 +101,14 @@ def run(notebooks: Sequence[Notebook], profile: str, texts: Mapping[str, str], *
 
     A parameter goes to the notebooks that have it; one that none of them has is refused. publish: records go to
     results/, and the README follows; refused before anything runs where the code or a notebook is not committed, and
-    for other parameters than a notebook's own.
+    for other parameters than a notebook's own, its seed apart.
     """
     start = time.monotonic()
     check_known(texts, [notebook.path for notebook in notebooks])
     parts = [{name: texts[name] for name in texts if name in defaults(notebook.path)} for notebook in notebooks]
     for notebook, part in zip(notebooks, parts, strict=True):  # all of them before the first one runs
         values = parameters_for(notebook.path, {"PROFILE": profile, **part})
-        if publish and values:
+        if publish and values.keys() - {"SEED"}:
             raise UserError(
                 f"results/ is for a notebook's own parameters, but {notebook.name} would be run with "
                 f"{', '.join(f'{name}={value}' for name, value in values.items())}; `make run` takes others"
@@ -122,7 +123,9 @@ def run(notebooks: Sequence[Notebook], profile: str, texts: Mapping[str, str], *
         begin = time.monotonic()
         execute(notebook, profile, part, publish=publish)
         print(f"[{number}/{len(notebooks)}] {notebook.name} done in {_minutes(time.monotonic() - begin)}", flush=True)
-    figures = [figure for place in dict.fromkeys(folders) if (figure := _compare(place))]
+    # Of what is committed at other seeds the comparison of the usual one's folder tells the spread.
+    compared = [*([] if publish else folders), *map(places.usual_seed, folders)]
+    figures = [figure for place in dict.fromkeys(compared) if (figure := _compare(place))]
     if publish:
         readme.follow(profile)
     where = f"records: {', '.join(map(relative, dict.fromkeys(folders)))}"
@@ -145,11 +148,12 @@ def _check_commit(notebooks: Sequence[Notebook]) -> None:
 
 def _place(notebook: Notebook, profile: str, texts: Mapping[str, str], publish: bool) -> Path:
     """Where a notebook's records will go."""
+    usual = defaults(notebook.path)
+    parameters = {name.lower(): value for name, value in (usual | parameters_for(notebook.path, texts)).items()}
+    seed = int(parameters.pop("seed", places.SEED))
     if publish:
-        return folder(profile)
-    values = defaults(notebook.path) | parameters_for(notebook.path, texts)
-    parameters = {name.lower(): value for name, value in values.items()}
-    return places.place(notebook.name, profile, int(parameters.pop("seed", places.SEED)), parameters)
+        return places.at_seed(folder(profile), seed, int(usual.get("SEED", places.SEED)))
+    return places.place(notebook.name, profile, seed, parameters)
 
 
 def _seconds(notebook: Notebook, place: Path) -> float:

@@ -78,11 +78,11 @@ def generate(split: str, n: int, *, seed: int = 42) -> list[dict]:
         raise ValueError(f"unknown split {split!r}, expected one of {', '.join(SPLITS)}")
     if n < 0:
         raise ValueError(f"cannot generate {n} rows")
-    return [made.row for made in draw_rows(split, n, seed=seed)]
+    return [origin.row for origin in draw_rows(split, n, seed=seed)]
 
 
 @dataclass(frozen=True)
-class Made:
+class Origin:
     """A row with what it was made from: its scene and draft, and whether its phrasing is for test splits only."""
 
     row: dict
@@ -96,14 +96,14 @@ class Made:
         return form(self.row["sql"].removesuffix(";"), self.scene.relations)
 
 
-def draw_rows(split: str, n: int, *, seed: int = 42) -> Iterator[Made]:
+def draw_rows(split: str, n: int, *, seed: int = 42) -> Iterator[Origin]:
     """The first n rows of a split as `generate` has them, one after the other."""
     keys: set[tuple[str, str, str]] = set()
     for number in range(n):
-        yield _made(split, number, Random(f"{seed}/{split}/{number}"), keys)
+        yield _origin(split, number, Random(f"{seed}/{split}/{number}"), keys)
 
 
-def _made(split: str, number: int, rng: Random, keys: set[tuple[str, str, str]]) -> Made:
+def _origin(split: str, number: int, rng: Random, keys: set[tuple[str, str, str]]) -> Origin:
     complexity = rng.choices(tuple(mix.SHARES), tuple(mix.SHARES.values()))[0]
     families, weights = _weights(complexity)
     while True:
@@ -117,7 +117,7 @@ def _made(split: str, number: int, rng: Random, keys: set[tuple[str, str, str]])
             if key not in keys:
                 keys.add(key)
                 row = _columns(split, number, family, scene, question, statement)
-                return Made(row, scene, draft, is_fresh)
+                return Origin(row, scene, draft, is_fresh)
 
 
 @cache

@@ -50,7 +50,7 @@ def _answers(connection: sqlite3.Connection, plan: Plan, ties: bool) -> bool:
     for select in _selects(plan):
         if select.limit and not _settled(connection, select, ties):
             return False
-        lone = all(term.function in LONE or term.function not in AGGREGATES for term in select.shown)
+        lone = all(term.function in LONE or term.function not in AGGREGATES for term in select.terms)
         if not lone and not select.group and _count(connection, select) < 2:
             return False
     return True
@@ -87,7 +87,7 @@ def weaker_plans(plan: Plan) -> Iterator[Plan]:
         if plan.kind == "around":
             yield replace(plan, op="<" if plan.op == ">" else ">")
         if plan.kind == "total":
-            yield replace(plan.inner, shown=(plan.term,), order=(), limit=0)
+            yield replace(plan.inner, terms=(plan.term,), order=(), limit=0)
     else:
         yield from _weaker(plan)
 
@@ -121,13 +121,13 @@ def _selects(plan: Plan) -> tuple[Select, ...]:
 
 def _settled(connection: sqlite3.Connection, plan: Select, ties: bool) -> bool:
     """Whether no two rows share all sort keys, but those that the question is about the ties of do share the first."""
-    keys = replace(plan, shown=tuple(term for term, _ in plan.order), order=(), limit=0, offset=0)
+    keys = replace(plan, terms=tuple(term for term, _ in plan.order), order=(), limit=0, offset=0)
     rows = connection.execute(sql(keys)).fetchall()
     return len(set(rows)) == len(rows) and len(rows) >= plan.limit + plan.offset and (ties or None not in rows[0])
 
 
 def _count(connection: sqlite3.Connection, plan: Select) -> int:
-    counted = replace(plan, shown=(Term("count"),), order=(), limit=0, offset=0, having=())
+    counted = replace(plan, terms=(Term("count"),), order=(), limit=0, offset=0, having=())
     return connection.execute(sql(counted)).fetchone()[0]
 
 

@@ -34,7 +34,7 @@ def each(rng: Random, scene: Scene) -> Draft:
         term, noun = phrases.measure(rng, table, (group,))
     wanted = phrases.rows(rng, table, but=(group, term.field), counts=(52, 38, 10))
     plan = Select(table, (column(group), term), wanted.where, wanted.any_of, group=(column(group),))
-    return Draft(*phrases.asked_groups(rng, [group.noun, noun], group.noun, wanted), plan)
+    return Draft(*phrases.group_frames(rng, [group.noun, noun], group.noun, wanted), plan)
 
 
 def each_two(rng: Random, scene: Scene) -> Draft:
@@ -49,7 +49,7 @@ def each_two(rng: Random, scene: Scene) -> Draft:
         one, other, first, second = other, one, second, first
     wanted = phrases.rows(rng, table, but=(group, one.field, other.field), counts=(70, 28, 2))
     plan = Select(table, (column(group), one, other), wanted.where, wanted.any_of, group=(column(group),))
-    return Draft(*phrases.asked_groups(rng, [group.noun, first, second], group.noun, wanted), plan)
+    return Draft(*phrases.group_frames(rng, [group.noun, first, second], group.noun, wanted), plan)
 
 
 def two_groups(rng: Random, scene: Scene) -> Draft:
@@ -120,7 +120,7 @@ def ordered(rng: Random, scene: Scene) -> Draft:
     plan = Select(
         table, (column(group), term), wanted.where, wanted.any_of, group=(column(group),), order=((key, down),)
     )
-    return Draft(*phrases.asked_groups(rng, [group.noun, noun], group.noun, wanted, f", {end}"), plan)
+    return Draft(*phrases.group_frames(rng, [group.noun, noun], group.noun, wanted, f", {end}"), plan)
 
 
 def best(rng: Random, scene: Scene) -> Draft:
@@ -158,7 +158,7 @@ def by_year(rng: Random, scene: Scene) -> Draft:
         term, noun = phrases.measure(rng, table)
     wanted = phrases.rows(rng, table, but=(date, term.field), counts=(60, 40, 0))
     plan = Select(table, (year, term), wanted.where, wanted.any_of, group=(year,))
-    return Draft(*phrases.asked_groups(rng, ["year", noun], f"year of the {date.noun}", wanted), plan)
+    return Draft(*phrases.group_frames(rng, ["year", noun], f"year of the {date.noun}", wanted), plan)
 
 
 def count_above(rng: Random, scene: Scene) -> Draft:

@@ -25,7 +25,7 @@ def links(scene: Scene) -> tuple[Relation, tuple[Link, ...], list[Relation]]:
     return child, (Link(one, child, one), Link(other, child, other)), [one, other]
 
 
-def own(rng: Random, child: Relation, but: tuple = ()) -> Field:
+def childs_column(rng: Random, child: Relation, but: tuple = ()) -> Field:
     """What stands for a row of the child: its name, or another column."""
     if child.has("name") and rng.random() < 0.6:
         return child.label
@@ -52,8 +52,8 @@ def _wanted(
 ) -> tuple[Rows, tuple[Condition, ...]]:
     """Rows of the child under conditions on itself, on a parent, or on both; and all the conditions."""
     child, _, parents = links(scene)
-    what = rng.choices(("none", "own", "parent", "both"), weights)[0]
-    inner = (phrases.plain(rng, child, but),) if what in ("own", "both") else ()
+    what = rng.choices(("none", "itself", "parent", "both"), weights)[0]
+    inner = (phrases.plain(rng, child, but),) if what in ("itself", "both") else ()
     wheres: list[tuple[Condition, ...]] = [() for _ in parents]
     if what in ("parent", "both"):
         place = rng.randrange(len(parents))
@@ -84,7 +84,7 @@ def _noun(field: Field, tables: tuple[Relation, ...]) -> str:
     return f"{next(table.one for table in tables if table.sql == field.table)}'s {field.noun}"
 
 
-def _asked(rng: Random, nouns: list[str], wanted: Rows, end: str) -> phrases.Frames:
+def _pair_frames(rng: Random, nouns: list[str], wanted: Rows, end: str) -> phrases.Frames:
     """Ways to ask for columns of a row and of those it belongs to."""
     cols, one, many = listed([f"the {noun}" for noun in nouns]), wanted.one, wanted.many
     common = (
@@ -100,7 +100,7 @@ def _asked(rng: Random, nouns: list[str], wanted: Rows, end: str) -> phrases.Fra
 def pairs(rng: Random, scene: Scene) -> Draft:
     """Columns of both sides."""
     child, joins, parents = links(scene)
-    fields = [own(rng, child), *[_parents_column(rng, parent) for parent in parents[: rng.choice((1, 2))]]]
+    fields = [childs_column(rng, child), *[_parents_column(rng, parent) for parent in parents[: rng.choice((1, 2))]]]
     if len(parents) > 1 and rng.random() < 0.4:
         fields = fields[1:] if len(fields) > 2 else fields
     if rng.random() < 0.3:
@@ -112,7 +112,7 @@ def pairs(rng: Random, scene: Scene) -> Draft:
         order, end = ((column(key), down),), f", {phrases.sorting(rng, key, down)}"
     nouns = [_noun(f, scene.relations) for f in fields]
     plan = Select(child, tuple(map(column, fields)), where, links=needed(joins, fields, where), order=order)
-    return Draft(*_asked(rng, nouns, wanted, end), plan)
+    return Draft(*_pair_frames(rng, nouns, wanted, end), plan)
 
 
 def _parents_column(rng: Random, parent: Relation) -> Field:
@@ -120,7 +120,7 @@ def _parents_column(rng: Random, parent: Relation) -> Field:
 
 
 def needed(joins: tuple[Link, ...], fields: list[Field], where: tuple[Condition, ...]) -> tuple[Link, ...]:
-    """The links to tables that are shown or asked about; a table of a chain needs those before it."""
+    """The links to tables that are terms or asked about; a table of a chain needs those before it."""
     names = {f.table for f in fields} | {c.field.table for c in where}
     last = max((n for n, link in enumerate(joins) if link.relation.sql in names), default=-1)
     if last < 0:
@@ -135,12 +135,12 @@ def needed(joins: tuple[Link, ...], fields: list[Field], where: tuple[Condition,
 def of_parent(rng: Random, scene: Scene) -> Draft:
     """Columns of the child under a condition on what it belongs to."""
     child, joins, parents = links(scene)
-    fields = [own(rng, child)]
+    fields = [childs_column(rng, child)]
     if rng.random() < 0.4:
         fields.append(child.pick(rng, "any", but=tuple(fields)))
     wanted, where = _wanted(rng, scene, tuple(fields), (0, 0, 62, 38))
     plan = Select(child, tuple(map(column, fields)), where, links=needed(joins, [], where))
-    return Draft(*phrases.asked(rng, [f.noun for f in fields], wanted), plan)
+    return Draft(*phrases.column_frames(rng, [f.noun for f in fields], wanted), plan)
 
 
 def figure(rng: Random, scene: Scene) -> Draft:
@@ -149,11 +149,11 @@ def figure(rng: Random, scene: Scene) -> Draft:
     if rng.random() < 0.4:
         wanted, where = _wanted(rng, scene, (), (0, 0, 60, 40))
         plan = Select(child, (Term("count"),), where, links=needed(joins, [], where))
-        return Draft(*phrases.asked_count(wanted), plan)
+        return Draft(*phrases.count_frames(wanted), plan)
     term, words = phrases.measure(rng, child)
     wanted, where = _wanted(rng, scene, (term.field,), (0, 0, 70, 30))
     plan = Select(child, (term,), where, links=needed(joins, [], where))
-    return Draft(*phrases.asked_value(f"the {words}", wanted), plan)
+    return Draft(*phrases.value_frames(f"the {words}", wanted), plan)
 
 
 def without(rng: Random, scene: Scene) -> Draft:
@@ -164,7 +164,7 @@ def without(rng: Random, scene: Scene) -> Draft:
     where = (missing, phrases.plain(rng, parent, (parent.label,))) if rng.random() < 0.4 else (missing,)
     wanted = Rows(parent, where)
     plan = Select(parent, tuple(map(column, fields)), where, links=(Link(child, child, parent, outer=True),))
-    return Draft(*phrases.asked(rng, [f.noun for f in fields], wanted), plan)
+    return Draft(*phrases.column_frames(rng, [f.noun for f in fields], wanted), plan)
 
 
 def best(rng: Random, scene: Scene) -> Draft:
@@ -172,7 +172,7 @@ def best(rng: Random, scene: Scene) -> Draft:
     child, joins, parents = links(scene)
     key, down = child.pick(rng, "number", solid=True), rng.random() < 0.6
     parent = rng.choice(parents)
-    fields = [_parents_column(rng, parent)] + ([own(rng, child, (key,))] if rng.random() < 0.4 else [])
+    fields = [_parents_column(rng, parent)] + ([childs_column(rng, child, (key,))] if rng.random() < 0.4 else [])
     wanted, where = beside_rows(rng, scene, parent, (key, *fields), 0.35)
     nouns, most = [_noun(f, scene.relations) for f in fields], phrases.most(rng, key, down)
     cols, many, has = listed([f"the {noun}" for noun in nouns]), wanted.many, most.replace("with ", "has ", 1)

@@ -11,7 +11,7 @@ from common.synthetic.plan import Draft, Select, Term
 from common.synthetic.tables import Field, Misfit, Relation, Scene
 
 MONEY = frozenset(
-    [
+    (
         "price",
         "cost",
         "fee",
@@ -31,11 +31,11 @@ MONEY = frozenset(
         "earnings",
         "bill",
         "debt",
-    ]
+    )
 )
 
 
-def shown(rng: Random, table: Relation, number: int, but: tuple = ()) -> list[Field]:
+def some_columns(rng: Random, table: Relation, number: int, but: tuple = ()) -> list[Field]:
     """Columns to show, the name first where there is one and it is drawn."""
     every = [f for f in table.fields if f.kind not in ("key", "ref") and f not in but]
     if len(every) < number:
@@ -45,7 +45,7 @@ def shown(rng: Random, table: Relation, number: int, but: tuple = ()) -> list[Fi
     return rng.sample(every, number)
 
 
-def _told(fields: list[Field]) -> tuple[Field, ...]:
+def _categories(fields: list[Field]) -> tuple[Field, ...]:
     """The categories among them: under a condition on one, showing it would tell nothing."""
     return tuple(f for f in fields if f.kind == "group")
 
@@ -56,10 +56,10 @@ def width(rng: Random) -> int:
 
 def some_rows(rng: Random, scene: Scene) -> Draft:
     table = scene.relations[0]
-    fields = shown(rng, table, width(rng))
-    wanted = phrases.rows(rng, table, but=_told(fields), counts=(0 if len(fields) == 1 else 8, 60, 36))
+    fields = some_columns(rng, table, width(rng))
+    wanted = phrases.rows(rng, table, but=_categories(fields), counts=(0 if len(fields) == 1 else 8, 60, 36))
     plan = Select(table, tuple(map(column, fields)), wanted.where, wanted.any_of)
-    return Draft(*phrases.asked(rng, [f.noun for f in fields], wanted), plan)
+    return Draft(*phrases.column_frames(rng, [f.noun for f in fields], wanted), plan)
 
 
 def unknown(rng: Random, scene: Scene) -> Draft:
@@ -67,13 +67,14 @@ def unknown(rng: Random, scene: Scene) -> Draft:
     gappy = [f for f in table.all("any") if None in f.values]
     if not gappy:
         raise Misfit("no gap")
-    fields = shown(rng, table, rng.choice((1, 1, 2)), but=tuple(gappy))
+    fields = some_columns(rng, table, rng.choice((1, 1, 2)), but=tuple(gappy))
     where = [recorded(rng, gappy[0])]
     if rng.random() < 0.35:
         where.append(phrases.plain(rng, table, (gappy[0],)))
     wanted = Rows(table, tuple(where))
     return Draft(
-        *phrases.asked(rng, [f.noun for f in fields], wanted), Select(table, tuple(map(column, fields)), wanted.where)
+        *phrases.column_frames(rng, [f.noun for f in fields], wanted),
+        Select(table, tuple(map(column, fields)), wanted.where),
     )
 
 
@@ -93,7 +94,7 @@ def whole_rows(rng: Random, scene: Scene) -> Draft:
 def lookup(rng: Random, scene: Scene) -> Draft:
     table = scene.relations[0]
     label = table.label
-    fields = shown(rng, table, rng.choice((1, 1, 2)), but=(label,))
+    fields = some_columns(rng, table, rng.choice((1, 1, 2)), but=(label,))
     name, nouns = rng.choice(label.values), [f.noun for f in fields]
     cols, be = phrases.the(rng, nouns), phrases.is_or_are(nouns)
     common = (
@@ -153,7 +154,7 @@ def computed(rng: Random, scene: Scene) -> Draft:
         words = f"{one.noun} plus {other.noun}" if kind == "plus" else f"{one.noun} minus {other.noun}"
     wanted = phrases.rows(rng, table, but=(one,), counts=(50, 40, 10))
     plan = Select(table, (column(label), value), wanted.where, wanted.any_of)
-    return Draft(*phrases.asked(rng, [label.noun, words], wanted), plan)
+    return Draft(*phrases.column_frames(rng, [label.noun, words], wanted), plan)
 
 
 def text_function(rng: Random, scene: Scene) -> Draft:
@@ -167,7 +168,7 @@ def text_function(rng: Random, scene: Scene) -> Draft:
     if function == "length":
         nouns, terms = [text.noun, *nouns], [column(text), *terms]
     plan = Select(table, tuple(terms), wanted.where, wanted.any_of)
-    return Draft(*phrases.asked(rng, nouns, wanted), plan)
+    return Draft(*phrases.column_frames(rng, nouns, wanted), plan)
 
 
 def labelled(rng: Random, scene: Scene) -> Draft:
@@ -180,7 +181,7 @@ def labelled(rng: Random, scene: Scene) -> Draft:
     name, noun = label.noun, number.noun
     common = (
         f"[Show|List] the {name} of each {wanted.one} and '{high}' if the {noun} is above {limit}, else '{low}'.",
-        f"For each {wanted.one}, give the {name} and '{high}' where the {noun} is more than {limit}, '{low}' otherwise.",
+        f"For each {wanted.one}, give the {name} and '{high}' where the {noun} is over {limit}, '{low}' otherwise.",
         f"Label {wanted.many} '{high}' when the {noun} is over {limit} and '{low}' when not; show {name} and label.",
     )
     fresh = (
@@ -192,32 +193,32 @@ def labelled(rng: Random, scene: Scene) -> Draft:
 
 def ordered(rng: Random, scene: Scene) -> Draft:
     table = scene.relations[0]
-    fields = shown(rng, table, width(rng))
+    fields = some_columns(rng, table, width(rng))
     keys = [f for f in (*table.all("number"), *table.all("when"), *table.all("name")) if None not in f.values]
     if not keys:
         raise Misfit("no key")
     key, down = rng.choice(keys), rng.random() < 0.55
-    wanted = phrases.rows(rng, table, but=_told(fields), counts=(45, 42, 13))
+    wanted = phrases.rows(rng, table, but=_categories(fields), counts=(45, 42, 13))
     order, end = [(column(key), down)], f", {phrases.sorting(rng, key, down)}"
     if not key.solid and table.has("name") and table.label is not key:
         order.append((column(table.label), False))
         end += f" and, where equal, by {table.label.noun} from A to Z"
     plan = Select(table, tuple(map(column, fields)), wanted.where, wanted.any_of, order=tuple(order))
-    return Draft(*phrases.asked(rng, [f.noun for f in fields], wanted, end), plan, ties=len(order) > 1)
+    return Draft(*phrases.column_frames(rng, [f.noun for f in fields], wanted, end), plan, ties=len(order) > 1)
 
 
 def best(rng: Random, scene: Scene) -> Draft:
     """One row, or the row at a later place."""
     table = scene.relations[0]
     key, down = table.pick(rng, rng.choice(("number", "number", "measure")), solid=True), rng.random() < 0.6
-    fields = shown(rng, table, rng.choice((1, 1, 2)), but=() if rng.random() < 0.3 else (key,))
+    fields = some_columns(rng, table, rng.choice((1, 1, 2)), but=() if rng.random() < 0.3 else (key,))
     wanted = phrases.rows(rng, table, but=(key,), counts=(50, 40, 10), either=False)
     place, nouns = rng.choice((0, 0, 0, 0, 0, 1, 2)), [f.noun for f in fields]
     if not place and not wanted.where and (word := phrases.adjective(rng, key, down)):
-        frames = phrases.asked_best(rng, nouns, replace(wanted, table=replace(table, one=f"{word} {table.one}")), "")
+        frames = phrases.best_frames(rng, nouns, replace(wanted, table=replace(table, one=f"{word} {table.one}")), "")
     else:
         ordinal = phrases.ORDINALS[place - 1] if place else ""
-        frames = phrases.asked_best(rng, nouns, wanted, phrases.most(rng, key, down, ordinal))
+        frames = phrases.best_frames(rng, nouns, wanted, phrases.most(rng, key, down, ordinal))
     plan = Select(
         table,
         tuple(map(column, fields)),
@@ -233,7 +234,7 @@ def best(rng: Random, scene: Scene) -> Draft:
 def top(rng: Random, scene: Scene) -> Draft:
     table = scene.relations[0]
     key, down = table.pick(rng, "number"), rng.random() < 0.6
-    fields = shown(rng, table, rng.choice((1, 2)))
+    fields = some_columns(rng, table, rng.choice((1, 2)))
     wanted = phrases.rows(rng, table, but=(key,), counts=(60, 33, 7), either=False)
     order, n = [(column(key), down)], rng.choice((2, 2, 3))
     first = "highest" if down else "lowest"

@@ -84,9 +84,9 @@ def show(make: Callable[[Random, Relation], Condition], *, ties: bool = False) -
     def write(rng: Random, scene: Scene) -> Draft:
         table = scene.relations[0]
         wanted = _rows(rng, table, make(rng, table))
-        fields = lists.shown(rng, table, rng.choice((1, 1, 2)))
+        fields = lists.some_columns(rng, table, rng.choice((1, 1, 2)))
         plan = Select(table, tuple(map(column, fields)), wanted.where)
-        return Draft(*phrases.asked(rng, [f.noun for f in fields], wanted), plan, ties=ties)
+        return Draft(*phrases.column_frames(rng, [f.noun for f in fields], wanted), plan, ties=ties)
 
     return write
 
@@ -94,9 +94,9 @@ def show(make: Callable[[Random, Relation], Condition], *, ties: bool = False) -
 def show_related(rng: Random, scene: Scene) -> Draft:
     table = scene.relations[0]
     wanted = _rows(rng, table, has(rng, scene))
-    fields = lists.shown(rng, table, rng.choice((1, 1, 2)))
+    fields = lists.some_columns(rng, table, rng.choice((1, 1, 2)))
     plan = Select(table, tuple(map(column, fields)), wanted.where)
-    return Draft(*phrases.asked(rng, [f.noun for f in fields], wanted), plan)
+    return Draft(*phrases.column_frames(rng, [f.noun for f in fields], wanted), plan)
 
 
 def figure(rng: Random, scene: Scene) -> Draft:
@@ -105,9 +105,9 @@ def figure(rng: Random, scene: Scene) -> Draft:
     nested = has(rng, scene) if len(scene.relations) > 1 else rng.choice((whole, row, group))(rng, table)
     wanted = _rows(rng, table, nested)
     if rng.random() < 0.6 or not table.all("number"):
-        return Draft(*phrases.asked_count(wanted), Select(table, (Term("count"),), wanted.where))
+        return Draft(*phrases.count_frames(wanted), Select(table, (Term("count"),), wanted.where))
     term, words = phrases.measure(rng, table, (nested.field,))
-    return Draft(*phrases.asked_value(f"the {words}", wanted), Select(table, (term,), wanted.where))
+    return Draft(*phrases.value_frames(f"the {words}", wanted), Select(table, (term,), wanted.where))
 
 
 def of_extreme(rng: Random, scene: Scene) -> Draft:
@@ -118,7 +118,7 @@ def of_extreme(rng: Random, scene: Scene) -> Draft:
     of = inner.text.replace("that have the", "with the", 1) if inner.kind == "extreme" else inner.text
     text = f"that have {child.many} {of}"
     nested = Condition("has", key, text, other=ref, relation=child, inner=(inner,))
-    fields = lists.shown(rng, parent, 1)
+    fields = lists.some_columns(rng, parent, 1)
     wanted = Rows(parent, (nested,))
     plan = Select(parent, tuple(map(column, fields)), wanted.where)
-    return Draft(*phrases.asked(rng, [f.noun for f in fields], wanted), plan, ties=True)
+    return Draft(*phrases.column_frames(rng, [f.noun for f in fields], wanted), plan, ties=True)

@@ -101,7 +101,7 @@ def is_or_are(nouns: Sequence[str]) -> str:
     return "are" if len(nouns) > 1 or plural(nouns[0]) else "is"
 
 
-def asked(rng: Random, nouns: Sequence[str], wanted: Rows, end: str = "") -> Frames:
+def column_frames(rng: Random, nouns: Sequence[str], wanted: Rows, end: str = "") -> Frames:
     """Ways to ask for columns of rows; `end` is the order, with its comma."""
     cols, many, one, be = the(rng, nouns), wanted.many, wanted.one, is_or_are(nouns)
     common = (
@@ -121,7 +121,7 @@ def asked(rng: Random, nouns: Sequence[str], wanted: Rows, end: str = "") -> Fra
     return common, fresh
 
 
-def asked_best(rng: Random, nouns: Sequence[str], wanted: Rows, most: str) -> Frames:
+def best_frames(rng: Random, nouns: Sequence[str], wanted: Rows, most: str) -> Frames:
     """Ways to ask for columns of the one row that is first by something: `most`, as in `with the highest price`."""
     cols, many, be = the(rng, nouns), wanted.many, is_or_are(nouns)
     has = most.replace("with ", "has ", 1)
@@ -142,7 +142,7 @@ def asked_best(rng: Random, nouns: Sequence[str], wanted: Rows, most: str) -> Fr
     return common, (f"Looking at [all|the] {many}, state {cols} of the one {most}.",)
 
 
-def asked_value(what: str, wanted: Rows) -> Frames:
+def value_frames(what: str, wanted: Rows) -> Frames:
     """Ways to ask for a single figure over rows."""
     many = wanted.many
     common = (
@@ -156,7 +156,7 @@ def asked_value(what: str, wanted: Rows) -> Frames:
     return common, (f"Taking {many} together, what is {what}?", f"[Determine|State] {what} of {many}.")
 
 
-def asked_count(wanted: Rows) -> Frames:
+def count_frames(wanted: Rows) -> Frames:
     many = wanted.many
     common = (
         f"How many {many} are there?",
@@ -168,7 +168,7 @@ def asked_count(wanted: Rows) -> Frames:
     return common, (f"[Tell|Report] how many {many} exist.", f"Number of {many}?")
 
 
-def asked_groups(rng: Random, nouns: Sequence[str], by: str, wanted: Rows, end: str = "") -> Frames:
+def group_frames(rng: Random, nouns: Sequence[str], by: str, wanted: Rows, end: str = "") -> Frames:
     """Ways to ask for figures per group; `nouns` has the group's noun(s) first, then the figures'."""
     many, key = wanted.many, nouns[0]
     figures = listed([f"the {noun}" for noun in nouns[1:]])

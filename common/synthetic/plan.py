@@ -19,14 +19,15 @@ WINDOWS = ("rank", "running", "group_avg", "group_max", "group_count", "previous
 class Term:
     """One column of an answer. `function` says what it is, f its `field`, o its `other` field, n its `number`:
 
-    all every column; column f; times f · n; plus f + o; minus f − o; year the year of a date, as text; upper, lower, length of a text;
-    label the first of `words` where f > n, else the second.
-    Over rows: count, of those that have f where it is given; distinct how many values f has; sum, avg, max, min; spread max − min; rounded the average to n
-    places; count_above how many rows have f > n; share_above their share in percent, to one place.
+    all every column; column f; times f · n; plus f + o; minus f − o; year the year of a date, as text; upper, lower,
+    length of a text; label the first of `words` where f > n, else the second.
+    Over rows: count, of those that have f where it is given; distinct how many values f has; sum, avg, max, min;
+    spread max − min; rounded the average to n places; count_above how many rows have f > n; share_above their share
+    in percent, to one place.
     Beside each row, within the rows of the same `by` where given: rank 1 for the highest o (`down`) or the lowest,
     equal values share one; running sum of f over the rows up to this one in order of o; group_avg, group_max,
     group_count; previous, next value of f in order of o; portion of the sum of f in percent, to one place; gap
-    between f and the average.
+    between f and the average. Where the plan has conditions, other rows have no part in them.
     """
 
     function: str
@@ -45,8 +46,8 @@ class Condition:
     compare: f `op` value; between low and high, both included; among the values; starts, ends, contains: a text, in
     any case; missing, known; in_year of a date; columns: f `op` other.
     whole: f `op` the `function` of f over all rows of its table; group: over the rows with the same `other`; extreme:
-    the row meets `inner`, and f is the highest (max) or lowest (min) of all rows that do; row: f `op` that of the row whose name
-    (`other`) is the value; alike: f is that of the named row, which is not shown itself.
+    the row meets `inner`, and f is the highest (max) or lowest (min) of all rows that do; row: f `op` that of the row
+    whose name (`other`) is the value; alike: f is that of the named row, which is left out itself.
     has, lacks: some or no row of `relation` that meets `inner` refers to this one; count: how many do, `op` value.
     """
 
@@ -88,12 +89,12 @@ class Having:
 @dataclass(frozen=True)
 class Select:
     """Rows of `source` with what `links` join to them, that meet `where` (all of it, or any of it): the columns
-    `shown`. grouped: one row for each value of `group`. best: only the rows with the highest (down) or lowest value
+    `terms`. grouped: one row for each value of `group`. best: only the rows with the highest (down) or lowest value
     of the second field among those that share the first. order: (term, down) by importance; `limit` rows after
     `offset` skipped ones."""
 
     source: Relation
-    shown: tuple[Term, ...]
+    terms: tuple[Term, ...]
     where: tuple[Condition, ...] = ()
     any_of: bool = False
     links: tuple[Link, ...] = ()

@@ -24,17 +24,17 @@ def sql(plan: Plan) -> str:
 def _select(plan: Select, *, names: tuple[str, ...] = ()) -> str:
     """names: of the columns, where something else refers to them."""
     name = _full if plan.links else _bare
-    shown = [term(t, name) for t in plan.shown]
+    terms = [term(t, name) for t in plan.terms]
     if names:
-        shown = [text if text == alias else f"{text} AS {alias}" for text, alias in zip(shown, names, strict=True)]
+        terms = [text if text == alias else f"{text} AS {alias}" for text, alias in zip(terms, names, strict=True)]
     source = " ".join([plan.source.sql, *[_link(link) for link in plan.links]])
     where = _where(plan.where, plan.any_of, name)
     if plan.best:
         by, key, down = plan.best
         rank = f"RANK() OVER (PARTITION BY {name(by)} ORDER BY {name(key)}{' DESC' if down else ''}) AS place"
         inner = f"SELECT *, {rank} FROM {source}{where}"
-        return f"SELECT {', '.join(shown)} FROM ({inner}) WHERE place = 1"
-    parts = [f"SELECT {'DISTINCT ' if plan.distinct else ''}{', '.join(shown)} FROM {source}{where}"]
+        return f"SELECT {', '.join(terms)} FROM ({inner}) WHERE place = 1"
+    parts = [f"SELECT {'DISTINCT ' if plan.distinct else ''}{', '.join(terms)} FROM {source}{where}"]
     if plan.group:
         parts.append("GROUP BY " + ", ".join([term(t, name) for t in plan.group]))
     if plan.having:
@@ -176,14 +176,14 @@ def _steps(plan: Steps) -> str:
         one, two = _select(plan.inner, names=("v",)), _select(plan.second, names=("v",))
         return f"WITH one AS ({one}), two AS ({two}) SELECT one.v - two.v FROM one, two"
     start = f"WITH part AS ({_select(plan.inner, names=('k', 'v'))}) SELECT"
-    shown = "k, v" if plan.both else "k"
+    terms = "k, v" if plan.both else "k"
     match plan.kind:
         case "mean":
             return f"{start} {plan.function.upper()}(v) FROM part"
         case "around":
-            return f"{start} {shown} FROM part WHERE v {plan.op} (SELECT AVG(v) FROM part)"
+            return f"{start} {terms} FROM part WHERE v {plan.op} (SELECT AVG(v) FROM part)"
         case "extreme":
-            return f"{start} {shown} FROM part WHERE v = (SELECT {plan.function.upper()}(v) FROM part)"
+            return f"{start} {terms} FROM part WHERE v = (SELECT {plan.function.upper()}(v) FROM part)"
         case "portion":
             return f"{start} k, ROUND(100.0 * v / (SELECT SUM(v) FROM part), 1) FROM part"
         case "linked":

@@ -15,8 +15,8 @@ from common.synthetic.content import NUMBERS, Column, Domain, Table, domains, is
 from common.synthetic.tables import KINDS, Field, Misfit, Relation, Scene, literal
 
 TRIES = 24  # orders of rows and tables to try for a context that is accepted
-EXTRA = {1: (50, 32, 18), 2: (74, 22, 4), 3: (92, 8, 0)}  # needed tables -> weights of 0, 1, 2 tables more
-WIDTHS = {1: ((4, 5, 6, 7, 8), (40, 34, 16, 6, 4)), 2: ((4, 5, 6), (72, 22, 6)), 3: ((3, 4, 5), (30, 55, 15))}
+EXTRA = {1: (54, 32, 14), 2: (76, 21, 3), 3: (92, 8, 0)}  # needed tables -> weights of 0, 1, 2 tables more
+WIDTHS = {1: ((4, 5, 6, 7, 8), (50, 30, 12, 5, 3)), 2: ((4, 5, 6), (80, 16, 4)), 3: ((3, 4, 5), (45, 45, 10))}
 
 
 def draw(
@@ -32,8 +32,9 @@ def draw(
 
     `needs` has one text per table, the kinds of column it must have (`name group number`). One text is a single
     table; two are a parent and a child that refers to it; three are two parents and, in the middle, the child that
-    refers to both, or, as a `chain`, a table, its child and its child's child. Up to two more tables of the same schema follow, which the query does not need. `nulls` puts NULL
-    in one column of the last needed table; otherwise about one scene in sixteen has some.
+    refers to both, or, as a `chain`, a table, its child and its child's child. Up to two more tables of the same
+    schema follow, which the query does not need. `nulls` puts NULL in one column of the last needed table; otherwise
+    about one scene in sixteen has some.
     """
     suitable = _suitable(needs, chain, unseen)
     if not suitable:
@@ -96,9 +97,9 @@ def _fill(rng: Random, table: Table, need: list[str], parents: dict[str, Relatio
     columns = _columns(rng, table, need, parents, several=several)
     child = any(c.kind == "ref" for c in columns)
     if several == 1:
-        size = rng.choices((3, 4, 5), (56, 34, 10))[0]
+        size = rng.choices((3, 4, 5), (64, 28, 8))[0]
     elif several == 9:  # a table that is not needed has a row or two, or none
-        size = rng.choices((0, 1, 2), (60, 20, 20))[0]
+        size = rng.choices((0, 1, 2), (70, 18, 12))[0]
     else:
         size = rng.choices((3, 4, 5), (44, 46, 10))[0] if child else rng.choices((2, 3, 4), (38, 56, 6))[0]
     fields = []

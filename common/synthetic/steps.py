@@ -76,13 +76,14 @@ def mean(rng: Random, scene: Scene) -> Draft:
 def portion(rng: Random, scene: Scene) -> Draft:
     table = scene.relations[0]
     inner, group, words, many = _groups(rng, table)
-    if inner.shown[1].function not in ("count", "sum"):
+    if inner.terms[1].function not in ("count", "sum"):
         raise Misfit("no parts of a whole")
     what = f"the share in percent of the {words} of all {many}, rounded to one decimal"
     common = (
         f"For each {group.noun}, [show|give] the {group.noun} and {what}.",
         f"[Show|List] each {group.noun} with {what}.",
-        f"How is the {words} of {many} shared among the {plurals(group.noun)}? Give {group.noun} and percentage, to one decimal.",
+        f"How is the {words} of {many} shared among the {plurals(group.noun)}? Give {group.noun} and percentage "
+        "to one decimal.",
     )
     fresh = (f"Split the {words} of {many} by {group.noun}, in percent to one decimal, {group.noun} first.",)
     return Draft(common, fresh, Steps("portion", inner))

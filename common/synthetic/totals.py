@@ -11,14 +11,14 @@ from common.synthetic.tables import Scene
 def count(rng: Random, scene: Scene) -> Draft:
     table = scene.relations[0]
     wanted = phrases.rows(rng, table, counts=(3, 55, 42))
-    return Draft(*phrases.asked_count(wanted), Select(table, (Term("count"),), wanted.where, wanted.any_of))
+    return Draft(*phrases.count_frames(wanted), Select(table, (Term("count"),), wanted.where, wanted.any_of))
 
 
 def figure(rng: Random, scene: Scene) -> Draft:
     table = scene.relations[0]
     term, words = phrases.measure(rng, table)
     wanted = phrases.rows(rng, table, but=(term.field,), counts=(25, 50, 25))
-    return Draft(*phrases.asked_value(f"the {words}", wanted), Select(table, (term,), wanted.where, wanted.any_of))
+    return Draft(*phrases.value_frames(f"the {words}", wanted), Select(table, (term,), wanted.where, wanted.any_of))
 
 
 def figures(rng: Random, scene: Scene) -> Draft:
@@ -55,7 +55,7 @@ def spread(rng: Random, scene: Scene) -> Draft:
         )
     )
     plan = Select(table, (Term("spread", number),), wanted.where, wanted.any_of)
-    return Draft(*phrases.asked_value(what, wanted), plan)
+    return Draft(*phrases.value_frames(what, wanted), plan)
 
 
 def rounded(rng: Random, scene: Scene) -> Draft:
@@ -64,7 +64,7 @@ def rounded(rng: Random, scene: Scene) -> Draft:
     wanted = phrases.rows(rng, table, but=(number,), counts=(40, 48, 12))
     what = f"the average {number.noun}, rounded to {('one decimal', 'two decimals')[places - 1]},"
     plan = Select(table, (Term("rounded", number, number=places),), wanted.where, wanted.any_of)
-    return Draft(*phrases.asked_value(what, wanted), plan)
+    return Draft(*phrases.value_frames(what, wanted), plan)
 
 
 def distinct(rng: Random, scene: Scene) -> Draft:

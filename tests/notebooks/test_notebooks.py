@@ -5,6 +5,7 @@ import csv
 import hashlib
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import nbformat
@@ -13,6 +14,7 @@ from nbclient import NotebookClient
 
 from common import results
 from common.data import load_examples
+from common.data.splits import TESTS
 from common.profiles import PROFILES
 from common.provenance import SCORING, code
 from common.results import audits
@@ -21,6 +23,7 @@ from common.run import start_run
 from common.settings import ROOT, UserError, outputs
 from common.study.execute import copy_path, execute, run
 from common.study.notebooks import find
+from common.synthetic import SPLITS
 from tests.cost import spent, unit
 
 NOTEBOOKS = find()
@@ -102,7 +105,9 @@ def test_executes_at_smoke(notebook, monkeypatch):
     for method in notebook.methods:
         record = results.read_record(records(), method)
         assert (record["status"], record["notebook"], record["data"]["n"]) == ("complete", notebook.name, 16)
-        assert len(results.read_predictions(records(), method)) == 16
+        sizes = {"test": 16} | {split: 8 for split in SPLITS if split in TESTS[1:]}
+        assert Counter(row["split"] for row in results.read_predictions(records(), method)) == sizes
+        assert list(record["splits"]) == sorted(sizes.keys() - {"test"})
         assert record["metrics"]["scorable"]["value"] == 1.0
         if record["stages"]:
             assert record["code"]["training_digest"] == code(*record["code"]["training_modules"], without=SCORING)
@@ -148,7 +153,7 @@ def methods(folder: Path) -> list[str]:
 
 @pytest.fixture
 def mine(tmp_path) -> Path:
-    """A file of 120 rows of one's own: 96 to train on, 12 to validate on, 12 to test on, fewer than smoke asks for."""
+    """A file of 120 rows of one's own: 86 to train on, 12 to validate on, 12 to test on, fewer than smoke asks for."""
     path = tmp_path / "mine.csv"
     rows = load_examples("embedded", "train", limit=120)
     with path.open("w", newline="", encoding="utf-8") as file:

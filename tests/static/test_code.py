@@ -27,19 +27,20 @@ PARTS = {
     + ["support", "single", "answers"],
     "metric": ["metric"],
     "mutations": ["edits", "clauses", "expressions", "changes", "neighbours"],
-    "results": ["record", "sections", "ledger", "places", "comparable", "comparison", "tables", "figure", "audits"]
-    + ["rescore", "readme"],
+    "results": ["formats", "record", "sections", "ledger", "places", "comparable", "entries", "planned"]
+    + ["comparison", "seeds", "tables", "figure", "audits", "rescore", "readme"],
     "sandbox": ["guard", "frames", "functions", "connections", "process", "worker", "database", "messages", "pool"]
     + ["statements"],
     "scoring": ["pairing", "compare", "columns", "query", "rouge", "state", "keys", "ordering", "running", "published"]
     + ["suites", "judge", "arguments", "scorer"],
     "scoring.suites": ["naming", "formats", "survey", "store", "links", "mentions", "values", "misses", "filling"]
     + ["workshop", "building"],
-    "study": ["notebooks", "execute", "publish"],
+    "statistics": ["intervals", "rows"],
+    "study": ["notebooks", "execute", "publish", "seeds"],
     "sweeps": ["liveness", "journal", "storage", "space", "sampler", "sweep", "attempts", "folders", "objective"]
     + ["result", "searching"],
-    "synthetic": ["check", "budget", "content", "scene", "conditions", "aggregates", "analytic", "basic", "sorting"]
-    + ["writes", "groups", "joins", "nested", "chains", "mix"],
+    "synthetic": ["content", "tables", "scene", "plan", "render", "check", "conditions", "phrases", "lists", "totals"]
+    + ["grouping", "linked", "rollups", "nesting", "analytic", "combos", "steps", "writes", "mix"],
     "training": ["recipe", "tree", "plan", "architecture", "hours", "estimate", "memory", "probe", "adapters", "adapt"]
     + [
         "attention",

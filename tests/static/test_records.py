@@ -23,7 +23,7 @@ from common.results.readme import SCRATCH
 from common.results.record import missing_keys
 from common.results.sections import scorer_digest, staleness
 from common.results.tables import markdown
-from common.statistics import metrics, outcomes, slices
+from common.statistics import figures, of_split, splits_of
 from tests.unit.records import record as record_of
 from tests.unit.records import trained
 
@@ -63,13 +63,18 @@ def test_record(path):
     for name in ("curve", "trials"):
         assert not record.get(name) or (path.parent / record[name]).is_file()
 
-    rows = results.read_predictions(path.parent, record["method"])
-    assert len(rows) == record["data"]["n"]
-    assert ids_hash([SimpleNamespace(id=row["id"]) for row in rows]) == record["data"]["ids_hash"]
-    for name, function in (("metrics", metrics), ("slices", slices), ("outcomes", outcomes)):
-        values = flat(function(rows)).items()
-        expected = {key: value if value is None else pytest.approx(value, rel=1e-5) for key, value in values}
-        assert flat(record[name]) == expected, name
+    answers = results.read_predictions(path.parent, record["method"])
+    sections = {record["data"]["split"]: record | record["data"], **record.get("splits", {})}
+    assert set(splits_of(answers)) == {split for split, section in sections.items() if section["n"]}
+    for split, section in sections.items():
+        rows = of_split(answers, split)
+        assert len(rows) == section["n"]
+        assert ids_hash([SimpleNamespace(id=row["id"]) for row in rows]) == section["ids_hash"]
+        for name, values in figures(rows).items():
+            if name not in section and split == "test":
+                continue  # older than this figure
+            expected = {k: v if v is None else pytest.approx(v, rel=1e-5) for k, v in flat(values).items()}
+            assert flat(section[name]) == expected, (split, name)
 
 
 def check_code(record: dict) -> None:

@@ -42,7 +42,7 @@ def test_rows():
 def whole(loaded, test_rows, tmp_path_factory):
     """The report of an evaluation that nothing disturbed, and its file."""
     folder = tmp_path_factory.mktemp("whole")
-    report = evaluate(loaded, test_rows, folder=folder, **SIZES)
+    report = evaluate(loaded, {"test": test_rows}, folder=folder, **SIZES)
     assert len({row["completion"] for row in report.rows}) > 7, "else an answer of another row would not be noticed"
     return report, folder / NAME
 
@@ -114,7 +114,7 @@ def test_a_perfect_answer_scores_one(loaded, test_rows, tmp_path, monkeypatch):
             on_completion(number, Completion(answers[tuple(prompt)], 3))
 
     monkeypatch.setattr(evaluation, "complete", references)
-    report = evaluate(loaded, test_rows, folder=tmp_path, **SIZES)
+    report = evaluate(loaded, {"test": test_rows}, folder=tmp_path, **SIZES)
     assert [row["score"] for row in report.rows] == [1.0] * 10
 
 
@@ -130,25 +130,67 @@ def test_rows_are_the_ledgers(whole, test_rows):
     assert report.code_digest == provenance.code("common.generation", without=provenance.SCORING)
 
 
+def test_every_split_is_answered_in_one_go(loaded, test_rows, whole, tmp_path, monkeypatch, answered):
+    """One queue, one file, one bar: a stop in it is gone on from wherever it was."""
+    unseen = load_examples("embedded", "test_unseen", limit=3)
+    tests = {"test": test_rows[:4], "test_unseen": unseen}
+    watch = evaluation.complete
+    stop_after(5, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(loaded, tests, folder=tmp_path, **SIZES)
+    monkeypatch.setattr(evaluation, "complete", watch)
+    report = evaluate(loaded, tests, folder=tmp_path, **SIZES)
+    assert answered == [2]
+    assert [(row["split"], row["id"]) for row in report.rows] == [
+        (split, example.id) for split, examples in tests.items() for example in examples
+    ]
+    assert [row["completion"] for row in report.rows[:4]] == [row["completion"] for row in whole[0].rows[:4]]
+    alike = report.rows[0] | {"id": "", "split": ""}
+    assert alike.keys() == report.rows[4].keys() and len({row["schema"] for row in report.rows}) == 7
+
+
+def test_a_prompt_of_ones_own_is_what_is_answered(loaded, test_rows, whole, tmp_path):
+    """Each row is asked the next one's question, as a prompt that is not the study's may."""
+    following = dict(zip([example.id for example in test_rows], [*test_rows[1:], test_rows[0]], strict=True))
+    tests = {"test": test_rows}
+    report = evaluate(
+        loaded, tests, folder=tmp_path, prompt=lambda e, tokenizer: prompt_ids(following[e.id], tokenizer), **SIZES
+    )
+    texts = [row["completion"] for row in whole[0].rows]
+    assert [row["completion"] for row in report.rows] == [*texts[1:], texts[0]]
+
+
+def test_answers_that_no_model_gave_are_judged_alike(test_rows):
+    tests = {"test": test_rows[:2], "test_unseen": load_examples("embedded", "test_unseen", limit=1)}
+    texts = [test_rows[0].sql, "SELECT 1 WHERE 0", tests["test_unseen"][0].sql]
+    report = evaluation.judge(tests, texts, seconds=3.0, databases=2)
+    assert [(row["split"], row["robust_match"]) for row in report.rows] == [
+        ("test", True),
+        ("test", False),
+        ("test_unseen", True),
+    ]
+    assert (report.seconds, report.new_tokens) == (3.0, 0)
+
+
 def test_seconds_add_up_over_sittings(loaded, test_rows, tmp_path, monkeypatch):
     """Two rows end 2 and 3 s after the start, which with writing takes until 4; then a stop, and the third takes 5."""
     clock = iter([10.0, 12.0, 12.0, 13.0, 14.0, 100.0, 105.0, 105.0])
     monkeypatch.setattr(evaluation, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     stop_after(2, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(loaded, test_rows[:3], folder=tmp_path, **SIZES)
+        evaluate(loaded, {"test": test_rows[:3]}, folder=tmp_path, **SIZES)
     monkeypatch.setattr(evaluation, "complete", complete)
-    assert evaluate(loaded, test_rows[:3], folder=tmp_path, **SIZES).seconds == 2 + 1 + 5
+    assert evaluate(loaded, {"test": test_rows[:3]}, folder=tmp_path, **SIZES).seconds == 2 + 1 + 5
 
 
 def test_references_that_cannot_be_scored_are_named_before_time_is_spent(loaded, test_rows, tmp_path, capsys):
     broken = replace(test_rows[0], id="broken", schema="this is no SQL")
-    evaluate(loaded, [broken, *test_rows[1:4]], folder=tmp_path / "one", **SIZES)
+    evaluate(loaded, {"test": [broken, *test_rows[1:4]]}, folder=tmp_path / "one", **SIZES)
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 1
     assert said[0].startswith("1 of 4 references cannot be scored, left out of means: broken (the schema does not load")
     with pytest.raises(UserError, match="no reference can be scored; the first is broken .*mend sql_context"):
-        evaluate(loaded, [broken], folder=tmp_path / "all", **SIZES)
+        evaluate(loaded, {"test": [broken]}, folder=tmp_path / "all", **SIZES)
     assert not (tmp_path / "all").exists()
 
 
@@ -163,7 +205,7 @@ def test_there_are_as_many_workers_as_this_process_has_cpus(loaded, test_rows, t
     finally:
         os.sched_setaffinity(0, allowed)
     assert distributed.cpus() == len(allowed)
-    evaluate(loaded, test_rows[:2], folder=tmp_path, **SIZES)
+    evaluate(loaded, {"test": test_rows[:2]}, folder=tmp_path, **SIZES)
     assert counts == [len(allowed)] * 2
 
 
@@ -175,11 +217,11 @@ def test_stopped_and_gone_on_equals_not_stopped(loaded, test_rows, whole, tmp_pa
     watch = evaluation.complete
     stop_after(count, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(loaded, test_rows, folder=tmp_path, **SIZES)
+        evaluate(loaded, {"test": test_rows}, folder=tmp_path, **SIZES)
     monkeypatch.setattr(evaluation, "complete", watch)
-    report = evaluate(loaded, test_rows, folder=tmp_path, **SIZES)
+    report = evaluate(loaded, {"test": test_rows}, folder=tmp_path, **SIZES)
     assert (report.rows, answered) == (whole[0].rows, [10 - count])
-    assert evaluate(loaded, test_rows, folder=tmp_path, **SIZES) == report and answered[-1] == 0
+    assert evaluate(loaded, {"test": test_rows}, folder=tmp_path, **SIZES) == report and answered[-1] == 0
 
 
 def test_a_file_cut_or_doubled_ends_in_the_same_report(loaded, test_rows, whole, tmp_path, answered):
@@ -190,7 +232,7 @@ def test_a_file_cut_or_doubled_ends_in_the_same_report(loaded, test_rows, whole,
     doubled = [b"".join([first, *lines[:4], *lines[:4], *lines[4:]]), data + data, data + lines[2][:-9]]
     for content, rows in zip(cut + doubled, (10, 10, 10, 10, None, 1, 4, 10, 0), strict=True):
         (tmp_path / NAME).write_bytes(content)
-        assert evaluate(loaded, test_rows, folder=tmp_path, **SIZES).rows == whole[0].rows
+        assert evaluate(loaded, {"test": test_rows}, folder=tmp_path, **SIZES).rows == whole[0].rows
         assert answered[-1] == rows or rows is None and 2 < answered[-1] < 8
         entries = map(json.loads, (tmp_path / NAME).read_text().splitlines()[1:])
         assert sorted(entry["row"] for entry in entries) == [*range(10)]
@@ -202,7 +244,7 @@ def test_a_second_process_is_refused_and_a_killed_one_is_gone_on_from(loaded, te
     try:
         assert process.stdout.readline() == b"four rows\n"
         with pytest.raises(UserError, match="^another process works in .* wait until it ends or stop it"):
-            evaluate(loaded, test_rows, folder=tmp_path, **SIZES)
+            evaluate(loaded, {"test": test_rows}, folder=tmp_path, **SIZES)
         assert not answered
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -210,7 +252,7 @@ def test_a_second_process_is_refused_and_a_killed_one_is_gone_on_from(loaded, te
         process.kill()
         process.wait()
         process.stdout.close()
-    assert evaluate(loaded, test_rows, folder=tmp_path, **SIZES).rows == whole[0].rows
+    assert evaluate(loaded, {"test": test_rows}, folder=tmp_path, **SIZES).rows == whole[0].rows
     assert answered == [6]
 
 
@@ -218,25 +260,25 @@ def test_a_second_process_is_refused_and_a_killed_one_is_gone_on_from(loaded, te
 
 
 def test_only_rows_whose_prompts_changed_are_answered_again(loaded, test_rows, whole, tmp_path, answered):
-    evaluate(loaded, test_rows, folder=tmp_path, **SIZES)
+    evaluate(loaded, {"test": test_rows}, folder=tmp_path, **SIZES)
     changed = list(test_rows)
     changed[3] = replace(test_rows[3], question=test_rows[3].question + " Please.")
     changed[6], changed[7] = test_rows[7], test_rows[6]
-    report = evaluate(loaded, changed, folder=tmp_path, **SIZES)
+    report = evaluate(loaded, {"test": changed}, folder=tmp_path, **SIZES)
     assert answered == [10, 3]
-    rows = evaluate(loaded, changed, folder=tmp_path / "anew", **SIZES).rows
+    rows = evaluate(loaded, {"test": changed}, folder=tmp_path / "anew", **SIZES).rows
     assert report.rows == rows != whole[0].rows
     renamed = [replace(example, id=f"other-{example.id}") for example in changed]
-    evaluate(loaded, renamed, folder=tmp_path, **SIZES)
-    evaluate(loaded, [*changed, *test_rows[3:4]], folder=tmp_path, **SIZES)
+    evaluate(loaded, {"test": renamed}, folder=tmp_path, **SIZES)
+    evaluate(loaded, {"test": [*changed, *test_rows[3:4]]}, folder=tmp_path, **SIZES)
     assert answered[3:] == [0, 1]  # the same prompts; one row more
-    assert evaluate(loaded, test_rows[:4], folder=tmp_path, **SIZES).rows == whole[0].rows[:4]
+    assert evaluate(loaded, {"test": test_rows[:4]}, folder=tmp_path, **SIZES).rows == whole[0].rows[:4]
     assert answered[5:] == [1]
 
 
 def test_answers_to_anything_else_are_not_used_again(talking, test_rows, tmp_path, answered, monkeypatch):
     def count(loaded, **sizes) -> int:
-        evaluate(loaded, test_rows, folder=tmp_path, **SIZES | sizes)
+        evaluate(loaded, {"test": test_rows}, folder=tmp_path, **SIZES | sizes)
         return answered[-1]
 
     loaded = talking()
@@ -271,7 +313,7 @@ def main(folder: str) -> None:
         return complete(loaded, prompts, on_completion=end, **sizes)
 
     evaluation.complete = waiting
-    evaluate(loaded, load_examples("embedded", "test", limit=10), folder=Path(folder), **SIZES)
+    evaluate(loaded, {"test": load_examples("embedded", "test", limit=10)}, folder=Path(folder), **SIZES)
 
 
 if __name__ == "__main__":

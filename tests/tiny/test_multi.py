@@ -171,17 +171,18 @@ def test_two_processes_lose_and_learn_as_one(finished, saved):
 
 
 def test_answers_are_those_of_one_process_with_the_same_weights(finished, tiny, tmp_path):
-    from common.data import load_examples
+    from common.data import load_tests
     from common.evaluation import evaluate
     from common.training.adapters import load_weights
 
     two, base = finished[1], tiny()
     load_weights(base.model, two.weights())
-    test = load_examples("embedded", "test", limit=150)
-    report = evaluate(base, test, folder=tmp_path, max_new_tokens=24, batch_size=16, databases=4)
+    tests = load_tests("embedded", limit=150, other_limit=8)
+    report = evaluate(base, tests, folder=tmp_path, max_new_tokens=24, batch_size=16, databases=4)
     assert report.rows == two.answers()
     files = {path.name: len(path.read_text().splitlines()) for path in two.place.rglob("completions*")}
-    assert files == {"completions-0-of-2.jsonl": 76, "completions-1-of-2.jsonl": 76}  # half the rows, and their heading
+    half = 1 + sum(map(len, tests.values())) // 2  # half the rows, and their heading
+    assert files == {"completions-0-of-2.jsonl": half, "completions-1-of-2.jsonl": half}
 
 
 @pytest.mark.parametrize("config", ["ddp", "fsdp"])

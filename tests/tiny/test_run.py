@@ -12,15 +12,16 @@ import pandas
 import pytest
 
 from common import provenance, results
-from common.data import load_examples
 from common.evaluation import Report
 from common.run import Run, cost_table, start_run
 from common.settings import ROOT, UserError, outputs
+from common.synthetic import SPLITS
 from tests.unit import records
 from tests.unit.records import predictions, record
 
 place = records.place
 NOTEBOOK = "examples/train_lora.ipynb"
+OTHERS = [split for split in SPLITS if split in ("test_unseen", "test_forms")]
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +50,7 @@ def test_a_record_that_is_needed_and_absent_ends_in_the_command_that_writes_it()
     writes = "`make run PROFILE=smoke NOTEBOOKS=baseline/baseline.ipynb`"
     with pytest.raises(UserError, match=f"no record 'baseline' for profile smoke; {writes} writes it"):
         start(needs=("baseline",))
-    with pytest.raises(UserError, match=r'NOTEBOOKS=baseline/baseline.ipynb ARGS="-p TEST_ROWS=8 -p SEED=7"` writes'):
+    with pytest.raises(UserError, match=r'NOTEBOOKS=baseline/baseline.ipynb ARGS="-p TEST_ROWS=8"` writes'):
         start(needs=("baseline",), test_rows=8, seed=7)
 
 
@@ -58,6 +59,7 @@ def test_a_record_that_is_needed_and_absent_ends_in_the_command_that_writes_it()
     [
         ({"data": {"ids_hash": "other"}}, "data.ids_hash"),
         ({"data": {"prompt_hash": "other"}}, "data.prompt_hash"),
+        ({"splits": {"test_unseen": {"n": 8, "ids_hash": "other", "prompt_hash": ""}}}, "splits.ids_hash"),
         ({"decoding": {"max_new_tokens": 512}}, "decoding"),
         ({"scoring": {"databases": 0}}, "scoring.databases"),
         ({"scoring": {"sqlite": "3.1.0"}}, "scoring.sqlite"),
@@ -96,6 +98,18 @@ def test_a_file_that_has_changed_since_the_baseline_is_refused_before_any_traini
         path.write_text(head + line)
         with pytest.raises(UserError, match=says):
             start(data=str(path), needs=("baseline",))
+
+
+def test_another_seed_has_the_same_rows_and_is_compared_with_the_records_of_the_usual_one(place):
+    baseline(place / "smoke")
+    run = start(needs=("baseline",), seed=43)
+    assert run.tests == start().tests and run.place == start().place / "seeds" / "43"
+    assert {split: len(rows) for split, rows in run.tests.items()} == {"test": 16, **dict.fromkeys(OTHERS, 8)}
+    usual = outputs() / "results" / "smoke"
+    baseline(usual, "nyy")
+    assert len(run.needed("baseline")[1]) == 3
+    few = start(test_rows=4)
+    assert {split: len(rows) for split, rows in few.tests.items()} == {"test": 4, **dict.fromkeys(OTHERS, 4)}
 
 
 def test_a_run_compares_with_its_own_folder_first_then_with_what_is_committed(place):
@@ -208,8 +222,8 @@ def test_a_second_kernel_on_the_same_folder_ends_in_one_line():
 
 
 def report(count: int, **fields) -> Report:
-    """Answers of `count` rows in 4 seconds."""
-    rows = predictions("y" * count)
+    """Answers of `count` test rows, and of two of them a split beside it, in 4 seconds."""
+    rows = predictions("y" * count) + [row for split in OTHERS for row in predictions("yn", split)]
     return SimpleNamespace(rows=rows, seconds=4.0, new_tokens=8, **fields)
 
 
@@ -238,10 +252,9 @@ def trained(folder: Path, **fields) -> SimpleNamespace:
 
 def test_a_record_says_what_trained_and_what_answered(tiny, tmp_path, capsys):
     run, loaded = start(data="embedded", rate=0.1), tiny()
-    test = load_examples("embedded", "test", limit=16)
     answers = report(16, code_digest="answering")
     training = trained(tmp_path, code_digest="training", code_modules=("common.training.sft",), merged=True)
-    path = run.save(answers, test, loaded, trained=training, adapter="lora")
+    path = run.save(answers, loaded, trained=training, adapter="lora")
     assert path == outputs() / "results" / "smoke" / "example-lora.json"
     assert capsys.readouterr().out.splitlines()[-1] == f"record: {path}"
     values = json.loads(path.read_text())
@@ -252,6 +265,11 @@ def test_a_record_says_what_trained_and_what_answered(tiny, tmp_path, capsys):
     assert values["parameters"] == {"profile": "smoke", "model_id": "", "data": "embedded", "test_rows": 0, "rate": 0.1}
     assert {"torch", "trl", "sqlite"} <= values["environment"]["packages"].keys()
     assert values["scoring"] == run.terms["scoring"] and values["data"] == run.terms["data"]
+    assert (values["data"]["split"], values["metrics"]["match"]["n"]) == ("test", 16)
+    assert list(values["splits"]) == OTHERS
+    for split, section in values["splits"].items():
+        assert section.items() > run.terms["splits"][split].items() and section["n"] == 8
+        assert section["metrics"]["match"]["value"] == 0.5 and section["outcomes"] == {"match": 1, "mismatch": 1}
     assert values["stages"][-1]["best"] == {"loss": 0.25, "score": None, "step": 333}
     curve = pandas.read_csv(path.with_name(values["curve"]))
     assert len(curve) == 500 and {1, 333, 600} <= set(curve["step"])
@@ -260,8 +278,7 @@ def test_a_record_says_what_trained_and_what_answered(tiny, tmp_path, capsys):
 
 def test_a_record_of_a_model_as_it_comes_has_no_training(tiny):
     run, loaded = start(), tiny()
-    test = load_examples("embedded", "test", limit=16)
-    values = json.loads(run.save(report(16, code_digest="answering"), test, loaded).read_text())
+    values = json.loads(run.save(report(16, code_digest="answering"), loaded).read_text())
     assert (values["code"]["training_digest"], values["code"]["training_modules"]) == ("", [])
     assert (values["model"]["merged"], values["model"]["weights_digest"], values["stages"]) == (False, "", [])
     assert values["cost"]["train_seconds"] == values["cost"]["search_seconds"] == 0 < values["cost"]["eval_seconds"]
@@ -276,7 +293,7 @@ def test_costs_are_in_minutes_and_gigabytes(tmp_path):
         "validation, min": "0.1",
         "peak memory, GB": "2.5",
         "answering, min": "0.1",
-        "answering, rows/s": "4.0",
+        "answering, rows/s": f"{(16 + 2 * len(OTHERS)) / 4:.1f}",
         "answering, tokens/s": "2.0",
     }
 

@@ -74,7 +74,7 @@ def test_answers_are_those_of_one_process_whatever_was_stopped_or_shared_before(
     monkeypatch.setattr(evaluation, "complete", watch)
 
     def evaluate():
-        return evaluation.evaluate(loaded, examples, folder=tmp_path, max_new_tokens=12, batch_size=3)
+        return evaluation.evaluate(loaded, {"test": examples}, folder=tmp_path, max_new_tokens=12, batch_size=3)
 
     alone = evaluate()
     assert len({row["completion"] for row in alone.rows}) > 7

@@ -8,7 +8,7 @@ import pytest
 from common import results
 from common.provenance import SCORING, code
 from common.results.sections import ANSWERS
-from common.statistics import metrics, outcomes, slices
+from common.statistics import figures, metrics, of_split, outcomes, slices, splits_of
 
 
 @pytest.fixture(autouse=True)
@@ -17,11 +17,12 @@ def place(tmp_path, monkeypatch):
     return tmp_path / "results"
 
 
-def predictions(right: str) -> list[dict]:
+def predictions(right: str, split: str = "test") -> list[dict]:
     """One row a letter: y matched, n did not, ? could not be scored."""
     return [
         {
-            "id": f"row-{i}",
+            "id": f"row-{i}" if split == "test" else f"{split}-{i}",
+            "split": split,
             "complexity": ("basic SQL", "CTEs")[i % 2],
             "task_type": "data retrieval",
             "completion": f"SELECT {i};",
@@ -41,8 +42,14 @@ def predictions(right: str) -> list[dict]:
     ]
 
 
-def record(method: str, rows: list[dict], **changes) -> dict:
+def section(rows: list[dict]) -> dict:
+    """What a record says of which rows of a split were answered."""
     ids = "\n".join(row["id"] for row in rows)
+    return {"n": len(rows), "ids_hash": hashlib.sha256(ids.encode()).hexdigest()[:16], "prompt_hash": "p1"}
+
+
+def record(method: str, rows: list[dict], **changes) -> dict:
+    test, others = of_split(rows), [split for split in splits_of(rows) if split != "test"]
     values = {
         "method": method,
         "profile": "cpu",
@@ -59,22 +66,16 @@ def record(method: str, rows: list[dict], **changes) -> dict:
             "training_modules": [],
             "answers_digest": code(ANSWERS, without=SCORING),
         },
-        "data": {
-            "source": "embedded",
-            "revision": "r",
-            "split": "test",
-            "n": len(rows),
-            "ids_hash": hashlib.sha256(ids.encode()).hexdigest()[:16],
-            "prompt_hash": "p1",
-        },
+        "data": {"source": "embedded", "revision": "r", "split": "test", **section(test)},
         "model": {"id": "m/small", "revision": "", "adapter": "", "trainable_parameters": 0, "total_parameters": 9},
         "scoring": {"databases": 0, "generator": "conservative", "seed": 0},
         "decoding": {"max_new_tokens": 96, "do_sample": False},
         "environment": {"python": "3.11", "packages": {}, "device": "CPU, 2 threads"},
         "stages": [],
-        "metrics": metrics(rows),
-        "slices": slices(rows),
-        "outcomes": outcomes(rows),
+        "metrics": metrics(test),
+        "slices": slices(test),
+        "outcomes": outcomes(test),
+        "splits": {split: section(part) | figures(part) for split in others if (part := of_split(rows, split))},
         "cost": {
             "train_seconds": 0.0,
             "eval_seconds": 2.0,

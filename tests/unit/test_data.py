@@ -76,7 +76,13 @@ def test_a_limit_over_the_embedded_split_takes_the_split_and_tells_it_once(monke
         ("gretel", "Train", None, "unknown split 'Train'"),
         ("embedded", "test", 0, "a limit of 0 rows leaves nothing; give at least 1, or None for all"),
         ("embedded", "test", -3, "a limit of -3 rows"),
-        ("gretel", "test_unseen", None, "gretel has the splits train, validation and test"),
+        (
+            "gretel",
+            "test_unseen",
+            None,
+            "gretel has the splits train, validation, test and post; test_unseen is",
+        ),
+        ("gretel", "test_forms", None, "gretel has the splits train, validation, test and post; test_forms"),
         ("imbedded", "test", None, "unknown data 'imbedded'; give embedded, gretel, spider:DIR, or a .parquet"),
         ("", "test", None, "unknown data"),
         ("data.xlsx", "test", None, "unknown data 'data.xlsx'"),
@@ -158,7 +164,7 @@ def test_revision_of_embedded_is_its_codes_and_word_lists(tmp_path):
     assert revision_after("synthetic/mix.py", more("\n# a comment\n")) == here
     assert revision_after("models.py", more("\nX = 1\n")) == here
     changes = [
-        ("synthetic/__init__.py", lambda source: source.replace("ATTEMPTS = 400", "ATTEMPTS = 401")),
+        ("synthetic/__init__.py", lambda source: source.replace("ATTEMPTS = 80", "ATTEMPTS = 81")),
         ("synthetic/mix.py", more("\nX = 1\n")),
         ("synthetic/domains/words.txt", more("another\n")),
         ("synthetic/domains/unseen.toml", more("\n")),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas
 import pytest
 
-from common.data import Example, check_no_leak, load_examples, load_file, notices, revision
+from common.data import Example, check_no_leak, load_examples, load_file, load_tests, notices, revision
 from common.profiles import PROFILES
 from common.settings import UserError
 from tests.unit.files import halve, sha16
@@ -111,8 +111,14 @@ def test_splits_of_the_usual_names_are_known(tmp_path, suffix):
 
 def test_a_file_without_split_is_split_by_whole_schemas(tmp_path):
     path = str(save(numbered(300, per_schema=3), tmp_path / "rows.jsonl"))
-    splits = {split: load_examples(path, split) for split in ("train", "validation", "test")}
+    splits = {split: load_examples(path, split) for split in ("train", "validation", "test", "post")}
     assert sum(map(len, splits.values())) == 300
+    post = splits.pop("post")
+    assert len(post) == round((len(splits["train"]) + len(post)) / 10)
+    check_no_leak(splits["train"] + post, splits["validation"] + splits["test"])
+    check_no_leak(splits["train"], post)
+    splits["train"] += post  # it is the end of what there is to train on
+    assert load_examples(path, "post", limit=3) == post[:3]
     # A tenth is 30 rows; a schema of three rows stays whole, so a split has 30 to 32.
     assert 30 <= len(splits["test"]) <= 32 and 30 <= len(splits["validation"]) <= 32
     schemas = {split: {row.schema for row in rows} for split, rows in splits.items()}
@@ -124,6 +130,20 @@ def test_a_file_without_split_is_split_by_whole_schemas(tmp_path):
     assert len({row.schema for row in splits["train"][:30]}) > 15
     with pytest.raises(UserError, match="name test_unseen in a column 'split'"):
         load_examples(path, "test_unseen")
+
+
+def test_tests_are_the_splits_that_a_file_names(tmp_path):
+    names = ["train", "test", "test", "test_forms", "test_forms", "post"]
+    path = str(save(numbered(6).assign(split=names), tmp_path / "rows.csv"))
+    tests = load_tests(path, limit=2, other_limit=1)
+    assert {split: [row.question for row in rows] for split, rows in tests.items()} == {
+        "test": ["question 1", "question 2"],
+        "test_forms": ["question 3"],
+    }
+    assert list(load_tests(path, limit=2, other_limit=0)) == ["test"]
+    assert [row.question for row in load_examples(path, "post")] == ["question 5"]
+    unnamed = str(save(numbered(60), tmp_path / "unnamed.csv"))
+    assert list(load_tests(unnamed, limit=2, other_limit=2)) == ["test"]
 
 
 def test_a_file_of_few_rows_has_no_rows_to_test_on(tmp_path):
@@ -143,10 +163,10 @@ def test_one_schema_for_all_rows_cannot_be_split(tmp_path):
 def test_three_schemas_are_three_splits(tmp_path):
     path = str(save(numbered(120, per_schema=40), tmp_path / "rows.csv"))
     rows = [load_examples(path, split) for split in ("train", "validation", "test")]
-    assert [len(part) for part in rows] == [40, 40, 40] and len({row.schema for part in rows for row in part}) == 3
+    assert [len(part) for part in rows] == [36, 40, 40] and len({row.schema for part in rows for row in part}) == 3
 
 
-@pytest.mark.parametrize(("count", "sizes"), [(120, (96, 12, 12)), (400, (320, 40, 40))])
+@pytest.mark.parametrize(("count", "sizes"), [(120, (86, 12, 12)), (400, (288, 40, 40))])
 def test_a_file_smaller_than_a_profile_is_taken_as_it_is_and_that_is_told_once(
     tmp_path, capsys, monkeypatch, count, sizes
 ):

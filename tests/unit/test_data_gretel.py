@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from common import data
-from common.data import GRETEL, Example, load_examples, revision
+from common.data import GRETEL, Example, load_examples, load_tests, revision
 from common.hub import hub_commit
 from common.settings import ROOT, UserError
 from tests.hub import hub, offline, remember
@@ -46,11 +46,16 @@ def notices(monkeypatch):
 
 
 def test_gretel_is_split_as_published(loads):
-    train, validation = (load_examples("gretel@abc", split) for split in ("train", "validation"))
-    assert (len(train), len(validation)) == (400 - 10, 10)  # 2.5 % of 400
-    assert {row.id for row in train + validation} == {f"gretel-train-{1000 + n}" for n in range(400)}
+    train, post, validation = (load_examples("gretel@abc", split) for split in ("train", "post", "validation"))
+    # 2.5 % of 400, then a tenth of the others for what comes after SFT.
+    assert (len(train), len(post), len(validation)) == (400 - 10 - 39, 39, 10)
+    ids = [row.id for row in train + post + validation]
+    assert sorted(ids) == sorted({f"gretel-train-{1000 + n}" for n in range(400)})
+    assert load_examples("gretel@abc", "post", limit=5) == post[:5]
+    assert list(load_tests("gretel@abc", limit=5, other_limit=5)) == ["test"]
+    del loads[3:]
     assert [row.id for row in train] != sorted(row.id for row in train)
-    assert loads == [(GRETEL, "train", "abc")] * 2 and GRETEL == "gretelai/synthetic_text_to_sql"
+    assert loads == [(GRETEL, "train", "abc")] * 3 and GRETEL == "gretelai/synthetic_text_to_sql"
 
 
 def test_gretel_columns_become_an_example(loads):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from common.data import Example, check_no_leak, load_examples, revision
+from common.data import Example, check_no_leak, load_examples, load_tests, revision
 from common.data.ddl import schema_text
 from common.data.spider import load
 from common.settings import UserError, outputs
@@ -24,12 +24,13 @@ def spider(shared_data) -> str:
 
 @pytest.fixture(scope="module")
 def spider_rows(spider) -> dict[str, list[Example]]:
-    return {split: load_examples(spider, split) for split in ("train", "validation", "test")}
+    return {split: load_examples(spider, split) for split in ("train", "post", "validation", "test")}
 
 
 def test_spider_has_its_rows(spider_rows):
     sizes = {split: len(rows) for split, rows in spider_rows.items()}
-    assert sizes["test"] == 1034 and sizes["train"] + sizes["validation"] == 6787
+    assert sizes["test"] == 1034 and sizes["train"] + sizes["post"] + sizes["validation"] == 6787
+    assert sizes["post"] == round((sizes["train"] + sizes["post"]) / 10)
     assert 0.03 < sizes["validation"] / 6787 < 0.16  # 8 % of the databases
     rows = [row for split in spider_rows.values() for row in split]
     assert len({row.id for row in rows}) == 6787 + 1034
@@ -61,6 +62,9 @@ def test_spider_is_mixed_and_seeded(spider, spider_rows):
 
 
 def test_spider_tests_on_the_same_databases_seen_or_unseen(spider, spider_rows):
+    assert load_tests(spider, limit=9, other_limit=9) == {"test": spider_rows["test"][:9]}
+    with pytest.raises(UserError, match="test_forms is only in embedded"):
+        load_examples(spider, "test_forms")
     assert load_examples(spider, "test_unseen") == spider_rows["test"]
     assert load_examples(spider, "test", limit=5851) == spider_rows["test"]  # what the published sizes ask for
 

@@ -11,6 +11,7 @@ import pandas
 import pytest
 
 from common import results
+from common.data.splits import TESTS
 from common.results import ledger
 from common.results.rescore import rescore
 from common.results.sections import scorer_digest, thin_curve
@@ -22,7 +23,7 @@ place = records.place
 
 
 def test_written_is_read_back(place):
-    rows = predictions("ynny?")
+    rows = predictions("ynny?") + predictions("yn", "test_unseen")
     rows[0]["completion"] = "SELECT 'a\u2028b\nc';"
     values = record("lora", rows, cost={"eval_seconds": 1 / 3})
     curve, trials = pandas.DataFrame({"step": [1, 2], "loss": [0.5, 0.25]}), pandas.DataFrame({"loss": [float("inf")]})
@@ -142,8 +143,10 @@ def test_a_record_older_than_the_digest_is_read_as_before(place):
     del old["predictions_digest"]
     path.write_text(json.dumps(old))
     predictions_path = path.with_name("x.predictions.jsonl")
-    predictions_path.write_text(predictions_path.read_text().replace("SELECT 1;", "SELECT 2;"))
-    assert [row["completion"] for row in results.read_predictions(place / "cpu", "x")] == ["SELECT 0;", "SELECT 2;"]
+    text = predictions_path.read_text().replace("SELECT 1;", "SELECT 2;")
+    predictions_path.write_text(text.replace('"split": "test", ', ""))
+    rows = results.read_predictions(place / "cpu", "x")
+    assert [(row["completion"], row["split"]) for row in rows] == [("SELECT 0;", "test"), ("SELECT 2;", "test")]
 
 
 def test_a_run_that_answers_nothing_leaves_no_predictions_of_an_earlier_one(place):
@@ -175,14 +178,16 @@ def test_a_long_curve_keeps_its_ends_and_every_evaluation():
 
 def test_rescore_judges_the_recorded_completions_again():
     from common.data import ids_hash, load_examples
+    from common.results.sections import prompt_hash
 
-    examples = load_examples("embedded", "test", limit=4, seed=42)
+    examples = load_examples("embedded", "test", limit=4)
     answers = [example.sql for example in examples[:3]] + ["SELECT 0"]
     rows = [
         {**row, "id": example.id, "completion": answer}
         for row, example, answer in zip(predictions("ynn?"), examples, answers, strict=True)
     ]
-    changes = {"data": {"ids_hash": ids_hash(examples)}, "scoring": {"databases": 2}, "curve": "x.curve.csv"}
+    hashes = {"ids_hash": ids_hash(examples), "prompt_hash": prompt_hash(examples)}
+    changes = {"data": hashes, "scoring": {"databases": 2}, "curve": "x.curve.csv"}
     path = results.write_record(results.folder("cpu"), record("x", rows, **changes), rows)
     assert rescore(path) == "cpu/x: 4 of 4 verdicts changed"
     read = results.read_record(path.parent, "x")
@@ -197,9 +202,58 @@ def test_rescore_judges_the_recorded_completions_again():
     assert rescore(path) == "cpu/x: 0 of 4 verdicts changed"
 
 
+def test_rescore_judges_every_split_against_its_own_rows():
+    from common.data import ids_hash, load_examples
+    from common.results.sections import prompt_hash
+
+    rows, facts = [], {}
+    for split, answers in {"test": "nn", "test_unseen": "nnn"}.items():
+        examples = load_examples("embedded", split, limit=len(answers))
+        facts[split] = {"ids_hash": ids_hash(examples), "prompt_hash": prompt_hash(examples)}
+        rows += [
+            {**row, "id": example.id, "completion": example.sql}
+            for row, example in zip(predictions(answers, split), examples, strict=True)
+        ]
+    values = record("x", rows, seed=7, data=facts["test"] | {"seed": 42})  # the run's own seed has no say in the rows
+    values["splits"]["test_unseen"] |= facts["test_unseen"]
+    path = results.write_record(results.folder("cpu"), values, rows)
+    assert rescore(path) == "cpu/x: 5 of 5 verdicts changed"
+    read = results.read_record(path.parent, "x")
+    assert read["metrics"]["match"] == {"value": 1.0, "n": 2, "high": 1.0, "low": pytest.approx(0.342, abs=1e-3)}
+    assert (read["splits"]["test_unseen"]["metrics"]["match"]["value"], read["splits"]["test_unseen"]["n"]) == (1.0, 3)
+    assert read["splits"]["test_unseen"]["outcomes"] == {"match": 3}
+    values["splits"]["test_unseen"]["ids_hash"] = "other"
+    results.write_record(results.folder("cpu"), values, rows)
+    with pytest.raises(UserError, match="the data of today are not its rows"):
+        rescore(path)
+
+
+def test_rescore_takes_the_splits_in_the_order_of_their_rows(tmp_path):
+    """A record's keys are sorted, its rows are in the study's order: test_unseen before test_forms."""
+    from common.data import ids_hash, load_tests
+    from common.results.sections import prompt_hash
+
+    path, lines = tmp_path / "mine.csv", ["sql_prompt,sql_context,sql,split"]
+    lines += [f"q{n},CREATE TABLE t{n} (a),SELECT {n},{split}" for n, split in enumerate(("test", *TESTS))]
+    path.write_text("\n".join(lines))
+    tests = load_tests(str(path), limit=5, other_limit=5)
+    facts = {split: {"ids_hash": ids_hash(e), "prompt_hash": prompt_hash(e)} for split, e in tests.items()}
+    rows = [
+        {**row, "id": example.id, "completion": example.sql}
+        for split, examples in tests.items()
+        for row, example in zip(predictions("n" * len(examples), split), examples, strict=True)
+    ]
+    values = record("x", rows, data={"source": "mine"} | facts["test"])
+    for split, section in values["splits"].items():
+        section |= facts[split]
+    written = results.write_record(results.folder("cpu"), values, rows)
+    assert list(results.read_record(written.parent, "x")["splits"]) == ["test_forms", "test_unseen"]
+    assert rescore(written, str(path)) == "cpu/x: 4 of 4 verdicts changed"
+
+
 def test_rescore_refuses_rows_that_are_not_those_of_the_record():
     path = write("x", "yn")
-    with pytest.raises(UserError, match="not the rows it was run on"):
+    with pytest.raises(UserError, match="the data of today are not its rows"):
         rescore(path)
 
 

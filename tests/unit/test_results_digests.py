@@ -64,6 +64,6 @@ def test_no_folder_of_this_machine_reaches_a_record(path, tmp_path):
     assert parameters == {"data": "spider", "model_id": "weights", "rate": 1e-3}
     path = tmp_path / "mine.csv"
     path.write_text("sql_prompt,sql_context,sql\n")
-    values = data(str(path), "test", [])
+    values = data(str(path), [])
     assert (values.source, values.revision) == ("mine", provenance.files_digest([path]))
     assert model_name("Qwen/Qwen3-0.6B") == "Qwen/Qwen3-0.6B" and public({"data": ""}) == {"data": ""}

@@ -8,7 +8,15 @@ import pytest
 
 from common.profiles import PROFILES
 from common.results import places
-from common.results.places import command, committed_parameters, notebook_of, parameters, place, with_overrides
+from common.results.places import (
+    command,
+    committed_parameters,
+    notebook_of,
+    parameters,
+    place,
+    usual_seed,
+    with_overrides,
+)
 from common.settings import UserError
 
 CELL = """PROFILE: str = "auto"  # which sizes
@@ -41,14 +49,16 @@ def where(root, seed: int = 42, **changes) -> str:
     return place("a/base.ipynb", "smoke", seed, USUAL | changes).relative_to(root).as_posix()
 
 
-def test_rows_seed_data_and_model_of_ones_own_have_a_folder_of_their_own(root):
+def test_rows_data_and_model_of_ones_own_have_a_folder_of_their_own_and_a_seed_one_below_it(root):
     usual = "outputs/results/smoke"
     assert where(root) == where(root, rate=0.1) == where(root, run_name="other") == usual
     assert where(root, test_rows=PROFILES["smoke"].test_rows) == where(root, data="embedded") == usual
-    others = [where(root, test_rows=8), where(root, seed=7), where(root, data="x.csv"), where(root, model_id="m/x")]
-    assert len({*others, where(root, seed=7, test_rows=8)}) == 5
-    assert all(other.startswith(f"{usual}@") for other in others)
-    # The same four meet, whichever notebook has them and whatever else it has.
+    others = [where(root, test_rows=8), where(root, data="x.csv"), where(root, model_id="m/x")]
+    assert len(set(others)) == 3 and all(other.startswith(f"{usual}@") for other in others)
+    assert where(root, seed=7) == f"{usual}/seeds/7" and where(root, seed=7, test_rows=8) == f"{others[0]}/seeds/7"
+    for path in (where(root), where(root, seed=7)):
+        assert usual_seed(root / path) == root / usual
+    # The same three meet, whichever notebook has them and whatever else it has.
     write(root, CELL.replace('"baseline"', '"lora"'), "a/lora.ipynb")
     lora = place("a/lora.ipynb", "smoke", 7, USUAL | {"test_rows": 8, "run_name": "lora", "epochs": 3})
     assert lora.relative_to(root).as_posix() == where(root, seed=7, test_rows=8)
@@ -59,7 +69,7 @@ def test_only_make_notebooks_with_own_parameters_writes_to_results(root, monkeyp
     assert where(root) == where(root, rate=0.5) == "results/smoke"
     for changes in ({"rate": 0.1}, {"run_name": "other"}, {"test_rows": 8}):
         assert where(root, **changes).startswith("outputs/results/smoke")
-    assert where(root, seed=7).startswith("outputs/results/smoke@")
+    assert where(root, seed=7) == "results/smoke/seeds/7"  # `make seeds`
     script = place("examples/train.py", "smoke", 42, USUAL)
     assert script == root / "outputs" / "results" / "smoke"
 
@@ -72,7 +82,7 @@ def test_a_notebooks_own_parameters_are_those_of_the_commit(root):
     write(root, CELL.replace("42", "7"))  # typed into the notebook and saved
     assert parameters(root / "a" / "base.ipynb")["SEED"] == 7
     assert committed_parameters("a/base.ipynb")["SEED"] == 42
-    assert where(root, seed=7).startswith("outputs/results/smoke@") and where(root) == "outputs/results/smoke"
+    assert where(root, seed=7) == "outputs/results/smoke/seeds/7" and where(root) == "outputs/results/smoke"
 
 
 def test_parameters_are_the_literals_of_the_tagged_cell(root):
@@ -97,12 +107,12 @@ def test_the_command_names_the_notebook_the_profile_and_what_differs(root):
     smoke = PROFILES["smoke"]
     assert notebook_of("baseline") == notebook_of("baseline-nf4") == "a/base.ipynb"
     assert notebook_of("baseline-3shot") == "a/shots.ipynb" and notebook_of("dpo") == ""
-    assert command("baseline", smoke, 42) == "`make run PROFILE=smoke NOTEBOOKS=a/base.ipynb`"
+    assert command("baseline", smoke) == "`make run PROFILE=smoke NOTEBOOKS=a/base.ipynb`"
     other = with_overrides(smoke, {"test_rows": 8, "data": "x.csv", "model_id": ""})
     spaced = with_overrides(smoke, {"data": "/my data/x.csv", "model_id": "m/x"})
     line = """`make run PROFILE=smoke ARGS="-p MODEL_ID=m/x -p 'DATA=/my data/x.csv'"`"""
-    assert command("dpo", spaced, 42) == line
-    assert command("dpo", other, 7) == '`make run PROFILE=smoke ARGS="-p DATA=x.csv -p TEST_ROWS=8 -p SEED=7"`'
+    assert command("dpo", spaced) == line
+    assert command("dpo", other) == '`make run PROFILE=smoke ARGS="-p DATA=x.csv -p TEST_ROWS=8"`'
 
 
 @pytest.mark.parametrize(
@@ -113,8 +123,8 @@ def test_the_command_can_be_typed_as_it_stands(path, tmp_path, monkeypatch):
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
     (tmp_path / "Makefile").write_text("run:\n\t@printf '%s\\n' $(ARGS)\n")
-    line = command("dpo", with_overrides(PROFILES["smoke"], {"data": path}), 7).strip("`")
+    line = command("dpo", with_overrides(PROFILES["smoke"], {"data": path})).strip("`")
     for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # as below `make test`, which would be said
         monkeypatch.delenv(name, raising=False)
     words = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    assert words.splitlines() == ["-p", f"DATA={path}", "-p", "SEED=7"]
+    assert words.splitlines() == ["-p", f"DATA={path}"]

@@ -4,8 +4,7 @@ import pandas
 import pytest
 
 from common import results
-from common.results.comparison import by_complexity
-from common.results.tables import COMMITTED, COUNTS, STALE, markdown, plain
+from common.results.tables import COMMITTED, COUNTS, ONE_SEED, STALE, markdown, plain, short
 from common.settings import UserError
 from tests.unit import records
 from tests.unit.records import predictions, record, trained, write
@@ -32,6 +31,7 @@ def test_compare_by_hand(place):
     [
         ({"data": {"ids_hash": "other"}}, "data.ids_hash"),
         ({"data": {"prompt_hash": "other"}}, "data.prompt_hash"),
+        ({"splits": {"test_unseen": {"n": 2, "ids_hash": "other", "prompt_hash": ""}}}, "splits.ids_hash"),
         ({"decoding": {"max_new_tokens": 512}}, "decoding"),
         ({"scoring": {"databases": 4}}, "scoring.databases"),
         ({"scoring": {"sqlite": "3.45.0"}}, "scoring.sqlite"),
@@ -43,7 +43,7 @@ def test_what_is_not_comparable_shares_no_table(place, changes, key):
     write("baseline", "ny", scoring={"sqlite": "3.40.1", "sqlglot": "30.30.0"})
     changes = {"scoring": {"sqlite": "3.40.1", "sqlglot": "30.30.0"}} | changes
     write("lora", "yy", **changes)
-    for table in (results.compare, by_complexity, markdown, results.save_comparison):
+    for table in (results.compare, markdown, short, plain, results.save_comparison):
         with pytest.raises(UserError, match=f"cpu/baseline and cpu/lora differ in {key} "):
             table(place / "cpu")
     assert list(results.compare(place / "cpu", ["lora"]).index) == ["lora"]
@@ -127,30 +127,31 @@ def test_markdown_says_what_the_records_say(place):
         cost={"train_seconds": 90.0, "train_rows_per_second": 1.5},
     )
     text = markdown(place / "cpu")
-    sentence, table, _, slices_table = text.split("\n\n")
+    sentence, table, _, _, _, slices_table, seeds = text.split("\n\n")
     assert sentence == (
-        "Profile `cpu`: m/small on embedded data, split test, 6 rows, "
+        "Profile `cpu`: m/small on embedded data, 6 rows of `test`, "
         "greedy decoding of at most 96 tokens; CPU, 2 threads."
     )
+    assert seeds == ONE_SEED
     baseline, lora = table.splitlines()[2:]
     assert "| 0.200 [" in baseline and "| – |" in baseline
     for part in ("`lora`", "0.600 [", "+0.400 [", "| 1,234 | 1.5 | 1.50 | 0.0 | 3.00 |", "| 0.740 |"):
         assert part in lora
     assert slices_table.splitlines()[0] == "| method | basic SQL (3) | CTEs (2) |"
-    assert slices_table.splitlines()[3] == "| `lora` | 0.333 | 1.000 |"  # rows 0, 2, 4 are ynn; 1, 3 are yy
+    assert slices_table.splitlines()[3] == "| `lora` | 1/3 | 2/2 |"  # rows 0, 2, 4 are ynn; 1, 3 are yy
 
 
 def test_a_line_below_says_what_was_refused_for_the_order_of_columns_alone(place):
     write("baseline", "nnnny?", column_order_refusals=0)
     write("older", "nnnny?")
-    assert len(markdown(place / "cpu").split("\n\n")) == 4  # nothing to say
+    assert len(markdown(place / "cpu").split("\n\n")) == 7  # nothing to say
     write("lora", "yynyn?", column_order_refusals=2, strict_only_matches=1)
     order, strict = COUNTS.values()
     lines = [f"{order} lora 2 of 5; the others none.", f"{strict} lora 1 of 5."]
     assert set(lines) < set(markdown(place / "cpu").split("\n\n"))
     assert plain(place / "cpu").endswith("\n".join(lines))
     head, rule = markdown(place / "cpu").split("\n\n")[1].splitlines()[:2]
-    assert head.count("|") == rule.count("|") == 13  # the table is as wide as before
+    assert head.count("|") == rule.count("|") == 14  # the table is as wide as before
 
 
 def test_plain_table_for_a_terminal(place):
@@ -158,7 +159,7 @@ def test_plain_table_for_a_terminal(place):
     write("lora", "yynyn?")
     head, baseline, lora = plain(place / "cpu").splitlines()
     assert " ".join(head.split()) == (
-        "robust match [95 %] robust match − baseline [95 %] strict match [95 %] score published score scorable"
+        "robust match [95 %] robust match − baseline [95 %] p (Holm) strict match [95 %] score scorable"
     )
     assert baseline.startswith("baseline  0.200 [") and lora.startswith("lora      0.600 [") and " +0.400 [" in lora
 

@@ -3,18 +3,25 @@
 import math
 import random
 
+import numpy
 import pytest
+from scipy import stats
 
 from common.settings import UserError
 from common.statistics import (
     column_order_refusals,
+    difference,
+    figures,
     holm,
     mean_interval,
     metrics,
+    of_split,
     outcomes,
     paired_difference,
     paired_rows,
     slices,
+    smallest_difference,
+    splits_of,
     strict_only_matches,
 )
 
@@ -81,21 +88,21 @@ def test_paired_difference_of_booleans():
     # 12 rows turned right, 3 turned wrong, 25 stayed: the difference is 9/40.
     a = [False] * 12 + [True] * 3 + [True] * 10 + [False] * 15
     b = [True] * 12 + [False] * 3 + [True] * 10 + [False] * 15
-    difference = paired_difference(a, b)
-    assert difference.value == pytest.approx(9 / 40) and difference.n == 40
+    pair = paired_difference(a, b)
+    assert pair.value == pytest.approx(9 / 40) and pair.n == 40
     error = math.sqrt(((12 + 3) / 40 - (9 / 40) ** 2) / 40)
-    assert difference.low == pytest.approx(9 / 40 - 1.96 * error, abs=0.02)
-    assert difference.high == pytest.approx(9 / 40 + 1.96 * error, abs=0.02)
+    assert pair.low == pytest.approx(9 / 40 - 1.96 * error, abs=0.02)
+    assert pair.high == pytest.approx(9 / 40 + 1.96 * error, abs=0.02)
     # McNemar's exact test: 12 or more of 15 discordant pairs one way, twice.
-    assert difference.p == pytest.approx(2 * sum(math.comb(15, k) for k in range(12, 16)) / 2**15)
+    assert pair.p == pytest.approx(2 * sum(math.comb(15, k) for k in range(12, 16)) / 2**15)
 
 
 def test_pairing_takes_out_what_both_share():
     rng = random.Random(0)
     a = [rng.random() for _ in range(60)]
     b = [value + 0.1 for value in a]
-    difference = paired_difference(a, b)
-    assert difference.low == pytest.approx(0.1) and difference.high == pytest.approx(0.1) and difference.p is None
+    pair = paired_difference(a, b)
+    assert pair.low == pytest.approx(0.1) and pair.high == pytest.approx(0.1) and pair.p is None
 
 
 def test_paired_difference_of_equal_runs_and_of_nothing():
@@ -159,17 +166,21 @@ def test_paired_difference_over_groups():
 def test_the_test_over_groups_counts_what_each_adds():
     # Groups add 3, 1 and -1: of the eight signings 5, 3, 3 and their negatives are as far from 0 as 3 is.
     a, b = [False] * 4 + [True], [True] * 4 + [False]
-    difference = paired_difference(a, b, groups=["x", "x", "x", "y", "z"])
-    assert difference.p == pytest.approx(6 / 8)
+    pair = paired_difference(a, b, groups=["x", "x", "x", "y", "z"])
+    assert pair.p == pytest.approx(6 / 8)
     assert paired_difference([True, False], [False, True], groups=["x", "x"]).p == 1.0
     assert paired_difference([0.1, 0.2], [0.2, 0.4], groups=["x", "x"]).p is None
 
 
-def test_metrics_over_groups_keep_rows_and_groups_together():
+def test_metrics_of_rows_that_share_a_schema_are_over_schemas():
     rows = [row("a", True), row("b", None), row("c", True), row("d", False), row("e", False)]
     groups = ["x", "y", "x", "z", "z"]
-    means = metrics(rows, groups=groups)
+    joint = [line | {"schema": name} for line, name in zip(rows, groups, strict=True)]
+    means = metrics(joint)
     assert {name: line["value"] for name, line in means.items()} == {n: v["value"] for n, v in metrics(rows).items()}
+    assert means["match"] == slices(joint)["complexity"]["basic SQL"]["match"] != metrics(rows)["match"]
+    assert metrics([line | {"schema": line["id"]} for line in rows]) == metrics(rows)  # a schema a row
+    assert metrics([*joint[:-1], rows[-1]]) == metrics(rows)  # one that does not say its schema
     assert means["match"] == mean_interval([True, True, False, False], groups=["x", "x", "z", "z"]).as_dict()
     assert means["match"]["low"] == 0.0 and means["match"]["high"] == 1.0
     assert means["scorable"] == mean_interval([True, False, True, True, True], groups=groups).as_dict()
@@ -179,10 +190,57 @@ def test_each_value_needs_its_group():
     for call in (
         lambda: mean_interval([True, False], groups=["x"]),
         lambda: paired_difference([True, False], [True, True], groups=["x", "y", "z"]),
-        lambda: metrics([row("a", True)], groups=[]),
     ):
         with pytest.raises(ValueError, match="each value needs its group"):
             call()
+
+
+def test_figures_are_of_one_split():
+    rows = [row("a", True, split="test"), row("b", False, split="test_unseen")]
+    assert splits_of(rows) == ["test", "test_unseen"] and of_split(rows) == rows[:1]
+    assert figures(of_split(rows, "test_unseen"))["metrics"]["match"]["value"] == 0.0
+    for function in (metrics, slices, figures):
+        with pytest.raises(ValueError, match="of one split, these rows are of test, test_unseen"):
+            function(rows)
+
+
+def test_a_difference_is_over_the_schemas_of_rows_that_both_have_a_verdict_for():
+    names = ["x", "x", "x", "y", "z", "w"]
+    a, b = (
+        [row(str(n), match, schema=names[n]) for n, match in enumerate(matches)]
+        for matches in ([False] * 4 + [True, None], [True] * 4 + [False, True])
+    )
+    pair = difference(a, b)
+    assert (pair.n, pair.value) == (5, pytest.approx(3 / 5))
+    assert pair.p == pytest.approx(6 / 8)  # of schemas that add 3, 1 and -1, as above
+    alone = difference([line | {"schema": line["id"]} for line in a], [line | {"schema": line["id"]} for line in b])
+    assert alone.p == pytest.approx(2 * (1 + 5) / 2**5)  # McNemar's: five pairs differ, one for the worse
+
+
+@pytest.mark.parametrize(("n", "discordant"), [(640, 0.14), (160, 0.18), (2_500, 0.1), (200, 0.3)])
+def test_the_smallest_difference_is_found_four_times_in_five(n, discordant):
+    """By its definition: the exact power of McNemar's test, each row being turned right, turned wrong or neither."""
+    size = smallest_difference(n, discordant)
+    right = (discordant + size) / 2 / discordant  # of the rows that differ
+    rng = numpy.random.default_rng(0)
+    changed = rng.binomial(n, discordant, 20_000)
+    better = rng.binomial(changed, right)
+    rejected = stats.chi2.sf((2 * better - changed) ** 2 / numpy.maximum(changed, 1), 1) < 0.05
+    assert rejected.mean() == pytest.approx(0.8, abs=0.04)
+
+
+def test_rows_that_go_together_show_less():
+    a, b = [False] * 40 + [True] * 10 + [False] * 50, [True] * 40 + [False] * 10 + [False] * 50
+    alone, joint = paired_difference(a, b), paired_difference(a, b, groups=[str(n // 5) for n in range(100)])
+    assert (alone.discordant, alone.groups, joint.groups) == (0.5, 100, 20)
+    assert alone.smallest == smallest_difference(100, 0.5)
+    # Ten groups add 5 or -5: they spread a total five times as far as fifty rows that add 1 or -1.
+    assert joint.smallest == smallest_difference(100, 0.5, spread=2.5) > 1.9 * alone.smallest
+
+
+def test_too_few_rows_show_no_difference():
+    assert smallest_difference(20, 0.1) is None is smallest_difference(640, 0.0)
+    assert paired_difference([0.1, 0.2], [0.3, 0.1]).smallest is None
 
 
 def test_holm_by_hand():

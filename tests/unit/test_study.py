@@ -136,7 +136,9 @@ def test_execute_and_publish(place, capsys, monkeypatch):
     with pytest.raises(UserError, match="was changed after it was run"):
         publish([notebook], "smoke")
 
-    execute(notebook, "smoke", {"SEED": "7"})
+    apart = execute(notebook, "smoke", {"SEED": "7"}, publish=True)
+    assert apart == place / "outputs" / "notebooks" / "smoke" / "seed-7" / "a" / "n.ipynb"
+    execute(notebook, "smoke", {"RATE": "0.25"})
     with pytest.raises(UserError, match="with other parameters"):
         publish([notebook], "smoke")
 

@@ -9,17 +9,22 @@ from common.study import execute as runner
 from common.study.execute import run
 from common.study.notebooks import Notebook
 from common.study.publish import publish
+from common.study.seeds import run_seeds
 from tests.unit import studies
 from tests.unit.studies import commit, write
 
 place = studies.place
 RECORD = """from common.results import places, write_record
+from common.provenance import notebook_digest
 from common.settings import ROOT
 from tests.unit.records import predictions, record
 place = places.place("a/n.ipynb", "smoke", SEED, {"run_name": RUN_NAME, "rate": RATE, "test_rows": 0})
-write_record(place, record(RUN_NAME, predictions("yn"), profile="smoke", notebook="a/n.ipynb"), predictions("yn"))"""
+code = {"notebook_digest": notebook_digest(ROOT / "a" / "n.ipynb")}
+values = record(RUN_NAME, predictions("yn"), profile="smoke", notebook="a/n.ipynb", seed=SEED, code=code)
+write_record(place, values, predictions("yn"))"""
 PATCHED = """import common.results.places, common.settings, os
 common.results.places.ROOT = common.settings.Path(os.environ["TEXT_TO_SQL_OUTPUTS"]).parent
+common.settings.ROOT = common.results.places.ROOT
 """
 
 
@@ -43,14 +48,13 @@ def test_a_run_writes_to_outputs_whatever_its_parameters(place, recording, capsy
         run([recording], "smoke", texts)
     assert not (place / "results").exists()
     assert "old" in (place / "README.md").read_text()
-    folders = {name.split("/")[0] for name in files(place / "outputs" / "results")}
-    assert len(folders) == 2 and "smoke" in folders  # another seed's rows are others, another rate's are not
-    other = next(name for name in folders if name.startswith("smoke@"))
-    for folder in folders:
-        names = ["comparison.md", "comparison.png", "n.json", "n.predictions.jsonl"]
-        assert files(place / "outputs" / "results" / folder) == names
+    names = ["comparison.md", "comparison.png", "n.json", "n.predictions.jsonl"]
+    assert files(place / "outputs" / "results") == [
+        f"smoke/{name}" for name in [*names, *(f"seeds/7/{name}" for name in names)]
+    ]
     out = capsys.readouterr().out
-    assert out.count("n  0.500 [") == 3 and f"records: outputs/results/{other} ·" in out.splitlines()[-1]
+    assert out.count("n  0.500 [") == 4 and "records: outputs/results/smoke/seeds/7 ·" in out.splitlines()[-1]
+    assert "| `n` | 7, 42 |" in (place / "outputs" / "results" / "smoke" / "comparison.md").read_text()
 
 
 def test_results_are_written_from_a_commit_with_own_parameters_alone(place, recording, monkeypatch):
@@ -89,3 +93,33 @@ def test_the_readme_follows_what_is_written_to_results(place, recording, monkeyp
     (place / "outputs" / "results" / "smoke").rename(place / "results" / "smoke")
     run([recording], "smoke", {}, publish=True)
     assert "| `n`" in (place / "README.md").read_text()
+
+
+def test_seeds_are_run_where_they_are_missing_or_stale_and_lie_apart(place, recording, monkeypatch, capsys):
+    other = write(place / "b" / "m.ipynb", "m", "x = 1")
+    example = write(place / "a" / "n.ipynb", "example-n", PATCHED + RECORD)
+    commit(place)
+    with pytest.raises(UserError, match="none of these notebooks makes a record 'example-…'"):
+        run_seeds([other], "smoke")
+    with pytest.raises(UserError, match="there is no record 'example-n' in smoke; run its notebook"):
+        run_seeds([other, example], "smoke")
+    run([example], "smoke", {}, publish=True)
+    run_seeds([other, example], "smoke")
+    names = ["example-n.json", "example-n.predictions.jsonl"]
+    folder = place / "results" / "smoke"
+    assert files(folder) == ["comparison.md", "comparison.png", *names] + [
+        f"seeds/{seed}/{name}" for seed in (43, 44) for name in names
+    ]
+    assert "| `example-n` | 42, 43, 44 | 0.500, 0.500, 0.500 |" in (folder / "comparison.md").read_text()
+    publish([example], "smoke")  # the copies of other seeds are not in its way
+    ran = []
+    monkeypatch.setattr("common.study.seeds.run", lambda notebooks, profile, texts, publish: ran.append(texts["SEED"]))
+    capsys.readouterr()
+    run_seeds([example], "smoke")
+    assert not ran and capsys.readouterr().out.startswith("seed 43: 0 of 1 notebooks to run")
+    path = folder / "seeds" / "44" / "example-n.json"
+    text = path.read_text()
+    for old, new in (('"prompt_hash": "p1"', '"prompt_hash": "p2"'), ('"answers_digest": "', '"answers_digest": "x')):
+        path.write_text(text.replace(old, new))
+        run_seeds([example], "smoke")
+    assert ran == ["44", "44"]

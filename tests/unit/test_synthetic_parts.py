@@ -5,9 +5,11 @@ from collections import Counter
 import pytest
 
 from common.synthetic import generate
-from common.synthetic.check import Draft, holds
-from common.synthetic.content import domains
-from common.synthetic.scene import KINDS
+from common.synthetic.check import holds
+from common.synthetic.content import Column, Table, domains
+from common.synthetic.plan import Compound, Condition, Draft, Select, Term
+from common.synthetic.render import form
+from common.synthetic.tables import KINDS, Field, Relation, Scene
 from tests.unit.lookups import same, transfer
 
 
@@ -33,32 +35,64 @@ def test_domains_have_three_schemas_and_sound_columns():
                 assert column.kind != "ref" or column.target in domain.tables
 
 
-def test_the_check_sees_what_is_wrong():
+def scene() -> tuple[Scene, str]:
+    """A table t of a name and a number, two rows alike in it."""
+    columns = (Column("n", "name", ("name",)), Column("x", "sum", ("size",)))
+    values = (("a", "b", "c"), (1, 2, 2))
+    fields = tuple(Field(c, "t", c.nouns[0], v) for c, v in zip(columns, values, strict=True))
+    relation = Relation(Table("t", (("thing", "things"),), columns), "thing", "things", fields, 3)
     context = "CREATE TABLE t (n TEXT, x INT); INSERT INTO t VALUES ('a', 1), ('b', 2), ('c', 2);"
-    everything, filter_ = "SELECT n FROM t", "SELECT n FROM t WHERE x > 1;"
+    return Scene(domains()[0], (relation,), context), context
+
+
+def test_the_check_sees_what_is_wrong():
+    table, context = scene()[0].relations[0], scene()[1]
+    name, size = table.fields
+    n, x = Term("column", name), Term("column", size)
+
+    def above(limit: int) -> tuple[Condition, ...]:
+        return (Condition("compare", size, "", ">", (limit,)),)
+
     good = [
-        Draft((), filter_, (everything,)),
-        Draft((), "SELECT n FROM t ORDER BY n LIMIT 1;", keys="SELECT n FROM t"),
-        Draft((), "DELETE FROM t WHERE x > 1;", target="t"),
-        Draft((), "UPDATE t SET x = 5 WHERE n = 'a';", target="t"),
-        Draft((), "INSERT INTO t VALUES ('d', 4);", target="t"),
-        Draft((), "CREATE VIEW v AS SELECT n FROM t;"),
+        Draft((), (), Select(table, (n,), above(1))),
+        Draft((), (), Select(table, (n,), order=((n, True),), limit=1)),
+        Draft((), (), Select(table, (Term("avg", size),), above(1))),
+        Draft((), (), Compound("except", Select(table, (n,)), Select(table, (n,), above(1)))),
+        Draft((), (), statement="DELETE FROM t WHERE x > 1", target="t"),
+        Draft((), (), statement="UPDATE t SET x = 5 WHERE n = 'a'", target="t"),
+        Draft((), (), statement="INSERT INTO t VALUES ('d', 4)", target="t"),
+        Draft((), (), statement="CREATE VIEW v AS SELECT n FROM t"),
     ]
     bad = [
-        Draft((), "SELECT n FROM t WHERE x > 0;", (everything,)),  # keeps all
-        Draft((), "SELECT n FROM t WHERE x > 2;", (everything,)),  # keeps none
-        Draft((), "SELECT nothing FROM t;"),
-        Draft((), "SELECT MAX(x) FROM t WHERE x > 9;"),  # NULL only
-        Draft((), "SELECT n FROM t ORDER BY x DESC LIMIT 1;", keys="SELECT x FROM t"),  # a tie
-        Draft((), "SELECT AVG(x) FROM t WHERE x < 2;", enough="SELECT COUNT(*) FROM t WHERE x < 2"),  # of one row
-        Draft((), "DELETE FROM t;", target="t"),
-        Draft((), "DELETE FROM t WHERE x > 9;", target="t"),
-        Draft((), "UPDATE t SET x = 5;", target="t"),
-        Draft((), "CREATE VIEW v AS SELECT n FROM t WHERE x > 0;", (everything,), probe="SELECT n FROM t WHERE x > 0"),
+        Draft((), (), Select(table, (n,), above(0))),  # keeps all
+        Draft((), (), Select(table, (n,), above(2))),  # keeps none
+        Draft((), (), Select(table, (n,), order=((x, True),), limit=1)),  # a tie
+        Draft((), (), Select(table, (Term("max", size),), above(9))),  # NULL only
+        Draft((), (), Select(table, (Term("avg", size),), (Condition("compare", size, "", "<", (2,)),))),  # of one row
+        Draft((), (), Compound("except", Select(table, (n,)), Select(table, (n,), above(9)))),  # takes nothing away
+        Draft((), (), statement="DELETE FROM t", target="t"),
+        Draft((), (), statement="DELETE FROM t WHERE x > 9", target="t"),
+        Draft((), (), statement="UPDATE t SET x = 5", target="t"),
+        Draft(
+            (),
+            (),
+            statement="CREATE VIEW v AS SELECT n FROM t WHERE x > 0",
+            probe="SELECT n FROM t WHERE x > 0",
+            weaker="SELECT n FROM t",
+        ),
     ]
     assert [holds(draft, context) for draft in good] == [True] * len(good)
     assert [holds(draft, context) for draft in bad] == [False] * len(bad)
     assert holds(good[0], context)  # and nothing was left behind
+
+
+def test_a_form_is_what_names_and_constants_leave():
+    relations = scene()[0].relations
+    one, same_form = "SELECT n FROM t WHERE x > 5", "SELECT x FROM t WHERE n <= 'b'"
+    assert form(one, relations) == form(same_form, relations)
+    assert form(one, relations) != form("SELECT n FROM t WHERE x = 5", relations)
+    assert form("SELECT SUM(x) FROM t", relations) == form("SELECT AVG(x) FROM t", relations)
+    assert form("SELECT n FROM t ORDER BY x DESC", relations) == form("SELECT n FROM t ORDER BY x", relations)
 
 
 def test_moving_names_finds_the_place_in_the_other_schema():

@@ -1,4 +1,4 @@
-"""Intervals, paired comparisons and corrections, and a run's metrics from its predictions rows.
+"""Intervals, paired comparisons and corrections, of any values.
 
 Shares get Wilson intervals; means get percentile bootstrap intervals; two runs over the same rows are compared row by
 row. Rows that share a database, a domain or a template pass and fail together: with `groups`, one name a row, whole
@@ -6,20 +6,17 @@ groups are resampled instead of rows, and where each group holds one row nothing
 test rows (or groups) drawn, not about what another training seed would have given.
 """
 
-from collections import Counter
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy
 
-from common.scoring import COLUMN_ORDER, STRICT_ONLY
-from common.settings import UserError
-
 if TYPE_CHECKING:
     from scipy.stats import BinomTestResult
 
-METRICS = (*("match", "right", "score", "published_score", "published_match", "robust_match", "rouge_l", "scorable"),)
 _CHUNK = 250  # resamples drawn at once, which bounds memory
 
 
@@ -38,7 +35,9 @@ class Interval:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """mean(b) - mean(a) over `n` pairs; `p` is McNemar's exact two-sided p, None unless the values are booleans.
+    """mean(b) - mean(a) over `n` pairs in `groups` groups; `p` is McNemar's exact two-sided p, `discordant` the share
+    of pairs that differ, `smallest` the difference that so many pairs show, see `smallest_difference`; these three are
+    None unless the values are booleans.
 
     With groups `p` is of the same test over whole groups: each may as well have had its difference the other way round.
     """
@@ -48,6 +47,9 @@ class PairedDifference:
     high: float | None
     n: int
     p: float | None
+    discordant: float | None = None
+    groups: int = 0
+    smallest: float | None = None
 
     def as_dict(self) -> dict[str, float | int | None]:
         return asdict(self)
@@ -126,9 +128,9 @@ def paired_difference(
     if not n:
         return PairedDifference(None, None, None, 0, None)
     difference = numpy.asarray(b, float) - numpy.asarray(a, float)
-    joint, p = _are_joint(groups), None
+    joint, test = _are_joint(groups), {"p": None}
+    sums, sizes = _by_group(difference, groups) if joint else (difference, numpy.ones(n))
     if joint:
-        sums, sizes = _by_group(difference, groups)
         low, high = _grouped_bootstrap(sums, sizes, level, seed, resamples)
     else:
         low, high = _bootstrap(difference, level, seed, resamples)
@@ -138,7 +140,34 @@ def paired_difference(
             p = _sign_test([int(total) for total in sums])
         else:
             p = float(_binomial_test(better, better + worse).pvalue) if better + worse else 1.0
-    return PairedDifference(float(difference.mean()), float(low), float(high), n, p)
+        discordant, spread = (better + worse) / n, float((sums**2).sum()) / n
+        test = {"p": p, "discordant": discordant, "smallest": smallest_difference(n, discordant, spread=spread)}
+    return PairedDifference(float(difference.mean()), float(low), float(high), n, groups=len(sums), **test)
+
+
+def smallest_difference(
+    n: int, discordant: float, *, spread: float | None = None, power: float = 0.8, level: float = 0.95
+) -> float | None:
+    """The smallest difference between two shares that McNemar's test on `n` pairs finds with this power, where so large
+    a share of the pairs is discordant; None where not even all of them going one way are enough.
+
+    From Connor's formula (Biometrics 43, 1987): n d² = (z sqrt(s) + z' sqrt(s - d²))². spread: the s in it, what a pair
+    adds to the variance without a difference; `discordant` where pairs are drawn alone, more where they come in groups
+    that go together.
+    """
+    spread = discordant if spread is None else spread
+    z, z_power = NormalDist().inv_cdf((1 + level) / 2), NormalDist().inv_cdf(power)
+
+    def is_found(d: float) -> bool:
+        return n * d**2 >= (z * math.sqrt(spread) + z_power * math.sqrt(max(0.0, spread - d**2))) ** 2
+
+    low, high = 0.0, discordant
+    if not discordant or not is_found(high):
+        return None
+    while high - low > 1e-6:
+        middle = (low + high) / 2
+        low, high = (low, middle) if is_found(middle) else (middle, high)
+    return high
 
 
 def holm(pvalues: Sequence[float]) -> list[float]:
@@ -148,91 +177,6 @@ def holm(pvalues: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(pvalues) - rank) * pvalues[i]))
         bounds[i] = highest
     return bounds
-
-
-def metrics(rows: Sequence[dict], *, groups: Sequence[str] | None = None) -> dict[str, dict]:
-    """A record's metrics from its predictions rows.
-
-    `match`, `score` and `right` (the headline: robust where databases were generated, else strict) are means over the
-    scorable rows (those whose match is not None), `robust_match` over the rows that have it, the published figures,
-    `rouge_l` and the share `scorable` over all rows. groups: one name a row, for the intervals, as of `mean_interval`.
-    """
-    _check_groups(groups, len(rows))
-    values = [_metric_values(row) for row in rows]
-
-    def interval(name: str) -> Interval:
-        places = [place for place, line in enumerate(values) if line[name] is not None]
-        names = None if groups is None else [groups[place] for place in places]
-        return mean_interval([values[place][name] for place in places], groups=names)
-
-    return {name: interval(name).as_dict() for name in METRICS}
-
-
-def _metric_values(row: dict) -> dict[str, bool | float | None]:
-    """What a row adds to each metric; None where it is left out of it."""
-    scorable = row["match"] is not None
-    return {
-        "match": row["match"],
-        "right": is_right(row) if scorable else None,
-        "score": float(row["score"]) if scorable else None,
-        "published_score": float(row["published_score"]),
-        "published_match": row["published_match"],
-        "robust_match": row["robust_match"],
-        "rouge_l": float(row["rouge_l"]),
-        "scorable": scorable,
-    }
-
-
-def is_right(row: dict) -> bool | None:
-    """A row's headline verdict: robust where databases were generated, else strict; None where it has none."""
-    return row["match"] if row["robust_match"] is None else row["robust_match"]
-
-
-def slices(rows: Sequence[dict]) -> dict[str, dict[str, dict]]:
-    """match, the headline verdict and score by complexity and by task type, over the scorable rows; rows without a name
-    are in no slice."""
-    shares = {}
-    for column in ("complexity", "task_type"):
-        names = sorted({row[column] for row in rows if row[column]})
-        shares[column] = {name: _slice([row for row in rows if row[column] == name]) for name in names}
-    return shares
-
-
-def _slice(rows: list[dict]) -> dict[str, dict]:
-    scorable = [row for row in rows if row["match"] is not None]
-    return {
-        "match": mean_interval(row["match"] for row in scorable).as_dict(),
-        "right": mean_interval(is_right(row) for row in scorable).as_dict(),
-        "score": mean_interval(float(row["score"]) for row in scorable).as_dict(),
-    }
-
-
-def outcomes(rows: Iterable[dict]) -> dict[str, int]:
-    """How many rows came to each outcome, by name."""
-    return dict(sorted(Counter(row["outcome"] for row in rows).items()))
-
-
-def column_order_refusals(rows: Iterable[dict]) -> int:
-    """How many rows strict match refused for the order of their columns alone, which many evaluators ignore."""
-    return sum(row["match"] is False and row["detail"] == COLUMN_ORDER for row in rows)
-
-
-def strict_only_matches(rows: Iterable[dict]) -> int:
-    """How many robust matches rest on the given database alone, because none could be generated."""
-    return sum(row["robust_match"] is True and row["detail"] == STRICT_ONLY for row in rows)
-
-
-def paired_rows(a_rows: Sequence[dict], b_rows: Sequence[dict]) -> tuple[list[dict], list[dict]]:
-    """Both runs' rows aligned by id, in the first run's order. Raises UserError unless both have the same ids."""
-    other = {row["id"]: row for row in b_rows}
-    alone = {row["id"] for row in a_rows} ^ other.keys()
-    if alone or len(a_rows) != len(b_rows) or len(other) != len(b_rows):
-        example = f", '{min(alone)}' among them" if alone else ""
-        raise UserError(
-            f"the two runs did not answer the same rows ({len(alone)} are in one of them only{example}); "
-            "run both with the same data, split, size and seed"
-        )
-    return list(a_rows), [other[row["id"]] for row in a_rows]
 
 
 def _boolean(values: Iterable) -> bool:
