@@ -140,7 +140,7 @@ def _units(select: Select, rows: list[Row]) -> list[list[Row]]:
             for unit in groups.values()
             if all(compare(_cell(having.term, unit, rows), having.op, having.value) for having in select.having)
         ]
-    return [rows] if any(term.function in AGGREGATES for term in select.shown) else [[row] for row in rows]
+    return [rows] if any(term.function in AGGREGATES for term in select.terms) else [[row] for row in rows]
 
 
 def _lines(select: Select, scene: Scene) -> Iterator[tuple[list[Row], tuple, tuple]]:
@@ -148,7 +148,7 @@ def _lines(select: Select, scene: Scene) -> Iterator[tuple[list[Row], tuple, tup
     rows = candidates(select, scene)
     lines = []
     for unit in _units(select, rows):
-        shown = tuple(cell for term in select.shown for cell in _cells(term, select, unit, rows))
+        shown = tuple(cell for term in select.terms for cell in _cells(term, select, unit, rows))
         lines.append((unit, shown, tuple(sort_key(_cell(term, unit, rows)) for term, _ in select.order)))
     if select.distinct:
         lines = list({tuple(map(sort_key, line[1])): line for line in reversed(lines)}.values())[::-1]

@@ -30,8 +30,8 @@ from tests.unit.question_words import (
 def meant(plan: Select) -> Asked:
     """The same of a plan."""
     return Asked(
-        [_of_term(term) for term in plan.shown],
-        {_of_condition(condition) for condition in plan.where},
+        [_of_term(term) for term in plan.terms],
+        {meaning_of(condition) for condition in plan.where},
         plan.any_of and len(plan.where) > 1,
         [(_of_term(term), down) for term, down in plan.order],
         plan.limit,
@@ -50,7 +50,7 @@ def is_covered(plan) -> bool:
         or len(plan.group) > 1
     ):
         return False
-    functions = {term.function for term in (*plan.shown, *(term for term, _ in plan.order), *plan.group)}
+    functions = {term.function for term in (*plan.terms, *(term for term, _ in plan.order), *plan.group)}
     plain = {"column", "times", "plus", "minus", "upper", "lower", "length", "count", "distinct", "spread", "rounded"}
     return functions <= plain | {"sum", "avg", "max", "min"} and not any(c.nested for c in plan.where)
 
@@ -60,7 +60,8 @@ def _of_term(term: Term) -> Meaning:
     return (term.function, *cells, *([float(term.number)] if term.number else []))
 
 
-def _of_condition(condition: Condition) -> Meaning:
+def meaning_of(condition: Condition) -> Meaning:
+    """A plain condition as a question says it: column, operator, values."""
     name, values = condition.field.full, condition.values
     if condition.kind == "columns":
         return (name, condition.op, condition.other.full)

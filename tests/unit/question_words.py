@@ -95,7 +95,7 @@ def _patterns(f: Field, table: Relation) -> Iterator[tuple[str, str]]:
         yield (
             "compare",
             rf"(?:(?<=the {re.escape(table.one)} )(?P<a>{values})(?=[.?,: ])"
-            rf"|(?:(?<= of )|(?<=^ ))(?P<b>{values})(?=[.?,:]))",
+            rf"|(?:(?<= of )(?<!that of )|(?<=^ ))(?P<b>{values})(?=[.?,:]))",
         )
 
 
@@ -158,3 +158,8 @@ def doubtful_owners(text: str, tables: tuple[Relation, ...]) -> list[str]:
             ):
                 doubtful.append(f"whose {own.noun}: {match[0]}")
     return doubtful
+
+
+def number_of(value: float) -> str:
+    """A number as a question writes it."""
+    return str(int(value)) if value == int(value) else str(value)
