@@ -131,15 +131,16 @@ def best_frames(rng: Random, nouns: Sequence[str], wanted: Rows, most: str) -> F
         f"What {be} {cols} of the {wanted.table.one} {most}, among {many}?",
         f"Which of the {many} {has}? [Show|Give|Return] {cols}.",
     )
+    one = f"{wanted.table.one} {most}".strip()
     if not wanted.such:
-        one = f"{wanted.table.one} {most}"
         common = (
             f"What {be} {cols} of the {one}?",
             f"[Show|Give|Return|Tell me] {cols} of the {one}.",
             f"[Find|Look up|Get] the {one} and [show|give|return] {cols}.",
             f"Which is the {one}? [Show|Give] {cols}.",
         )
-    return common, (f"Looking at [all|the] {many}, state {cols} of the one {most}.",)
+    fresh = f"Looking at [all|the] {many}, state {cols} of the one {most}." if most else f"State {cols} of the {one}."
+    return common, (fresh,)
 
 
 def value_frames(what: str, wanted: Rows) -> Frames:

@@ -33,7 +33,7 @@ def each(rng: Random, scene: Scene) -> Draft:
         most = f"the {'most' if down else 'fewest'} {many}" if term.function == "count" else first
         common = (
             f"Which {by} has {most}? [Show|Give] the {label}.",
-            f"[Find|Show|Give] the {label} for the {by} with {most}.",
+            f"[Find|Show|Give] the {f'{label} for the {by}' if named else by} with {most}.",
             f"What is the {label} of the {by} that has {most}?".replace(f"the {parent.one}'s", "the", 1),
         )
         fresh = (f"Find whichever {by} has {most} and return the {label}.",)
@@ -43,8 +43,8 @@ def each(rng: Random, scene: Scene) -> Draft:
         words = f"more than {number} {wanted.one if number == 1 else many}"
         common = (
             f"Which {by} has {words}? [Show|Give] every such {label}.",
-            f"[List|Find|Show] the {label} for each {by} with {words}.",
-            f"For each {by} that has {words}, [show|give] the {label}.",
+            f"[List|Find|Show] {f'the {label} for each {by}' if named else f'each {by}'} with {words}.",
+            f"[Show|Give] {f'the {label} for' if named else ''} every {by} that has {words}.",
         )
         fresh = (f"Return the {label} wherever a {by} has {words}.",)
         having = (Having(Term("count"), ">", number),)
