@@ -239,12 +239,13 @@ def _columns(text: str, tables: tuple[Relation, ...]) -> Iterator[tuple[str, Cal
 
 def _take_columns(asked: Asked, text: str, tables: tuple[Relation, ...]) -> str:
     """What is shown, leftmost first, the longest reading of each place."""
-    patterns, at, left = list(_columns(text, tables)), 0, ""
+    patterns = [
+        (re.compile(rf"(?<!\w)(?:{said})(?!\w)", re.I), meaning_in) for said, meaning_in in _columns(text, tables)
+    ]
+    at, left = 0, ""
     while at < len(text):
         matches = [
-            (match.end(), -i, match)
-            for i, (pattern, _) in enumerate(patterns)
-            if (match := re.compile(rf"(?<!\w)(?:{pattern})(?!\w)", re.I).match(text, at))
+            (match.end(), -i, match) for i, (pattern, _) in enumerate(patterns) if (match := pattern.match(text, at))
         ]
         if not matches:
             left, at = left + text[at], at + 1
