@@ -105,14 +105,15 @@ def draw_rows(split: str, n: int, *, seed: int = 42) -> Iterator[Origin]:
 
 def _origin(split: str, number: int, rng: Random, keys: set[tuple[str, str, str]]) -> Origin:
     complexity = rng.choices(tuple(mix.SHARES), tuple(mix.SHARES.values()))[0]
+    is_fresh = rng.random() < FRESH.get(split, 0)
     families, weights = _weights(complexity)
     while True:
         family = rng.choices(families, cum_weights=weights)[0]
         for _ in range(ATTEMPTS):
-            attempt = _attempt(split, rng, family)
+            attempt = _attempt(split, rng, family, is_fresh)
             if attempt is None:
                 continue
-            scene, draft, statement, question, is_fresh = attempt
+            scene, draft, statement, question = attempt
             key = (question, scene.context, statement)
             if key not in keys:
                 keys.add(key)
@@ -126,7 +127,7 @@ def _weights(complexity: str) -> tuple[tuple[mix.Family, ...], tuple[float, ...]
     return families, tuple(accumulate(family.weight for family in families))
 
 
-def _attempt(split: str, rng: Random, family: mix.Family) -> tuple[Scene, Draft, str, str, bool] | None:
+def _attempt(split: str, rng: Random, family: mix.Family, is_fresh: bool) -> tuple[Scene, Draft, str, str] | None:
     try:
         unseen = split == "test_unseen"
         accept = partial(_belongs, split)
@@ -138,9 +139,8 @@ def _attempt(split: str, rng: Random, family: mix.Family) -> tuple[Scene, Draft,
     is_own = is_held_out(form(statement, scene.relations)) == (split == "test_forms")
     if not is_own or len(statement) > MOST_CHARACTERS or not holds(draft, scene.context):
         return None
-    is_fresh = rng.random() < FRESH.get(split, 0)
     question = _question(split, rng, draft.fresh if is_fresh else draft.frames)
-    return (scene, draft, f"{statement};", question, is_fresh) if question else None
+    return (scene, draft, f"{statement};", question) if question else None
 
 
 def _question(split: str, rng: Random, frames: tuple[str, ...]) -> str | None:

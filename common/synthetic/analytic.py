@@ -23,7 +23,7 @@ def _beside(rng: Random, table: Relation, wanted: Rows, what: str) -> Frames:
     """Ways to ask for a name and a figure beside it. Conditions come before anything is computed, so they are said
     first."""
     label, one = table.label.noun, table.one
-    first = rng.choice(("Consider only the {}. ", "Take only the {}. ", "Among the {} alone: ")).format(wanted.many)
+    first = rng.choice(("Consider only the {}. ", "Take only the {}. ")).format(wanted.many)
     start = first if wanted.where else ""
     common = (
         f"{start}[Show|List|Give] the {label} of each {one} and {what}.",
@@ -31,7 +31,7 @@ def _beside(rng: Random, table: Relation, wanted: Rows, what: str) -> Frames:
         f"{start}What are the {label} of each {one} and {what}?",
         f"{start}[List|Show] the {label} of every {one} together with {what}.",
     )
-    return common, (f"{start}Put {what} beside the {label} of every {one}.",)
+    return common, (f"{start}Report, per {one}, the {label} and, beside it, {what}.",)
 
 
 def _rows(rng: Random, table: Relation, but: tuple) -> Rows:
@@ -70,11 +70,12 @@ def beside_group(rng: Random, scene: Scene) -> Draft:
     kind = rng.choice(("group_avg", "group_max", "group_count", "gap"))
     field = None if kind == "group_count" else table.pick(rng, "number")
     wanted = _rows(rng, table, (field, by))
+    noun, peers = field.noun if field else "", f"{table.many} with the same {by.noun}"
     what = {
-        "group_avg": f"the average {field.noun if field else ''} of {table.many} with the same {by.noun}",
-        "group_max": f"the highest {field.noun if field else ''} of {table.many} with the same {by.noun}",
-        "group_count": f"the number of {table.many} with the same {by.noun}, that one included",
-        "gap": f"the {field.noun if field else ''} minus the average of the {table.many} with the same {by.noun}",
+        "group_avg": f"the average {noun} of {peers}",
+        "group_max": f"the highest {noun} of {peers}",
+        "group_count": f"the number of {peers}, that one included",
+        "gap": f"the {noun} minus the average {noun} of {peers}",
     }[kind]
     return Draft(*_beside(rng, table, wanted, what), _plan(table, Term(kind, field, by=by), wanted))
 
@@ -108,8 +109,8 @@ def best_in_group(rng: Random, scene: Scene) -> Draft:
     word = rng.choice(phrases.WORDS["max" if down else "min"])
     what = f"the {label.noun} of the {such.one} with the {word} {key.noun}"
     common = (
-        f"For each {by.noun}, [show|give] the {by.noun} and {what} in it (all that tie).",
-        f"[Show|List] each {by.noun} with {what} there, every one of those that tie.",
+        f"For each {by.noun}, [show|give] the {by.noun} and {what} in it, ties included.",
+        f"[Show|List] each {by.noun} with {what} there, ties included.",
         f"What is, per {by.noun}, {what}? Show {by.noun} and {label.noun}, ties included.",
     )
     fresh = (f"Per {by.noun}: the {by.noun}, then {what}; keep all ties.",)

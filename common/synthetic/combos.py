@@ -88,15 +88,15 @@ def referred(rng: Random, scene: Scene) -> Draft:
     if op == "except":
         common = (
             f"[Show|List] the id of [all |]{mine} that no {theirs} refer to.",
-            f"Which ids of {mine} do not occur in {theirs}?",
+            f"Which ids of {mine} do no {theirs} refer to?",
             f"[Find|Give] each id of {mine} without any {theirs}.",
         )
-        fresh = (f"Ids of {mine} that never appear in {theirs}, please.",)
+        fresh = (f"Ids of {mine} that no {theirs} refer to, please.",)
     else:
         common = (
             f"[Show|List] each id of {mine} that {theirs} refer to, once.",
-            f"Which ids of {mine} occur in {theirs}? List each once.",
+            f"Which ids of {mine} do {theirs} refer to? List each once.",
             f"[Find|Give] the different ids of {mine} with {theirs}.",
         )
-        fresh = (f"Ids of {mine} that appear in {theirs}, nothing twice, please.",)
+        fresh = (f"Ids of {mine} that {theirs} refer to, nothing twice, please.",)
     return Draft(common, fresh, Compound(op, *parts))

@@ -12,7 +12,7 @@ from itertools import pairwise
 from random import Random
 
 from common.synthetic.plan import Condition
-from common.synthetic.tables import Field, Misfit, Relation
+from common.synthetic.tables import Field, Misfit, Relation, comparable
 
 ABOVE = {">": ("above", "over", "more than", "greater than"), ">=": ("of at least",)}
 BELOW = {"<": ("below", "under", "less than", "lower than"), "<=": ("of at most",)}
@@ -97,7 +97,7 @@ def equals(rng: Random, field: Field, *, value: str = "") -> Condition:
 
 def is_value(rng: Random, field: Field, value: str) -> str:
     if field.column.wording and rng.random() < 0.75:
-        return rng.choice(field.column.wording).format(value)
+        return re.sub(r"\ba (?=[aeiouAEIOU])", "an ", rng.choice(field.column.wording).format(value))
     return say(rng, f"[{whose(field.noun)} {value}|with {value} as {field.noun}|with the {field.noun} {value}]")
 
 
@@ -107,7 +107,7 @@ def unlike(rng: Random, field: Field) -> Condition:
     if wordings and rng.random() < 0.5:
         text = f"not {rng.choice(wordings).format(value)}"
     else:
-        text = say(rng, f"[{whose(field.noun)} not {value}|with a {field.noun} other than {value}]")
+        text = say(rng, f"[{whose(field.noun)} not {value}|with {article(field.noun)} other than {value}]")
     return Condition("compare", field, text, "!=", (value,))
 
 
@@ -196,7 +196,9 @@ def recorded(rng: Random, field: Field) -> Condition:
 def columns(rng: Random, relation: Relation) -> Condition:
     """One number against another of the same row."""
     field = relation.pick(rng, "number")
-    other = relation.pick(rng, field.kind, but=(field,))
-    op = rng.choice("><")
+    others = [f for f in relation.all(field.kind) if f is not field and comparable(f, field)]
+    if not others:
+        raise Misfit("nothing to compare with")
+    other, op = rng.choice(others), rng.choice("><")
     word = {">": "[above|higher than|greater than]", "<": "[below|lower than|less than]"}[op]
     return Condition("columns", field, say(rng, f"whose {field.noun} is {word} their {other.noun}"), op, other=other)

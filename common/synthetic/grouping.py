@@ -82,16 +82,25 @@ def having(rng: Random, scene: Scene) -> Draft:
         wanted = phrases.rows(rng, table, but=(group, term.field), counts=(68, 32, 0))
         op, word = rng.choice(OPS)
         number = _between_groups(rng, group, term)
-        words = f"{article(noun)} of {wanted.many} {word} {number}".replace("at least", "that is at least", 1)
+        words = f"the {noun} of {wanted.many} is {word} {number}"
     many, then = plurals(group.noun), f" and the {noun}" if both else ""
-    common = (
-        f"Which {many} have {words}? [Show|Give] the {group.noun}{then}.",
-        f"[List|Show|Find] each {group.noun} that has {words}" + (f", with the {noun}." if both else "."),
-        f"[Find|Get] every {group.noun} with {words}" + (f", together with the {noun}." if both else "."),
-    )
+    with_it = f", with the {noun}." if both else "."
     if term.function == "count":
-        common = (*common, f"For which {many} are there {words}? [Show|Give] the {group.noun}{then}.")
-    fresh = (f"Return all {many} having {words}" + (f", and the {noun} of each." if both else "."),)
+        be = "is" if number == 1 and op == "=" else "are"
+        common = (
+            f"Which {many} have {words}? [Show|Give] the {group.noun}{then}.",
+            f"[List|Show|Find] each {group.noun} that has {words}{with_it}",
+            f"[Find|Get] every {group.noun} with {words}{with_it}",
+            f"For which {many} {be} there {words}? [Show|Give] the {group.noun}{then}.",
+        )
+        fresh = (f"Return all {many} having {words}{with_it}",)
+    else:
+        common = (
+            f"For which {many} is the {noun} of {wanted.many} {word} {number}? [Show|Give] the {group.noun}{then}.",
+            f"[List|Show|Find] each {group.noun} where {words}{with_it}",
+            f"[Find|Get] every {group.noun} for which {words}{with_it}",
+        )
+        fresh = (f"Return all {many} where {words}{with_it}",)
     terms = (column(group), term) if both else (column(group),)
     plan = Select(table, terms, wanted.where, wanted.any_of, group=(column(group),), having=(Having(term, op, number),))
     return Draft(common, fresh, plan)
@@ -116,7 +125,7 @@ def ordered(rng: Random, scene: Scene) -> Draft:
     else:
         key = term
         first = "highest" if down else "lowest"
-        end = rng.choice((f"{first} {noun} first", f"sorted by that figure, {first} first"))
+        end = rng.choice((f"sorted by {noun}, {first} first", f"sorted by that figure, {first} first"))
     plan = Select(
         table, (column(group), term), wanted.where, wanted.any_of, group=(column(group),), order=((key, down),)
     )

@@ -4,35 +4,10 @@ from dataclasses import replace
 from random import Random
 
 from common.synthetic import phrases
-from common.synthetic.conditions import cut, equals, plurals, recorded
-from common.synthetic.content import is_near
+from common.synthetic.conditions import cut, equals, listed, plurals, recorded
 from common.synthetic.phrases import Rows, column
 from common.synthetic.plan import Draft, Select, Term
-from common.synthetic.tables import Field, Misfit, Relation, Scene
-
-MONEY = frozenset(
-    (
-        "price",
-        "cost",
-        "fee",
-        "wage",
-        "pay",
-        "salary",
-        "rent",
-        "income",
-        "budget",
-        "value",
-        "revenue",
-        "bonus",
-        "rate",
-        "charge",
-        "fare",
-        "toll",
-        "earnings",
-        "bill",
-        "debt",
-    )
-)
+from common.synthetic.tables import MONEY, Field, Misfit, Relation, Scene, comparable
 
 
 def some_columns(rng: Random, table: Relation, number: int, but: tuple = ()) -> list[Field]:
@@ -127,19 +102,11 @@ def distinct(rng: Random, scene: Scene) -> Draft:
     return Draft(common, fresh, plan)
 
 
-def _unit(field: Field) -> str:
-    """What the numbers are of, as far as the noun tells."""
-    words = field.noun.split()
-    return "money" if MONEY & set(words) else field.noun.partition(" in ")[2] or words[-1]
-
-
 def computed(rng: Random, scene: Scene) -> Draft:
     table = scene.relations[0]
     label, one = table.label, table.pick(rng, "number")
     phrases.sound(one)
-    like_it = [
-        f for f in table.all(one.kind) if f is not one and is_near(f.column, one.column) and _unit(f) == _unit(one)
-    ]
+    like_it = [f for f in table.all(one.kind) if f is not one and comparable(f, one)]
     kind = rng.choice(("times", "plus", "minus")) if like_it else "times"
     if kind == "times":
         if not MONEY & set(one.noun.split()):
@@ -159,10 +126,14 @@ def computed(rng: Random, scene: Scene) -> Draft:
 
 def text_function(rng: Random, scene: Scene) -> Draft:
     table = scene.relations[0]
-    text = table.pick(rng, rng.choice(("name", "group")))
     function, words = rng.choice(
-        (("upper", "{} in capital letters"), ("lower", "{} in lower case"), ("length", "length of the {}"))
+        (
+            ("upper", "{} in capital letters"),
+            ("lower", "{} in lower case"),
+            ("length", "number of characters in the {}"),
+        )
     )
+    text = table.pick(rng, "name" if function == "length" else rng.choice(("name", "group")))
     wanted = phrases.rows(rng, table, but=(text,), counts=(45, 40, 15))
     nouns, terms = [words.format(text.noun)], [Term(function, text)]
     if function == "length":
@@ -182,10 +153,10 @@ def labelled(rng: Random, scene: Scene) -> Draft:
     common = (
         f"[Show|List] the {name} of each {wanted.one} and '{high}' if the {noun} is above {limit}, else '{low}'.",
         f"For each {wanted.one}, give the {name} and '{high}' where the {noun} is over {limit}, '{low}' otherwise.",
-        f"Label {wanted.many} '{high}' when the {noun} is over {limit} and '{low}' when not; show {name} and label.",
+        f"Mark {wanted.many} '{high}' when the {noun} is over {limit} and '{low}' when not; show {name} and mark.",
     )
     fresh = (
-        f"[Mark|Tag] each {wanted.one}, {name} first, as '{high}' ({noun} above {limit}) or '{low}' (all others).",
+        f"[Tag|Flag] each {wanted.one}, {name} first, as '{high}' ({noun} above {limit}) or '{low}' (all others).",
     )
     terms = (column(label), Term("label", number, number=limit, words=(high, low)))
     return Draft(common, fresh, Select(table, terms, wanted.where, wanted.any_of))
@@ -253,7 +224,7 @@ def top(rng: Random, scene: Scene) -> Draft:
         f"[Show|Give|Return] {cols} of the {few}{among}{end}.",
         f"Which {n} {wanted.many} have the {first} {key.noun}? [Show|Give] {cols}{end}.",
         f"[List|Find] the {few}{among}{end}: {cols}.",
-        f"What {phrases.is_or_are(nouns)} {cols} of the {few}{among}{end}?",
+        f"What are the {listed([plurals(noun) for noun in nouns])} of the {few}{among}{end}?",
     )
     fresh = (f"{'Top' if down else 'Bottom'} {n} by {key.noun} of the {wanted.many}{end}: give {cols}.",)
     plan = Select(table, tuple(map(column, fields)), wanted.where, wanted.any_of, order=tuple(order), limit=n)

@@ -30,7 +30,7 @@ def extreme(rng: Random, table: Relation) -> Condition:
     word = rng.choice(phrases.WORDS[function])
     inner = (phrases.plain(rng, table, (field,)),) if rng.random() < 0.35 else ()
     among = f"the {table.many} {inner[0].text}" if inner else f"all {table.many}"
-    text = f"that have the {word} {field.noun} of {among} (every one of them if several tie)"
+    text = f"that have the {word} {field.noun} of {among} (ties included)"
     return Condition("extreme", field, text, inner=inner, function=function)
 
 

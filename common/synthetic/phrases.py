@@ -17,6 +17,7 @@ from common.synthetic.conditions import (
     listed,
     of_one,
     plural,
+    plurals,
     some,
     style,
     unlike,
@@ -27,8 +28,8 @@ from common.synthetic.tables import Field, Misfit, Relation
 WORDS = {
     "sum": ("total", "combined", "overall"),
     "avg": ("average", "mean", "average"),
-    "max": ("highest", "maximum", "largest"),
-    "min": ("lowest", "minimum", "smallest"),
+    "max": ("highest", "maximum", "highest"),
+    "min": ("lowest", "minimum", "lowest"),
 }
 ORDINALS = ("second", "third")
 Frames = tuple[tuple[str, ...], tuple[str, ...]]  # common ones, fresh ones
@@ -108,12 +109,13 @@ def column_frames(rng: Random, nouns: Sequence[str], wanted: Rows, end: str = ""
         f"[Show|List|Give|Return|Display] {cols} of [all |the |]{many}{end}.",
         f"What {be} {cols} of each {one}{end}?",
         f"For each {one}, [show|give|list|return] {cols}{end}.",
-        f"Which {many} are there? [Show|Give|List] {cols} of each{end}.",
         f"[Find|Get|Look up] {cols} of every {one}{end}.",
         f"[I need|I want to see|Tell me] {cols} of all {many}{end}.",
         f"[Find|Get] [all|the] {many} and [show|return|give] {cols} of each{end}.",
-        f"What {be} {cols} of [all|the] {many}{end}?",
+        f"What are the {listed([plurals(noun) for noun in nouns])} of [all|the] {many}{end}?",
     )
+    if not any(c.nested for c in wanted.where):  # a clause is too long for it
+        common = (*common, f"Which {many} are there? [Show|Give|List] {cols} of each{end}.")
     fresh = (
         f"[Pull up|Print] {cols} of [all|the] {many}{end}.",
         f"{cols[:1].upper()}{cols[1:]} of all {many}{end}, please.",
@@ -205,8 +207,7 @@ def most(rng: Random, field: Field, down: bool, ordinal: str = "") -> str:
     place = f"{ordinal} " if ordinal else ""
     if field.kind in ("year", "date"):
         return f"with the {place}{'latest' if down else 'earliest'} {field.noun}"
-    words = ("highest", "highest", "largest") if down else ("lowest", "lowest", "smallest")
-    return f"with the {place}{rng.choice(words)} {field.noun}"
+    return f"with the {place}{'highest' if down else 'lowest'} {field.noun}"
 
 
 def adjective(rng: Random, field: Field, down: bool) -> str:

@@ -51,7 +51,7 @@ def each(rng: Random, scene: Scene) -> Draft:
         return Draft(common, fresh, Select(child, (column(group),), **parts, having=having))
     order, end = (), ""
     if kind == "order":
-        order, end = ((term, down),), f", {'highest' if down else 'lowest'} {noun} first"
+        order, end = ((term, down),), f", sorted by that {noun}, {'highest' if down else 'lowest'} first"
     common = (
         f"For each {by} that has {many}, [show|give] the {label} and the {noun} of these{end}.",
         f"[Show|List] the {label} and the {noun} of {many} for each {by} that has any{end}.",

@@ -49,7 +49,7 @@ def extreme(rng: Random, scene: Scene) -> Draft:
     word = "highest" if function == "max" else "lowest"
     then = f" and that {words}" if both else ""
     common = (
-        f"[Show|Give] the {group.noun}{then} where the {words} of {many} is {word}, all that tie included.",
+        f"[Show|Give] the {group.noun}{then} where the {words} of {many} is {word}, ties included.",
         f"Which {group.noun} has the {word} {words} of {many}? Show every one that ties: the {group.noun}{then}.",
         f"[Find|List] each {group.noun} with the {word} {words} of {many}, ties included; show the {group.noun}{then}.",
     )
@@ -146,7 +146,7 @@ def linked(rng: Random, scene: Scene) -> Draft:
     only, figure = f", where this is{over}" if over else "", f"the {words} of these"
     common = (
         f"For each {such}, [show|give] {name} and {figure}{only}.",
-        f"[Show|List] {name} and {figure} for each {such}{only}.",
+        f"[Show|List], for each {such}, {name} and {figure}{only}.",
         f"Work out the {words} of {wanted.many} per {parent.one} that has any; show {name} and the figure{only}.",
     )
     fresh = (f"Per {such}: {name}, then {figure}{only}.",)

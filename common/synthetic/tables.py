@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-from common.synthetic.content import NUMBERS, Column, Domain, Table
+from common.synthetic.content import NUMBERS, Column, Domain, Table, is_near
 
 KINDS = {  # what a query may ask for -> kinds of column that will do
     "number": NUMBERS,
@@ -12,6 +12,29 @@ KINDS = {  # what a query may ask for -> kinds of column that will do
     "any": ("group", "rate", "sum", "year", "date"),
     "measure": ("rate", "sum", "year"),
 }
+MONEY = frozenset(
+    (
+        "price",
+        "cost",
+        "fee",
+        "wage",
+        "pay",
+        "salary",
+        "rent",
+        "income",
+        "budget",
+        "value",
+        "revenue",
+        "bonus",
+        "rate",
+        "charge",
+        "fare",
+        "toll",
+        "earnings",
+        "bill",
+        "debt",
+    )
+)
 
 
 class Misfit(Exception):
@@ -47,6 +70,16 @@ class Field:
     def solid(self) -> bool:
         """No NULL and no value twice: safe to sort by."""
         return None not in self.values and len(set(self.values)) == len(self.values)
+
+
+def comparable(one: Field, other: Field) -> bool:
+    """Whether two numbers may be added or compared: near names, of one unit as far as the nouns tell."""
+    return is_near(one.column, other.column) and _unit(one.noun) == _unit(other.noun)
+
+
+def _unit(noun: str) -> str:
+    words = noun.split()
+    return "money" if MONEY & set(words) else noun.partition(" in ")[2] or words[-1]
 
 
 @dataclass(frozen=True)

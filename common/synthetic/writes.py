@@ -63,7 +63,7 @@ def update_one(rng: Random, scene: Scene) -> Draft:
     questions = (
         f"[Set|Change] the {field.noun} of {name} to {value}.",
         f"[Update|Change] the {field.noun} of the {table.one} {name} to {value}.",
-        f"Update {name}: its {field.noun} is now {value}.",
+        f"Update the {table.one} {name}: the {field.noun} is now {value}.",
         f"The {field.noun} of the {table.one} {name} is now {value}; update it.",
     )
     sql = f"UPDATE {table.sql} SET {field.sql} = {literal(value)} WHERE {table.label.sql} = {literal(name)}"
