@@ -159,7 +159,7 @@ def _take_order(asked: Asked, text: str, tables: tuple[Relation, ...]) -> str:
     take(rf",? and, where equal, by {noun} from A to Z", lambda m: later.append((key(m), False)))
     told = []
     take(
-        r", sorted by that figure, (?P<end>highest|lowest) first",
+        r", sorted by that [\w ]+, (?P<end>highest|lowest) first",
         lambda m: asked.order.append((("figure",), is_down(m["end"]))),
     )
     take(r", (?P<end>highest|lowest) first\b", lambda m: told.append(is_down(m["end"])))
@@ -225,7 +225,7 @@ def _columns(text: str, tables: tuple[Relation, ...]) -> Iterator[tuple[str, Cal
     yield rf"{noun} minus {other}", lambda m: ("minus", name(m), _named(nouns, m["other"]))
     yield rf"{noun} in capital letters", lambda m: ("upper", name(m))
     yield rf"{noun} in lower case", lambda m: ("lower", name(m))
-    yield rf"length of the {noun}", lambda m: ("length", name(m))
+    yield rf"(?:length of|numbers? of characters in) the {noun}", lambda m: ("length", name(m))
     yield rf"(?:per|by|in each|for each) {noun}(?=[ ,.?:])(?! (?:§ )?{many})", lambda m: None
     yield rf"(?P<word>{either(FIGURES)}) {noun}", lambda m: (FIGURES[m["word"]], name(m))
     yield (

@@ -89,7 +89,7 @@ def _patterns(f: Field, table: Relation) -> Iterator[tuple[str, str]]:
         yield "compare", rf"with the {noun} {one}\b"
         yield "compare", rf"with an? {noun} (?P<no>other than ){one}\b"
         for wording in f.column.wording:
-            said = re.escape(wording).replace(r"\{\}", "{}").replace("{}", one)
+            said = re.escape(wording).replace(r"\{\}", "{}").replace("{}", one).replace(r"\ a\ ", " an? ")
             yield "compare", rf"(?P<no>not )?{said}(?!\w)"
     if f.kind == "name":
         yield (

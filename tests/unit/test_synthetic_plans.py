@@ -180,9 +180,12 @@ def nouns(term: Term) -> str:
     noun = rf"(?:{'|'.join(map(re.escape, (term.field.noun, *plurals(term.field.noun))))})" if told else ""
     if words:
         return rf"(?:{'|'.join(words)}) {noun}"
-    return {"count": r"(?:number|how many|count)", "year": "year", "label": "(?:label|')", "all": "columns?|rows"}.get(
-        term.function, noun
-    )
+    return {
+        "count": r"(?:number|how many|count)",
+        "year": "year",
+        "label": "(?:label|mark|')",
+        "all": "columns?|rows",
+    }.get(term.function, noun)
 
 
 @pytest.mark.parametrize("split", SPLITS)
