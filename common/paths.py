@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from common.profiles import EMBEDDED_MODEL, TINY_MODEL
+from common.profiles import EMBEDDED_MODEL, LARGER_TINY_MODEL, TINY_MODEL
 from common.settings import absolute
 
 _FILES = (".parquet", ".jsonl", ".json", ".csv")
@@ -37,7 +37,7 @@ def data(source: str) -> str:
 
 def model(model_id: str) -> str:
     """What `load_model` takes, with the folder's or the .gguf file's path in full; a hub's id stays as it is."""
-    if model_id in ("", TINY_MODEL, EMBEDDED_MODEL):
+    if model_id in ("", TINY_MODEL, LARGER_TINY_MODEL, EMBEDDED_MODEL):
         return model_id
     is_path = _begins_as_path(model_id) or model_id.lower().endswith(".gguf") or _is_there(model_id, Path.is_dir)
     return str(absolute(model_id)) if is_path and "://" not in model_id else model_id

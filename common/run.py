@@ -12,6 +12,7 @@ import random
 import sqlite3
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -82,6 +83,14 @@ class Run:
         if is_file and record["data"]["revision"] != self.terms["data"]["revision"]:
             raise UserError(f"{source} has changed since the record '{method}' was made from it; {rerun} makes it anew")
         return record, results.read_predictions(place, method)
+
+    def optional(self, *methods: str) -> dict[str, list[dict]]:
+        """Predictions rows by method, of those of `methods` whose records are there and comparable, see `needed`."""
+        rows = {}
+        for method in methods:
+            with suppress(UserError):
+                rows[method] = self.needed(method)[1]
+        return rows
 
     @cached_property
     def terms(self) -> dict:

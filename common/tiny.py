@@ -1,4 +1,5 @@
-"""The tests' model: a two-layer Qwen3 of random weights with a tokenizer trained on embedded rows, made in a second.
+"""The tests' models: Qwen3 of two and of four layers, random weights, with a tokenizer trained on embedded rows; made
+in a second.
 
 A module of its own, since what it writes is kept on disk under a digest of this code and of the embedded rows.
 """
@@ -32,7 +33,7 @@ CONFIG = {
 }
 
 
-def make_tiny(folder: Path) -> None:
+def make_tiny(folder: Path, layers: int = 2) -> None:
     """Write the model and its tokenizer to `folder`. The caller's random state stays as it is."""
     logging.disable_progress_bar()
     bpe = Tokenizer(models.BPE())
@@ -51,8 +52,7 @@ def make_tiny(folder: Path) -> None:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = Qwen3ForCausalLM(
-            Qwen3Config(**CONFIG, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
-        )
+        ids = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+        model = Qwen3ForCausalLM(Qwen3Config(**CONFIG | {"num_hidden_layers": layers} | ids))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -14,7 +14,8 @@ from common.models import load_model
 from common.run import start_run
 from common.settings import UserError
 from common.statistics import metrics, of_split
-from common.training.recipe import METHODS, Recipe, affordable_evaluations
+from common.training.defaults import default_recipe, final_recipe
+from common.training.recipe import METHODS
 from common.training.sft import train_sft
 
 
@@ -28,9 +29,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", default="", help="embedded, gretel, spider:DIR or a file; empty takes the profile's")
     parser.add_argument("--train-rows", type=int, default=0, help="0 takes the profile's third stage")
     parser.add_argument("--test-rows", type=int, default=0, help="0 takes the profile's")
-    parser.add_argument("--learning-rate", type=float, default=1e-4, help="peak, after the warm-up")
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--batch", type=int, default=32, help="rows an optimiser step, over all processes")
+    parser.add_argument("--learning-rate", type=float, default=0.0, help="peak, after the warm-up; 0: the profile's")
+    parser.add_argument("--epochs", type=int, default=0, help="0: the profile's")
+    parser.add_argument("--batch", type=int, default=0, help="rows a step, over all processes; 0: the profile's")
     parser.add_argument("--micro-batch", type=int, default=0, help="mean rows at once in a process; 0: the profile's")
     parser.add_argument("--save-every", type=int, default=0, help="steps between checkpoints; 0: by time")
 
@@ -52,18 +53,14 @@ def main() -> None:
         **values,  # the number of processes is none of it: a run may go on with another one
     )
     profile = run.profile
-    sizes = {"batch_size": profile.eval_batch_size, "databases": profile.databases}
-    recipe = Recipe(
-        method=options.method,
-        learning_rate=options.learning_rate,
-        epochs=options.epochs,
-        effective_batch_size=options.batch,
-        per_device_train_batch_size=options.micro_batch or min(options.batch, profile.per_device_train_batch_size),
-        max_length=profile.max_length,
-        warmup_ratio=0.1,
-        score_rows=profile.score_rows,
-        save_every=options.save_every,
+    recipe = default_recipe(
+        options.method,
+        profile,
         seed=options.seed,
+        learning_rate=options.learning_rate,
+        effective_batch_size=options.batch,
+        per_device_train_batch_size=options.micro_batch,
+        save_every=options.save_every,
     )
     with distributed.main_first():  # what is made or fetched once is then in a cache
         stage = profile.stages[-1]
@@ -71,10 +68,10 @@ def main() -> None:
         valid = load_examples(profile.data, "validation", limit=stage.valid_rows)
         count = sum(map(len, run.tests.values()))
         loaded = load_model(profile.model_id, precision=profile.precision, quantisation=recipe.quantisation)
-    look = profile.max_new_tokens // 2  # tokens of an answer in training: enough for nearly every reference
-    evaluations = affordable_evaluations(recipe, len(train), len(valid), max_new_tokens=look)
-    recipe = recipe.with_values({"evaluations": evaluations})
-    trained = train_sft(loaded, train, valid, recipe, folder=run.folder / "training", max_new_tokens=look, **sizes)
+    recipe = final_recipe(recipe, profile, len(train), len(valid), epochs=options.epochs)
+    answers = {"max_new_tokens": profile.max_new_tokens, "batch_size": profile.eval_batch_size}
+    answers["databases"] = profile.databases
+    trained = train_sft(loaded, train, valid, recipe, folder=run.folder / "training", **answers)
     print(f"{trained.step} steps in {distributed.world()} processes, validation loss {trained.eval_loss:.4f}")
     print(f"{count} test rows to answer")
     report = run.evaluate(trained.loaded, run.name)

@@ -16,7 +16,8 @@ SLICES = ("complexity", "task_type")
 @dataclass(frozen=True)
 class Code:
     """What made the record. training_modules: roots of the closure that `training_digest` is of; both are empty where
-    nothing was trained, and "" where the code did not say yet."""
+    nothing was trained, and "" where the code did not say yet. answers_module: the root of the closure that
+    `answers_digest` is of."""
 
     commit: str
     dirty: bool
@@ -25,6 +26,7 @@ class Code:
     training_digest: str = ""
     training_modules: Sequence[str] = ()
     answers_digest: str = ""
+    answers_module: str = ""
 
 
 @dataclass(frozen=True)

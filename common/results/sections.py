@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from common.training.sft import Trained
 
 SCORER = "common.scoring.scorer"
-ANSWERS = "common.generation"
+ANSWERS = "common.generation"  # of records that do not say whose code answered
 EVALUATION = "common.evaluation"
 CURVE_POINTS = 500
 # What only shows, records or finds files: a change in it changes no result.
@@ -59,6 +59,7 @@ def code(notebook: str, report: "Report", trained: "Trained | None" = None) -> C
         training_digest=trained.code_digest if trained else "",
         training_modules=trained.code_modules if trained else (),
         answers_digest=report.code_digest,
+        answers_module=report.code_module,
     )
 
 
@@ -76,7 +77,7 @@ def staleness(record: dict) -> str:
         return "unknown"
     if digest and digest != _today(modules):
         return "training"
-    return "" if section["answers_digest"] == _today([ANSWERS]) else "answers"
+    return "" if section["answers_digest"] == _today([section.get("answers_module") or ANSWERS]) else "answers"
 
 
 def _today(modules: Sequence[str]) -> str:
@@ -189,7 +190,8 @@ def stages(search: "SearchResult | None", trained: "Trained | None") -> list[dic
         "leaked_rows": trained.leaked_rows,
         "trials": 1,
         "tokens": trained.tokens,
-        "best": {"loss": trained.eval_loss, "score": trained.eval_score, "step": trained.step},
+        "best": {name: getattr(trained, f"eval_{name}") for name in ("loss", "score", "match")}
+        | {"step": trained.step},
     }
     return [*(search.stages if search else []), last]
 

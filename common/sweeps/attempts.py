@@ -90,7 +90,7 @@ class Attempts:
 
     def claim(self, stage: int, ordinal: int, values: dict) -> Attempt | None:
         """A claim to a slot with these values; None where another worker has it, or has the values."""
-        space = self._sweep.space
+        space = self._sweep.grid
         trial = optuna.create_trial(
             state=TrialState.RUNNING,
             params=encode(space, values),
@@ -194,7 +194,7 @@ def slots_of(sweep: Sweep, trials: list[FrozenTrial], stage: int) -> dict[int, S
     for trial in sorted(trials, key=lambda trial: trial.number):
         if trial.user_attrs.get("stage") != stage:
             continue
-        ordinal, values = trial.user_attrs["ordinal"], decode(sweep.space, trial.params)
+        ordinal, values = trial.user_attrs["ordinal"], decode(sweep.grid, trial.params)
         if ordinal not in slots:
             if any(slot.values == values for slot in slots.values()):
                 continue

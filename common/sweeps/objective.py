@@ -32,7 +32,7 @@ def prepared(sweep: Sweep) -> Sweep:
     for split, name in (("train", "train_rows"), ("validation", "valid_rows")):
         most = max(getattr(stage, name) for stage in stages)
         try:
-            count = len(module.load_rows(sweep.data, split, limit=most, seed=sweep.seed))
+            count = len(module.load_rows(sweep.data, split, limit=most))
         except UserError as error:
             raise UserError(f"{sweep.name} cannot have its rows: {error}") from None
         stages = [dataclasses.replace(stage, **{name: min(count, getattr(stage, name))}) for stage in stages]
@@ -80,8 +80,8 @@ def _train(sweep: Sweep, candidate: Candidate) -> Outcome:
         )
     rows = candidate.rows
     module = importlib.import_module(recipe.module)
-    train_rows = module.load_rows(sweep.data, "train", limit=rows.train_rows, seed=sweep.seed)
-    valid_rows = module.load_rows(sweep.data, "validation", limit=rows.valid_rows, seed=sweep.seed)
+    train_rows = module.load_rows(sweep.data, "train", limit=rows.train_rows)
+    valid_rows = module.load_rows(sweep.data, "validation", limit=rows.valid_rows)
     options = {"max_new_tokens": sweep.max_new_tokens, "batch_size": sweep.batch_size, "databases": sweep.databases}
     if "should_stop" in inspect.signature(module.train).parameters:
         options["should_stop"] = candidate.should_stop

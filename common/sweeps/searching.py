@@ -1,22 +1,28 @@
 """The search itself: every stage but the last, trial by trial, by one worker or several that share a storage.
 
 Stage 1 trains what TPE draws, each later stage the best of the one before, anew from the base weights on its own rows.
+Where the best lies on an edge of the grid, some candidates beyond it follow once; the last searched stage ends with the
+variants of its best. A stage of fixed steps takes as many of its rows as these need.
 Promotion is by the loss alone, or by the score alone where the sweep says so, ties by ordinal. Any number of processes
 may call `search` with the same sweep: each takes free trials, waits where there is none, and all return the same
 result. Stopped anywhere and called again, it goes on.
 """
 
+import dataclasses
 import math
 import os
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from tqdm import tqdm
 
+from common.profiles import Stage
 from common.settings import UserError, outputs, writable
 from common.sweeps import folders
+from common.sweeps.additions import varied, widened
 from common.sweeps.attempts import Attempt, Attempts, Slot
 from common.sweeps.result import SearchResult, best, no_candidate, result_of
 from common.sweeps.sampler import draw
@@ -24,6 +30,7 @@ from common.sweeps.space import size
 from common.sweeps.storage import Storage, quiet
 from common.sweeps.sweep import Candidate, Objective, Outcome, Sweep
 from common.tracking import log_run
+from common.training.recipe import Recipe
 
 HEARTBEAT = 10.0  # seconds between a worker's signs of life; SWEEP_HEARTBEAT sets another number
 
@@ -55,13 +62,15 @@ def search(
     by_stage: list[dict[int, Slot]] = []
     try:
         for number, stage in enumerate(sweep.stages[:-1], 1):
-            promotions = best(sweep, by_stage[-1], stage.trials) if by_stage else None
+            promotions = None
+            if by_stage:
+                before = sweep.stages[number - 2]
+                promotions = best(sweep, by_stage[-1], stage.trials, by_batch=bool(before.steps))
             # A grid with fewer points than trials is tried once over; what has no loss is never promoted.
-            budget = min(stage.trials, size(sweep.space)) if promotions is None else len(promotions)
-            if not budget:
+            count = min(stage.trials, size(sweep.space)) if promotions is None else len(promotions)
+            if not count:
                 raise no_candidate(number - 1, by_stage[-1])
-            _run_stage(sweep, number, budget, promotions, attempts, objective, place)
-            by_stage.append(attempts.slots(number))
+            by_stage.append(_run_stage(sweep, number, count, promotions, attempts, objective, place))
     finally:
         attempts.close()
     for number, slots in enumerate(by_stage, 1):
@@ -84,8 +93,34 @@ def _heartbeat() -> float:
 def _run_stage(
     sweep: Sweep,
     stage: int,
-    budget: int,
+    count: int,
     promotions: list[Slot] | None,
+    attempts: Attempts,
+    objective: Objective,
+    folder: Path,
+) -> dict[int, Slot]:
+    """The slots of a stage once all of its candidates have outcomes, whoever brought them: `count` that are drawn or
+    promoted, and those that follow from their outcomes."""
+    additions: list[dict] = []
+
+    def values(ordinal: int, slots: dict[int, Slot]) -> dict:
+        return additions[ordinal - count] if ordinal >= count else _values(sweep, ordinal, promotions, slots)
+
+    _run_trials(sweep, stage, count, values, attempts, objective, folder)
+    for more in (widened, *[varied] * (stage == len(sweep.stages) - 1)):
+        known = count + len(additions)
+        slots = {ordinal: slot for ordinal, slot in attempts.slots(stage).items() if ordinal < known}
+        if fresh := more(sweep, stage, slots):
+            additions += fresh
+            _run_trials(sweep, stage, known + len(fresh), values, attempts, objective, folder)
+    return attempts.slots(stage)
+
+
+def _run_trials(
+    sweep: Sweep,
+    stage: int,
+    budget: int,
+    values_of: Callable[[int, dict[int, Slot]], dict],
     attempts: Attempts,
     objective: Objective,
     folder: Path,
@@ -102,7 +137,7 @@ def _run_stage(
             if free is None or unsure:  # the next stage needs what the others are at
                 time.sleep(pause)
                 continue
-            values = slots[free].values if free in slots else _values(sweep, free, promotions, slots)
+            values = slots[free].values if free in slots else values_of(free, slots)
             attempt = attempts.claim(stage, free, values)
             if attempt is not None:
                 _run_trial(sweep, attempt, values, attempts, objective, folder)
@@ -112,30 +147,31 @@ def _values(sweep: Sweep, ordinal: int, promotions: list[Slot] | None, slots: di
     """A candidate that nobody began: promoted to this stage, or drawn for the first one."""
     if promotions is not None:
         return promotions[ordinal].values
-    history = [slots[o] for o in sorted(slots)]
-    return draw(
+    history = [(slots[o], {name: slots[o].values[name] for name in sweep.space}) for o in sorted(slots)]
+    drawn = draw(
         sweep.space,
         ordinal,
         trials=sweep.stages[0].trials,
-        seed=sweep.seed,
-        results=[(slot.values, sweep.objective_value(slot.outcome)) for slot in history if slot.outcome],
-        rivals=[slot.values for slot in history if not slot.outcome],
+        seed=sweep.draw_seed,
+        results=[(values, sweep.objective_value(slot.outcome)) for slot, values in history if slot.outcome],
+        rivals=[values for slot, values in history if not slot.outcome],
         first=sweep.first,
     )
+    return drawn | sweep.rest
 
 
 def _run_trial(
     sweep: Sweep, attempt: Attempt, values: dict, attempts: Attempts, objective: Objective, root: Path
 ) -> None:
     """Train one candidate and keep its outcome. Its folder goes once the outcome is kept, and not before."""
-    name = sweep.candidate_id(attempt.stage, attempt.ordinal)
+    name, recipe = sweep.candidate_id(attempt.stage, attempt.ordinal), sweep.recipe.with_values(values)
     try:
         with folders.attempt_folder(root, name, values) as folder:
             candidate = Candidate(
                 id=name,
                 stage=attempt.stage,
-                rows=sweep.stages[attempt.stage - 1],
-                recipe=sweep.recipe.with_values(values),
+                rows=_rows(sweep.stages[attempt.stage - 1], recipe),
+                recipe=recipe,
                 folder=folder,
                 base_digest=attempts.base_digest(),
                 should_stop=attempt.takeover.is_set,
@@ -155,6 +191,12 @@ def _run_trial(
         with suppress(UserError):  # a storage that is down; the attempt will be found dead
             attempts.give_back(attempt, patience=0)
         raise
+
+
+def _rows(stage: Stage, recipe: Recipe) -> Stage:
+    """The stage as a candidate sees it: with the rows that its steps take, where their number is fixed."""
+    count = stage.steps * recipe.effective_batch_size or stage.train_rows
+    return dataclasses.replace(stage, train_rows=min(count, stage.train_rows))
 
 
 def _check(sweep: Sweep, candidate: Candidate, outcome: Outcome, base_digest: str) -> None:

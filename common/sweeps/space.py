@@ -1,8 +1,9 @@
 """The search space: which values of a recipe are tried, by method. Knows no torch and trains nothing.
 
 A space is a grid: parameter name → the values that it may take. `SPACES` holds the published study's, widened where
-its own results lay on an edge; `space` fits it to a profile, `first` is where a search begins, `check` refuses what a
-recipe could not be made of.
+its own results lay on an edge; on fewer than `FEW` rows only what matters most is searched: rate and batch, every point
+of them, and then the rank or the number of virtual tokens. `space` fits it to a profile, `first` is where a search
+begins, `check` refuses what a recipe could not be made of.
 """
 
 import dataclasses
@@ -11,11 +12,12 @@ import math
 
 from common.profiles import Profile
 from common.settings import UserError
+from common.training.defaults import default_recipe
 from common.training.recipe import METHODS, SCHEDULES, Recipe
 
 Space = dict[str, tuple]
 LEAST_STEPS = 3  # optimiser steps in stage 1, below which a loss says little about a learning rate
-SMALL = 1000  # training rows in stage 1, below which batches smaller than the published ones are tried too
+FEW = 1000  # training rows in stage 1, below which the small spaces are searched
 
 _SHARED: Space = {
     "optimizer": ("adam", "adamw", "nadam", "adamax"),
@@ -43,21 +45,23 @@ SPACES: dict[str, Space] = {
     "prompt-text": _PROMPT | _SHARED,
 }
 
-_SHARED_FIRST = {"optimizer": "adamw", "schedule": "cosine", "weight_decay": 0.0, "betas": (0.9, 0.999)} | {
-    "warmup_ratio": 0.1
+
+# The rates of the defaults in the middle; what lies beyond is tried where the best is at an edge.
+_SMALL_RATES = {
+    "full": (1e-5, 2e-5, 5e-5, 1e-4, 2e-4),
+    "lora": (1e-4, 2e-4, 5e-4, 1e-3, 2e-3),
+    "prompt": (1e-3, 3e-3, 1e-2, 3e-2, 0.1),
 }
-_LORA_FIRST = {"learning_rate": 3e-4, "lora_rank": 16, "lora_alpha": 32, "lora_dropout": 0.05} | {
-    "lora_targets": "all-linear"
+_BEYOND_RATES = {
+    "full": (2e-6, 5e-6, 5e-4, 1e-3),
+    "lora": (2e-5, 5e-5, 5e-3, 1e-2),
+    "prompt": (1e-4, 3e-4, 0.3, 1.0),
 }
-_FIRST: dict[str, dict] = {
-    # The published study's final full fine-tuning.
-    "full": {"learning_rate": 1e-4}
-    | _SHARED_FIRST
-    | {"optimizer": "nadam", "betas": (0.95, 0.999), "warmup_ratio": 0.05},
-    "lora": _LORA_FIRST | _SHARED_FIRST,
-    "qlora": _LORA_FIRST | _SHARED_FIRST,
-    "prompt-random": {"learning_rate": 1e-2, "virtual_tokens": 20} | _SHARED_FIRST,
-    "prompt-text": {"learning_rate": 1e-2, "virtual_tokens": 20} | _SHARED_FIRST,
+_SMALL_BATCHES, _BEYOND_BATCHES = (4, 8), (2, 16)
+_VARIANTS: dict[str, tuple[dict, ...]] = {
+    "full": ({"weight_decay": 0.1}, {"betas": (0.9, 0.95)}),
+    "lora": ({"lora_rank": 4, "lora_alpha": 8}, {"lora_rank": 64, "lora_alpha": 128}),
+    "prompt": ({"virtual_tokens": 5}, {"virtual_tokens": 50}),
 }
 
 
@@ -65,22 +69,42 @@ def space(method: str, profile: Profile) -> Space:
     """The method's space at a profile: batches that its device batch divides and that leave a few steps in stage 1."""
     if method not in SPACES:
         raise UserError(f"there is no search space for '{method}'; choose one of {', '.join(METHODS)}")
-    rows, device = profile.stages[0].train_rows, profile.per_device_train_batch_size
-    published = SPACES[method]["effective_batch_size"]
-    batches = (4, 8, *published) if rows < SMALL else published
-    sizes = tuple(b for b in batches if b % device == 0 and math.ceil(rows / b) >= LEAST_STEPS)
-    return SPACES[method] | {"effective_batch_size": sizes or (device,)}
+    stage, device = profile.stages[0], profile.per_device_train_batch_size
+    small = stage.train_rows < FEW
+    grid = {"learning_rate": _SMALL_RATES[_kind(method)]} if small else SPACES[method]
+    batches = _SMALL_BATCHES if small else SPACES[method]["effective_batch_size"]
+    steps = stage.steps or LEAST_STEPS
+    sizes = tuple(b for b in batches if b % device == 0 and math.ceil(stage.train_rows / b) >= steps)
+    return grid | {"effective_batch_size": sizes or (device,)}
+
+
+def beyond(method: str, profile: Profile) -> Space:
+    """Values beyond the ends of the method's space, which are tried once where the best lies at one; none on many rows,
+    where a trial costs too much for that."""
+    if profile.stages[0].train_rows >= FEW:
+        return {}
+    batches = tuple(b for b in _BEYOND_BATCHES if b % profile.per_device_train_batch_size == 0)
+    return {"learning_rate": _BEYOND_RATES[_kind(method)], "effective_batch_size": batches}
+
+
+def variants(method: str, profile: Profile) -> tuple[dict, ...]:
+    """What is changed in the best candidate of stage 2, one after the other, where the space does not hold it."""
+    return _VARIANTS[_kind(method)] if profile.stages[0].train_rows < FEW else ()
 
 
 def first(method: str, profile: Profile) -> dict:
-    """Values of the first trial: the method's usual ones, so that a search is never worse than no search.
+    """Values of the first trial: those of a training without a search, so that the two are compared.
 
-    The batch is the largest up to 32 that leaves twice the least number of steps in stage 1, else the smallest.
+    Where its batch is not in the space, the nearest one below it, else the smallest.
     """
-    batches = space(method, profile)["effective_batch_size"]
-    rows = profile.stages[0].train_rows
-    roomy = [b for b in batches if b <= 32 and math.ceil(rows / b) >= 2 * LEAST_STEPS]
-    return _FIRST[method] | {"effective_batch_size": max(roomy, default=min(batches))}
+    grid, usual = space(method, profile), default_recipe(method, profile)
+    batches = grid["effective_batch_size"]
+    batch = max((b for b in batches if b <= usual.effective_batch_size), default=min(batches))
+    return {name: getattr(usual, name) for name in grid} | {"effective_batch_size": batch}
+
+
+def _kind(method: str) -> str:
+    return {"qlora": "lora"}.get(method, method.partition("-")[0])
 
 
 def is_ordered(values: tuple) -> bool:

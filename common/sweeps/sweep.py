@@ -8,14 +8,15 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from common import provenance
 from common.data import revision
-from common.profiles import Stage
+from common.profiles import Profile, Stage
 from common.settings import ROOT, UserError
-from common.sweeps.space import Space, check
+from common.sweeps.space import Space, beyond, check, first, space, variants
+from common.training.defaults import default_recipe
 from common.training.recipe import Recipe
 
 RANKS = ("loss", "score")
@@ -30,7 +31,9 @@ class Sweep:
 
     name: a record's method name. recipe: what is not searched; its class names the module that trains it. space:
     parameter name → values. stages: rows and trials; the trials of a stage after the first are the best of the one
-    before. first: values of the first trial, all or some; the others are drawn. rank_by: "loss", or "score", by which
+    before. first: values of the first trial, all or some; the others are drawn. beyond: parameter name → values beyond
+    the ends of its grid, of which at most `widening` are tried where the best lies at an end. variants: changes that
+    the last searched stage tries on its best candidate, one at a time. rank_by: "loss", or "score", by which
     the answers to the recipe's first `score_rows` validation rows are ranked, the higher the better. max_new_tokens,
     batch_size, databases: of these answers and their scoring. model_revision: what `search` has pinned the model to.
     Raises UserError for what could not be run to its end.
@@ -45,6 +48,9 @@ class Sweep:
     data: str
     seed: int
     first: dict = field(default_factory=dict)
+    beyond: Space = field(default_factory=dict)
+    widening: int = 2
+    variants: tuple[dict, ...] = ()
     rank_by: str = "loss"
     max_new_tokens: int = 96
     batch_size: int = 32
@@ -52,15 +58,18 @@ class Sweep:
     model_revision: str = ""
 
     def __post_init__(self):
-        lists = {name: _tuples(values) for name, values in self.space.items()}
-        space = {n: tuple(map(_tuples, v)) if isinstance(v, tuple) else v for n, v in lists.items()}
-        object.__setattr__(self, "space", space)
+        for name in ("space", "beyond"):
+            lists = {key: _tuples(values) for key, values in getattr(self, name).items()}
+            space = {n: tuple(map(_tuples, v)) if isinstance(v, tuple) else v for n, v in lists.items()}
+            object.__setattr__(self, name, space)
         object.__setattr__(self, "first", {name: _tuples(value) for name, value in self.first.items()})
+        variants = tuple({name: _tuples(value) for name, value in changes.items()} for changes in self.variants)
+        object.__setattr__(self, "variants", variants)
         if not re.fullmatch(r"[\w.-]+", self.name):
             raise UserError(f"a sweep's name '{self.name}' is made of letters, digits, '.', '_' and '-'")
         if len(self.stages) < 2:
             raise UserError("a search needs two stages or more: the last one trains what the others have chosen")
-        if any(min(dataclasses.astuple(stage)) < 1 for stage in self.stages):
+        if any(min(stage.train_rows, stage.valid_rows, stage.trials, stage.steps + 1) < 1 for stage in self.stages):
             raise UserError("every stage of a search has at least 1 training row, 1 validation row and 1 trial")
         for number, (before, stage) in enumerate(zip(self.stages, self.stages[1:], strict=False), 2):
             if stage.trials > before.trials:
@@ -70,6 +79,33 @@ class Sweep:
         if self.rank_by == "score" and not self.recipe.score_rows:
             raise UserError("rank_by='score' needs validation rows to answer; set score_rows in the recipe")
         check(self.space, self.recipe, self.first)
+        if strange := [name for name in self.beyond if name not in self.space]:
+            raise UserError(f"there are values beyond the grid of '{strange[0]}', which is not searched")
+        if self.grid != self.space:
+            check(self.grid, self.recipe, {})
+
+    @cached_property
+    def grid(self) -> Space:
+        """Every value that a candidate may have: the space, what lies beyond its ends, and the variants'."""
+        grid = {
+            name: values + tuple(v for v in self.beyond.get(name, ()) if v not in values)
+            for name, values in self.space.items()
+        }
+        for changes in self.variants:
+            for name, value in changes.items():
+                values = grid.get(name) or (getattr(self.recipe, name, value),)
+                grid[name] = values if value in values else (*values, value)
+        return grid
+
+    @property
+    def rest(self) -> dict:
+        """The recipe's own values of what only variants change."""
+        return {name: getattr(self.recipe, name) for name in self.grid if name not in self.space}
+
+    @property
+    def draw_seed(self) -> int:
+        """A seed of the method's own, so that two methods with the same space do not draw the same candidates."""
+        return int(provenance.digest(self.name, self.seed)[:8], 16)
 
     @property
     def id(self) -> str:
@@ -150,6 +186,26 @@ class Outcome:
 
 
 Objective = Callable[[Sweep, Candidate], Outcome]
+
+
+def sweep_of(name: str, method: str, profile: Profile, *, seed: int) -> Sweep:
+    """The search for a supervised method's recipe at a profile. Its candidates take one pass, or their stage's steps.
+
+    seed: of the draws and of what is trained; the rows are the same for every seed.
+    """
+    return Sweep(
+        name,
+        default_recipe(method, profile, seed=seed).with_values({"epochs": 1}),
+        space(method, profile),
+        profile.stages,
+        model_id=profile.model_id,
+        precision=profile.precision,
+        data=profile.data,
+        seed=seed,
+        first=first(method, profile),
+        beyond=beyond(method, profile),
+        variants=variants(method, profile),
+    )
 
 
 def _recipe_class(name: str) -> type[Recipe]:

@@ -5,7 +5,7 @@ Knows the sizes of the profiles' models by heart, so that they can be asked for 
 
 from dataclasses import dataclass
 
-from common.profiles import EMBEDDED_MODEL, TINY_MODEL
+from common.profiles import EMBEDDED_MODEL, LARGER_TINY_MODEL, TINY_MODEL
 from common.training.recipe import Recipe
 
 NORMED = {"llama": False, "mistral": False, "qwen2": False, "qwen3": True}  # model_type → norms on queries and keys
@@ -58,10 +58,12 @@ class Decoder:
 
 KNOWN = {
     TINY_MODEL: Decoder(2, 64, 128, 4, 2, 16, 1024, True, True),
+    LARGER_TINY_MODEL: Decoder(4, 64, 128, 4, 2, 16, 1024, True, True),
     EMBEDDED_MODEL: Decoder(30, 576, 1536, 9, 3, 64, 49_152, True, False),
     "Qwen/Qwen2.5-Coder-0.5B-Instruct": Decoder(24, 896, 4864, 14, 2, 64, 151_936, True, False),
     "Qwen/Qwen2.5-Coder-1.5B-Instruct": Decoder(28, 1536, 8960, 12, 2, 128, 151_936, True, False),
     "Qwen/Qwen3-0.6B": Decoder(28, 1024, 3072, 16, 8, 128, 151_936, True, True),
+    "Qwen/Qwen3-8B": Decoder(36, 4096, 12_288, 32, 8, 128, 151_936, False, True),
 }
 
 

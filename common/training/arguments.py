@@ -1,28 +1,13 @@
-"""What every trainer is called with: precision, optimiser, and the arguments that no objective changes."""
+"""What every trainer is called with: precision and the arguments that no objective changes."""
 
 import math
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from common.settings import UserError
-from common.training.recipe import CUDA_OPTIMIZERS, Recipe
+from common.training.recipe import Recipe
 
-# Fused kernels where torch has them: one pass over the states, no temporaries.
-_TORCH = {
-    "adam": (torch.optim.Adam, {"fused": True}),
-    "adamw": (torch.optim.AdamW, {"fused": True}),
-    "nadam": (torch.optim.NAdam, {}),
-    "adamax": (torch.optim.Adamax, {}),
-}
-_BITSANDBYTES = {
-    "adam_8bit": "Adam8bit",
-    "adamw_8bit": "AdamW8bit",
-    "paged_adam_8bit": "PagedAdam8bit",
-    "paged_adamw_8bit": "PagedAdamW8bit",
-    "paged_adamw": "PagedAdamW",
-}
 # float16's loss is scaled up by this at first. torch's own 65,536 overflows in the first steps of a training, and a
 # step that overflows is skipped: of a search's few steps that would be a part worth having.
 FIRST_SCALE = 2.0**10
@@ -81,21 +66,3 @@ def precision_arguments(dtype: torch.dtype) -> dict[str, bool]:
     if torch.cuda.get_device_capability()[0] < 8:
         raise UserError("this GPU has no bfloat16; take the profile t4, which trains in float16")
     return {"bf16": True, "fp16": False, "tf32": True}
-
-
-def optimizer_class(recipe: Recipe) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
-    """Class and arguments for the trainer, which sets the weight decay itself (none on norms and biases).
-
-    Decay is decoupled in AdamW and an L2 term in the others, as torch defines them; bitsandbytes decouples it in both
-    its Adam and its AdamW, which are one. Raises UserError without CUDA for an optimiser that needs it.
-    """
-    shared = {"lr": recipe.learning_rate, "betas": recipe.betas, "eps": 1e-8}
-    if recipe.optimizer in CUDA_OPTIMIZERS:
-        if not torch.cuda.is_available():
-            plain = recipe.optimizer.removeprefix("paged_").removesuffix("_8bit")
-            raise UserError(f"the optimiser {recipe.optimizer} needs a CUDA device; take {plain} here")
-        import bitsandbytes
-
-        return getattr(bitsandbytes.optim, _BITSANDBYTES[recipe.optimizer]), shared
-    kind, options = _TORCH[recipe.optimizer]
-    return kind, shared | options

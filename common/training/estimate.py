@@ -8,10 +8,11 @@ steps; not evaluations, what the allocator cannot use, the CUDA context and the 
 import argparse
 from dataclasses import dataclass, fields
 
-from common.profiles import PROFILES, resolve
+from common.profiles import PROFILES, Profile, resolve
 from common.settings import UserError, run_cli
 from common.training import hours
 from common.training.architecture import KNOWN, Decoder, adapter_weights, decoder, targets
+from common.training.defaults import RECIPES, default_recipe
 from common.training.plan import MicroBatch
 from common.training.recipe import METHODS, OPTIMIZERS, Recipe
 
@@ -148,13 +149,13 @@ def _logits(sizes: Decoder, batch: MicroBatch, *, trained: bool) -> int:
 
 def _step(sizes: Decoder, recipe: Recipe, trained: int, *, gpu: bool) -> int:
     """The most that is held when activations are gone: the two gradients of a tied embedding and their sum, or what an
-    optimiser without a fused kernel takes: a root or a size of each gradient, and with weight decay NAdam's gradient
-    with it. On a GPU that is for all weights at once, else for one, the embedding at most."""
+    optimiser without a fused kernel takes: a root or a size of each gradient. On a GPU that is for all weights at once,
+    else for one, the embedding at most."""
     added = 3 * 4 * sizes.embedding_weights if recipe.method == "full" and sizes.tied else 0
     if recipe.optimizer not in ("nadam", "adamax"):
         return added
     at_once = trained if gpu else min(trained, sizes.embedding_weights)
-    return max(added, 4 * at_once * (2 if recipe.optimizer == "nadam" and recipe.weight_decay else 1))
+    return max(added, 4 * at_once)
 
 
 def fits(peak: MemoryEstimate, room: int) -> bool:
@@ -218,7 +219,7 @@ def main() -> int:
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default=Recipe.optimizer)
     parser.add_argument("--rank", type=int, default=Recipe.lora_rank, help="of LoRA and QLoRA")
     parser.add_argument("--batch", type=int, help="rows a device batch; default: the profile's")
-    parser.add_argument("--epochs", type=int, default=2, help="passes of the last stage, as in the notebooks (2)")
+    parser.add_argument("--epochs", type=int, default=0, help="passes of the last stage; default: the notebooks'")
     parser.add_argument("--gigabytes", type=float, help="memory there is; default: the profile's card")
     arguments = parser.parse_args()
     profile = resolve(arguments.profile)
@@ -239,7 +240,7 @@ def main() -> int:
     for method in [arguments.method] if arguments.method else METHODS:
         recipe = Recipe(
             method=method,
-            epochs=arguments.epochs,
+            epochs=arguments.epochs or RECIPES[profile.name][method].epochs,
             optimizer=arguments.optimizer,
             lora_rank=arguments.rank,
             per_device_train_batch_size=rows,
@@ -253,7 +254,18 @@ def main() -> int:
         print(f"{method:14}{'yes' if recipe.gradient_checkpointing else 'no':>11}", *parts, f"  {verdict}", sep="")
     if gpu:
         print(f"\n{hours.table(sizes, recipes, profile)}")
+    print(f"\n{hours.notebook_table({name: _as_they_run(PROFILES[name]) for name in hours.CARDS})}")
     return 0
+
+
+def _as_they_run(profile: Profile) -> dict[str, Recipe]:
+    """The profile's default recipes by method, with activations computed again where its card needs that."""
+    rows, width = profile.per_device_train_batch_size, profile.max_length
+    sizes = {"room": round(profile.memory_gb * GB), "precision": profile.precision, "gpu": True}
+    batch = MicroBatch(rows, width, rows * width // 4)
+    return {
+        method: fit(KNOWN[profile.model_id], default_recipe(method, profile), batch, **sizes)[0] for method in METHODS
+    }
 
 
 if __name__ == "__main__":

@@ -6,14 +6,18 @@ for that of the weight where it is trained; of the output head only for tokens t
 scoring, checkpoints, and answers on the way that end a training early.
 """
 
+import ast
 import json
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import astuple, dataclass, fields, replace
+from pathlib import Path
 
-from common.profiles import Profile
-from common.settings import results
-from common.training.architecture import Decoder, adapter_weights
-from common.training.recipe import Recipe, affordable_evaluations
+from common.profiles import PROFILES, Profile
+from common.settings import ROOT, results
+from common.training.architecture import KNOWN, Decoder, adapter_weights
+from common.training.defaults import final_recipe
+from common.training.recipe import METHODS, Recipe
 
 # The published rows: 195 tokens in the mean, of which the answer has 45.
 TOKENS, LABELLED = 195, 45
@@ -72,8 +76,7 @@ def hours(sizes: Decoder, recipe: Recipe, profile: Profile, rates: dict[str, flo
     """Of the method's notebook at a profile. rates: operations a second of training and of answering."""
     train, answer = rates["training"] * 3600, rates["answers"] * 3600
     *stages, last = profile.stages
-    final = recipe.with_values({"score_rows": profile.score_rows})
-    looks = affordable_evaluations(final, last.train_rows, last.valid_rows, gpu=True)
+    looks = final_recipe(recipe, profile, last.train_rows, last.valid_rows, epochs=recipe.epochs, gpu=True).evaluations
     search = sum(
         stage.trials
         * (training_operations(sizes, recipe, stage.train_rows) + forward_operations(sizes, recipe, stage.valid_rows))
@@ -123,4 +126,68 @@ def table(sizes: Decoder, recipes: Sequence[Recipe], profile: Profile) -> str:
         parts = "".join(f"{value:13.2f}" for value in (*astuple(cost), cost.total))
         origin = f"share from {source}.json" if source else "share assumed"
         lines.append(f"{recipe.method:14}{speeds['training'] / card.peak:>11.0%}{parts}  {origin}")
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a notebook computes, as its code says. method: what it trains, "" for nothing. searched: with a search
+    before. answers: how often the test rows are answered. larger: by the profile's larger model."""
+
+    notebook: str
+    method: str
+    searched: bool
+    answers: int
+    larger: bool
+
+
+def plans(root: Path = ROOT) -> list[Plan]:
+    """Of every notebook whose arithmetic is known here: it answers the test rows by `run.evaluate`, and trains, if it
+    does, by one `sweep_of` or `default_recipe`."""
+    return [plan for path in sorted(root.glob("*/*.ipynb")) if (plan := _plan(path, root)).answers]
+
+
+def _plan(path: Path, root: Path) -> Plan:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    source = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    calls, names = [], set()
+    with suppress(SyntaxError):
+        nodes = list(ast.walk(ast.parse(source)))
+        calls = [node for node in nodes if isinstance(node, ast.Call)]
+        names = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    by_name = {name: [call for call in calls if _name(call) == name] for name in ("sweep_of", "default_recipe")}
+    texts = [arg.value for called in by_name.values() for call in called for arg in call.args if _is_method(arg)]
+    return Plan(
+        notebook=path.relative_to(root).as_posix(),
+        method=texts[0] if texts else "",
+        searched=bool(by_name["sweep_of"]),
+        answers=sum(_name(call) == "evaluate" for call in calls),
+        larger="larger_model_id" in names,
+    )
+
+
+def _name(call: ast.Call) -> str:
+    return getattr(call.func, "id", getattr(call.func, "attr", ""))
+
+
+def _is_method(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value in METHODS
+
+
+def notebook_hours(plan: Plan, profile: Profile, recipes: Mapping[str, Recipe]) -> Hours:
+    """Of a notebook on a profile's card. recipes: by method, as they run there."""
+    recipe = recipes[plan.method or "full"]
+    sizes = KNOWN[profile.larger_model_id if plan.larger else profile.model_id]
+    cost = hours(sizes, recipe, profile, rates(recipe.method, CARDS[profile.name])[0])
+    training = {} if plan.method else {"training": 0.0, "evaluations": 0.0}
+    search = {} if plan.searched else {"search": 0.0}
+    return replace(cost, answers=plan.answers * cost.answers, **training, **search)
+
+
+def notebook_table(recipes: Mapping[str, Mapping[str, Recipe]]) -> str:
+    """Hours of every notebook on each card. recipes: by profile and method."""
+    lines = ["Hours a notebook, by the same arithmetic:", f"{'notebook':40}" + "".join(f"{name:>8}" for name in CARDS)]
+    for plan in plans():
+        totals = [notebook_hours(plan, PROFILES[name], recipes[name]).total for name in CARDS]
+        lines.append(f"{plan.notebook:40}" + "".join(f"{total:8.1f}" for total in totals))
     return "\n".join(lines)

@@ -41,10 +41,11 @@ class Trained:
     """A finished training: the model ready for evaluation, its curve and what it cost.
 
     weights: the folder of what was trained (an adapter, or all weights). curve: step, loss, eval_loss, eval_score,
-    learning_rate, and what the objective reports. eval_loss, eval_score and step are those of the weights that were
-    kept. seconds: the trainer's own over all sittings, without `evaluation_seconds`; `rows` and `tokens` (padding
-    excluded) count every epoch. Of several processes, seconds and memory are the main one's. code_digest: of the
-    closure of `code_modules`, which trained. merged: whether an adapter was merged into the model that is evaluated.
+    eval_match, learning_rate, and what the objective reports. eval_loss, eval_score, eval_match and step are those of
+    the weights that were kept. seconds: the trainer's own over all sittings, without `evaluation_seconds`; `rows` and
+    `tokens` (padding excluded) count every epoch. Of several processes, seconds and memory are the main one's.
+    code_digest: of the closure of `code_modules`, which trained. merged: whether an adapter was merged into the model
+    that is evaluated.
     """
 
     loaded: LoadedModel
@@ -53,6 +54,7 @@ class Trained:
     step: int
     eval_loss: float
     eval_score: float | None
+    eval_match: float | None
     seconds: float
     evaluation_seconds: float
     rows: int
@@ -69,3 +71,10 @@ class Trained:
     merged: bool
     code_digest: str
     code_modules: tuple[str, ...]
+
+    @property
+    def last_rise(self) -> float:
+        """By how much the last evaluation's held-out match lies above the best before it; NaN without two. Above
+        zero, the training was ended before its plateau."""
+        values = self.curve["eval_match"].dropna() if "eval_match" in self.curve else pandas.Series(dtype=float)
+        return float(values.iloc[-1] - values.iloc[:-1].max()) if len(values) > 1 else float("nan")

@@ -11,6 +11,7 @@ SCHEDULES = ("cosine", "linear", "cosine_with_restarts", "constant_with_warmup")
 # 8-bit states (bitsandbytes) and states paged to the host's memory need CUDA; NAdam and Adamax have no 8-bit kind.
 CUDA_OPTIMIZERS = ("adam_8bit", "adamw_8bit", "paged_adam_8bit", "paged_adamw_8bit", "paged_adamw")
 OPTIMIZERS = ("adam", "adamw", "nadam", "adamax", *CUDA_OPTIMIZERS)
+SELECTIONS = ("loss", "score", "match")  # what may say which evaluation is the best; the last two need answers
 INIT_TEXT = "Write one SQLite query that answers the question from the tables of the schema. Return only the SQL query."
 
 
@@ -68,7 +69,7 @@ class Recipe:
         _one_of("method", self.method, METHODS)
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("schedule", self.schedule, SCHEDULES)
-        _one_of("select_by", self.select_by, ("loss", "score"))
+        _one_of("select_by", self.select_by, SELECTIONS)
         if self.effective_batch_size < 1 or self.per_device_train_batch_size < 1:
             raise UserError("a batch holds at least 1 row; raise effective_batch_size or per_device_train_batch_size")
         if self.effective_batch_size % self.per_device_train_batch_size:
@@ -92,8 +93,8 @@ class Recipe:
             raise UserError("save_seconds is above 0; give a large number for checkpoints at evaluations alone")
         if not self.max_grad_norm > 0:
             raise UserError("max_grad_norm is above 0; give a large one for no clipping")
-        if self.select_by == "score" and not self.score_rows:
-            raise UserError("select_by='score' needs validation rows to answer; set score_rows")
+        if self.select_by != "loss" and not self.score_rows:
+            raise UserError(f"select_by='{self.select_by}' needs validation rows to answer; set score_rows")
 
     @property
     def quantisation(self) -> str:

@@ -22,23 +22,25 @@ import transformers
 from transformers import PrinterCallback
 
 from common import distributed
-from common.evaluation import mean_score
+from common.evaluation import answer_means
 from common.locks import locked
 from common.models import LoadedModel, parameter_counts
 from common.settings import writable, writing
 from common.training import attention, checkpoints, layers
 from common.training.adapters import adapt, check_new, check_quantisation, check_start, for_evaluation, load_weights
-from common.training.arguments import optimizer_class, precision_arguments, trainer_arguments
+from common.training.arguments import precision_arguments, trainer_arguments
 from common.training.layout import Layout, implementation
 from common.training.losses import Inputs
 from common.training.memory import fitted, keep_freed, peak_bytes, reset_peak
 from common.training.objective import Objective, Trained
+from common.training.optimizers import optimizer_class
 from common.training.plan import check_processes, with_dummies
 from common.training.probe import feasible_recipe
 from common.training.recipe import Recipe
 from common.training.trainer import LOG_NAMES, Clock, Diverged, SessionMixin, Stops, Unmoved, best_step
 
-_FACTS = ("step", "eval_loss", "eval_score", "seconds", "evaluation_seconds", "peak_memory_bytes", "skipped_steps")
+_FACTS = ("step", "eval_loss", "eval_score", "eval_match", "seconds", "evaluation_seconds", "peak_memory_bytes")
+_FACTS += ("skipped_steps",)
 
 
 def check(loaded: LoadedModel, recipe: Recipe) -> None:
@@ -54,7 +56,7 @@ def check(loaded: LoadedModel, recipe: Recipe) -> None:
 class Session:
     """One training of `loaded`, in place, for an objective; call `check` before the items are made.
 
-    decoding: `mean_score`'s arguments for the answers on the way. start: trained weights to go on from, see `adapt`.
+    decoding: `answer_means`' arguments for the answers on the way. start: trained weights to go on from, see `adapt`.
     should_stop: asked after each step.
     """
 
@@ -168,6 +170,7 @@ class Session:
             "last_step": steps,
             "eval_loss": best["eval_loss"],
             "eval_score": best.get("eval_score"),
+            "eval_match": best.get("eval_match"),
             "seconds": clock.training,
             "evaluation_seconds": clock.evaluation,
             "peak_memory_bytes": max(clock.peak, peak_bytes()),
@@ -189,7 +192,7 @@ class Session:
         trainer: SessionMixin = objective.trainer(
             loss=lambda trained, inputs: objective.loss(trained, inputs, self._virtual_tokens),
             units=objective.units,
-            score=self._score if objective.answered else None,
+            answer=self._answer if objective.answered else None,
             whole_model=whole,
             model=model,
             args=args,
@@ -209,8 +212,8 @@ class Session:
         part = (self.objective.items, self.objective.valid_items)[batch["part"]]
         return self._layout.collated([part[i] for i in batch["items"]])
 
-    def _score(self, model: torch.nn.Module) -> float:
-        return mean_score(replace(self.loaded, model=model), self.objective.answered, **self.decoding)
+    def _answer(self, model: torch.nn.Module) -> dict[str, float]:
+        return answer_means(replace(self.loaded, model=model), self.objective.answered, **self.decoding)
 
     def _load(self, model: torch.nn.Module, dtype: torch.dtype, code_digest: str, counts: tuple[int, int]) -> Trained:
         """What was saved is what is scored, in the sitting that trained as in any later one."""
@@ -241,7 +244,7 @@ class Session:
 def _curve(history: Sequence[dict]) -> list[dict]:
     """A trainer's log by step: losses, the objective's means, scores and rates."""
     lines = [entry for entry in history if "loss" in entry or "eval_loss" in entry]
-    names = ["step", "loss", "eval_loss", "eval_score", "learning_rate"]
+    names = ["step", "loss", "eval_loss", "eval_score", "eval_match", "learning_rate"]
     names += sorted({name for entry in lines for name in entry if name.startswith("eval_")} - set(names))
     return [{name: entry[name] for name in names if name in entry} for entry in lines]
 

@@ -26,9 +26,9 @@ class CompletionTrainer(SessionMixin, SFTTrainer):
     """
 
 
-def load_rows(source: str, split: str, *, limit: int, seed: int) -> list[Example]:
-    """What `train` takes as its rows, see `load_examples`."""
-    return load_examples(source, split, limit=limit, seed=seed)
+def load_rows(source: str, split: str, *, limit: int) -> list[Example]:
+    """What `train` takes as its rows, the same ones for every seed of a training, see `load_examples`."""
+    return load_examples(source, split, limit=limit)
 
 
 def train_sft(

@@ -28,7 +28,7 @@ from common.training.arguments import FIRST_SCALE
 from common.training.checkpoints import SECONDS, best_folder, remove_worse
 from common.training.losses import Inputs, Loss
 from common.training.memory import peak_bytes
-from common.training.recipe import Recipe
+from common.training.recipe import SELECTIONS, Recipe
 
 
 class Diverged(UserError):
@@ -43,7 +43,7 @@ class Unmoved(Diverged):
     """A training in which no weight has moved: it has come to nothing as one that diverged has."""
 
 
-LOG_NAMES = {"loss": "eval_loss", "score": "eval_score"}  # select_by → the log's name
+LOG_NAMES = {name: f"eval_{name}" for name in SELECTIONS}  # select_by → the log's name
 
 
 CLOCK_STEPS = 10  # steps after which several processes ask the main one for the time: to ask costs all of them a wait
@@ -52,9 +52,9 @@ CLOCK_STEPS = 10  # steps after which several processes ask the main one for the
 class SessionMixin:
     """A TRL trainer whose items are whole micro-batches and whose loss and evaluation are this study's.
 
-    loss: of one micro-batch. units: how many units a micro-batch has, known before its loss. score: the mean score of
-    answers by the model as it is, None for no answers. optimizer: its class and arguments. whole_model: the model
-    itself, or, where the trainer shards it over processes, a copy of its own for whole weights.
+    loss: of one micro-batch. units: how many units a micro-batch has, known before its loss. answer: mean score and
+    match of answers by the model as it is, None for no answers. optimizer: its class and arguments. whole_model: the
+    model itself, or, where the trainer shards it over processes, a copy of its own for whole weights.
     """
 
     loss_is_scaled_for_ga = True  # by the units of the whole step
@@ -64,7 +64,7 @@ class SessionMixin:
         *,
         loss: Callable[[torch.nn.Module, Inputs], Loss],
         units: Callable[[Inputs], torch.Tensor],
-        score: Callable[[torch.nn.Module], float] | None,
+        answer: Callable[[torch.nn.Module], dict[str, float]] | None,
         whole_model: torch.nn.Module,
         model: torch.nn.Module,
         optimizer: tuple[type[torch.optim.Optimizer], dict[str, Any]],
@@ -74,7 +74,7 @@ class SessionMixin:
         weights = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad and quantised}
         super().__init__(model=model, **arguments)
         self.optimizer_cls_and_kwargs = optimizer  # set here, since not every trainer takes it
-        self._loss, self._units, self._score, self._whole = loss, units, score, whole_model
+        self._loss, self._units, self._answer, self._whole = loss, units, answer, whole_model
         self.evaluation_seconds = 0.0
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad and name in weights:  # TRL rounds what is trained beside 4-bit weights
@@ -114,8 +114,8 @@ class SessionMixin:
         distributed.wait()  # the main one's next file says that the checkpoint is whole
 
     def evaluate(self, *args, **kwargs) -> dict[str, float]:
-        """Mean loss over all units of the validation items, the objective's further means, and the mean score of the
-        answers to some of the rows."""
+        """Mean loss over all units of the validation items, the objective's further means, and the mean score
+        and match of the answers to some of the rows."""
         start = time.perf_counter()
         model, was_training = self.model, self.model.training
         model.eval()
@@ -129,12 +129,12 @@ class SessionMixin:
         parts = distributed.gathered({"loss": total, "units": units} | sums)
         count = sum(part["units"] for part in parts)
         metrics = {f"eval_{name}": sum(part[name] for part in parts) / count for name in ("loss", *sums)}
-        if self._score:
+        if self._answer:
             with self.compute_loss_context_manager():
                 whole = self.whole()
                 if whole is not model:
                     whole.to(self.args.device)
-                metrics["eval_score"] = self._score(whole)
+                metrics |= {f"eval_{name}": value for name, value in self._answer(whole).items()}
             if whole is not model:
                 whole.to("cpu")
         model.train(was_training)
@@ -145,8 +145,8 @@ class SessionMixin:
 
 
 def evaluations(history: Sequence[dict], key: str) -> list[tuple[int, float]]:
-    """(step, badness) of the evaluations in a trainer's log: the loss, or the score with its sign turned."""
-    sign = -1 if key == "eval_score" else 1
+    """(step, badness) of the evaluations in a trainer's log: the loss, or score or match with its sign turned."""
+    sign = 1 if key == "eval_loss" else -1
     return [(entry["step"], sign * entry[key]) for entry in history if key in entry]
 
 

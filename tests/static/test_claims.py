@@ -48,7 +48,8 @@ def test_every_row_of_the_embedded_data_can_be_scored(method):
     assert all(row["match"] is not None for row in rows(method))
 
 
-def test_the_evaluations_of_a_training_cost_at_most_a_tenth_of_it():
+def test_the_evaluations_of_a_training_cost_less_than_half_of_it():
+    """Three of them answer and score enough validation rows to choose weights by."""
     names = git("ls-tree", "--name-only", "HEAD", "results/cpu/").decode().split()
     records = [json.loads(git("show", f"HEAD:{name}")) for name in names if name.endswith(".json")]
     shares = {
@@ -57,6 +58,4 @@ def test_the_evaluations_of_a_training_cost_at_most_a_tenth_of_it():
         if record.get("cost", {}).get("train_seconds")
     }
     assert set(METHODS) <= shares.keys()
-    # In its first evaluation the machine was busy with something else, as its notebook says.
-    assert shares.pop("example-qlora") <= 0.12
-    assert max(shares.values()) <= 0.1, shares
+    assert max(shares.values()) <= 0.5, shares

@@ -11,9 +11,9 @@ ROOT = Path(__file__).resolve().parents[2]
 # Each module imports only from those before it. A new module gets its place here.
 LAYERS = [
     *("settings", "tracking", "locks", "arithmetic", "provenance", "hub", "profiles", "paths", "synthetic", "data"),
-    *("prose", "extraction", "prompts", "sandbox", "mutations", "scoring", "statistics", "metric", "certify"),
-    *("distributed", "threads", "gguf", "weights", "tiny", "models", "generation", "completions", "evaluation"),
-    *("training", "sweeps", "results", "display", "run", "notebook", "study"),
+    *("retrieval", "prose", "extraction", "prompts", "sandbox", "mutations", "scoring", "statistics", "metric"),
+    *("certify", "shots", "distributed", "threads", "gguf", "weights", "tiny", "models", "generation", "completions"),
+    *("evaluation", "training", "sweeps", "results", "display", "run", "notebook", "study"),
 ]
 # The same within each package; `__init__` and `__main__` stand above all parts of theirs.
 PARTS = {
@@ -27,6 +27,7 @@ PARTS = {
     + ["support", "single", "answers"],
     "metric": ["metric"],
     "mutations": ["edits", "clauses", "expressions", "changes", "neighbours"],
+    "retrieval": ["schemas", "questions", "neighbours", "filling"],
     "results": ["formats", "record", "sections", "ledger", "places", "comparable", "entries", "planned"]
     + ["comparison", "seeds", "tables", "figure", "audits", "rescore", "readme"],
     "sandbox": ["guard", "frames", "functions", "connections", "process", "worker", "database", "messages", "pool"]
@@ -38,23 +39,12 @@ PARTS = {
     "statistics": ["intervals", "rows"],
     "study": ["notebooks", "execute", "publish", "seeds"],
     "sweeps": ["liveness", "journal", "storage", "space", "sampler", "sweep", "attempts", "folders", "objective"]
-    + ["result", "searching"],
+    + ["result", "additions", "searching"],
     "synthetic": ["content", "tables", "scene", "plan", "render", "check", "conditions", "phrases", "lists", "totals"]
     + ["grouping", "linked", "rollups", "nesting", "analytic", "combos", "steps", "writes", "mix"],
-    "training": ["recipe", "tree", "plan", "architecture", "hours", "estimate", "memory", "probe", "adapters", "adapt"]
-    + [
-        "attention",
-        "layers",
-        "rows",
-        "layout",
-        "losses",
-        "objective",
-        "checkpoints",
-        "arguments",
-        "trainer",
-        "session",
-        "sft",
-    ],
+    "training": ["recipe", "defaults", "tree", "plan", "architecture", "hours", "estimate", "memory", "probe"]
+    + ["adapters", "adapt", "attention", "layers", "rows", "layout", "losses", "objective", "checkpoints"]
+    + ["arguments", "optimizers", "trainer", "session", "sft"],
 }
 MODULES = sorted(ROOT.glob("common/**/*.py"))
 MOST_LINES = 320

@@ -120,11 +120,14 @@ def test_stages_had_the_rows_and_trials_of_their_profile(path):
     trials = pandas.read_csv(path.parent / record["trials"])
     for stage, plan in zip(record["stages"], planned, strict=True):
         dropped = stage.get("dropped_rows", 0)
-        assert (stage["train_rows"] + dropped, stage["trials"]) == (plan.train_rows, plan.trials)
+        # Beside the planned ones, at most five beyond an edge of the grid or variants of the best.
+        assert stage["train_rows"] + dropped == plan.train_rows and 0 <= stage["trials"] - plan.trials <= 5
         assert stage["valid_rows"] == plan.valid_rows
     for stage, plan in zip((1, 2), planned, strict=False):
         lines = trials[trials["stage"] == stage]
-        assert (lines["train_rows"] == plan.train_rows).all() and len(lines) == plan.trials
+        taken = plan.steps * lines["effective_batch_size"]
+        rows = taken.clip(upper=plan.train_rows) if plan.steps else plan.train_rows
+        assert (lines["train_rows"] == rows).all() and len(lines) == record["stages"][stage - 1]["trials"]
         assert record["stages"][stage - 1]["best"]["loss"] == pytest.approx(lines["loss"].min(), rel=1e-5)
         assert lines["promoted"].sum() == (planned[stage].trials)
 

@@ -17,9 +17,10 @@ import torch
 from common import models
 from common.data import Example, load_examples
 from common.models import LoadedModel, load_model, locate, parameter_counts
-from common.profiles import EMBEDDED_MODEL, PROFILES, TINY_MODEL
+from common.profiles import EMBEDDED_MODEL, LARGER_TINY_MODEL, PROFILES, TINY_MODEL
 from common.prompts import completion_ids, prompt_ids, render
 from common.settings import ROOT, UserError, outputs
+from common.training.architecture import KNOWN
 
 # Embedding (also the output), two layers of attention, MLP and four norms, and the last norm.
 TINY_SIZE = 1024 * 64 + 2 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 128 + 2 * 64 + 2 * 16) + 64
@@ -57,6 +58,14 @@ def test_tiny_is_a_two_layer_qwen3(tiny):
     assert {parameter.dtype for parameter in tiny.model.parameters()} == {torch.float32}
     assert not tiny.model.training
     assert parameter_counts(tiny.model) == (TINY_SIZE, TINY_SIZE) == (139_648, 139_648)
+
+
+def test_the_larger_tiny_one_has_four_layers_and_the_same_tokenizer(tiny):
+    larger = load_model(LARGER_TINY_MODEL)
+    assert (larger.id, larger.model.config.num_hidden_layers) == (LARGER_TINY_MODEL, 4)
+    assert parameter_counts(larger.model)[1] == KNOWN[LARGER_TINY_MODEL].weights > TINY_SIZE
+    assert larger.source != tiny.source and render(EXAMPLE, larger.tokenizer) == render(EXAMPLE, tiny.tokenizer)
+    assert larger.tokenizer.get_vocab() == tiny.tokenizer.get_vocab()
 
 
 def test_tiny_is_made_once(tiny, monkeypatch):

@@ -54,6 +54,14 @@ def test_a_record_that_is_needed_and_absent_ends_in_the_command_that_writes_it()
         start(needs=("baseline",), test_rows=8, seed=7)
 
 
+def test_a_record_that_may_be_absent_is_taken_where_it_is_comparable(tmp_path, monkeypatch):
+    monkeypatch.setenv("TEXT_TO_SQL_RESULTS", str(tmp_path))
+    assert start().optional("baseline") == {}
+    baseline(tmp_path / "smoke")
+    assert list(start().optional("baseline", "sft-full")) == ["baseline"]
+    assert start(test_rows=8).optional("baseline") == {}  # of other rows
+
+
 @pytest.mark.parametrize(
     "changes, what",
     [
@@ -224,7 +232,8 @@ def test_a_second_kernel_on_the_same_folder_ends_in_one_line():
 def report(count: int, **fields) -> Report:
     """Answers of `count` test rows, and of two of them a split beside it, in 4 seconds."""
     rows = predictions("y" * count) + [row for split in OTHERS for row in predictions("yn", split)]
-    return SimpleNamespace(rows=rows, seconds=4.0, new_tokens=8, **fields)
+    module = {"code_module": "common.generation"}
+    return SimpleNamespace(rows=rows, seconds=4.0, new_tokens=8, **module | fields)
 
 
 def trained(folder: Path, **fields) -> SimpleNamespace:
@@ -246,7 +255,7 @@ def trained(folder: Path, **fields) -> SimpleNamespace:
         "dropped_rows": 0,
         "leaked_rows": 0,
     }
-    best = {"eval_loss": 0.25, "eval_score": None, "step": 333, "recomputed": False}
+    best = {"eval_loss": 0.25, "eval_score": None, "eval_match": None, "step": 333, "recomputed": False}
     return SimpleNamespace(curve=curve, weights=folder, **costs, **sizes, **best, **fields)
 
 
@@ -270,7 +279,7 @@ def test_a_record_says_what_trained_and_what_answered(tiny, tmp_path, capsys):
     for split, section in values["splits"].items():
         assert section.items() > run.terms["splits"][split].items() and section["n"] == 8
         assert section["metrics"]["match"]["value"] == 0.5 and section["outcomes"] == {"match": 1, "mismatch": 1}
-    assert values["stages"][-1]["best"] == {"loss": 0.25, "score": None, "step": 333}
+    assert values["stages"][-1]["best"] == {"loss": 0.25, "score": None, "match": None, "step": 333}
     curve = pandas.read_csv(path.with_name(values["curve"]))
     assert len(curve) == 500 and {1, 333, 600} <= set(curve["step"])
     assert results.read_predictions(run.place, "example-lora") == answers.rows

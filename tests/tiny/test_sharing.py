@@ -42,7 +42,7 @@ def in_turns(monkeypatch, world: int, action) -> list:
     return [result, shares]
 
 
-def test_the_mean_score_is_that_of_one_process(rows, tiny, monkeypatch):
+def test_answer_means_are_those_of_one_process(rows, tiny, monkeypatch):
     loaded, examples, counts = tiny(), rows[0][:10], []
     # Every third answer is right, the others share words with the reference.
     answers = {
@@ -55,11 +55,11 @@ def test_the_mean_score_is_that_of_one_process(rows, tiny, monkeypatch):
 
     monkeypatch.setattr(evaluation, "complete", complete)
 
-    def score() -> float:
-        return evaluation.mean_score(loaded, examples, max_new_tokens=4, batch_size=4)
+    def score() -> dict[str, float]:
+        return evaluation.answer_means(loaded, examples, max_new_tokens=4, batch_size=4)
 
     alone = score()
-    assert 0.4 < alone < 1 and counts == [10]
+    assert 0.4 < alone["score"] < 1 and alone["match"] == 0.4 and counts == [10]
     result, shares = in_turns(monkeypatch, 2, score)
     assert result == alone and [len(share) for share in shares] == [5, 5] and counts[1:] == [5, 5]
 

@@ -90,8 +90,8 @@ def test_every_trial_sees_its_stages_rows(whole):
     _, result, calls = whole
     rows = [
         (
-            load_examples("embedded", "train", limit=stage.train_rows, seed=7),
-            load_examples("embedded", "validation", limit=stage.valid_rows, seed=7),
+            load_examples("embedded", "train", limit=stage.train_rows),
+            load_examples("embedded", "validation", limit=stage.valid_rows),
         )
         for stage in STAGES
     ]

@@ -42,8 +42,8 @@ def test_a_recipes_own_module_loads_its_rows_and_trains_it(second):
     result = search(second.plan)
     assert result.recipe == second.plan.recipe.with_values({"beta": 0.3}) and len(second.calls) == 5
     assert type(second.calls[0].recipe) is second.module.Pairwise
-    assert second.calls[0].train == [f"embedded train 7 {row}" for row in range(8)]
-    assert second.calls[-1].valid == [f"embedded validation 7 {row}" for row in range(5)]
+    assert second.calls[0].train == [f"embedded train {row}" for row in range(8)]
+    assert second.calls[-1].valid == [f"embedded validation {row}" for row in range(5)]
     assert {(c.max_new_tokens, c.batch_size, c.databases) for c in second.calls} == {(24, 8, 2)}
     assert all((c.recipe.evaluations, c.recipe.score_rows, c.recipe.select_by) == (1, 0, "loss") for c in second.calls)
     assert sorted(result.trials.loss[:3]) == pytest.approx([0.0, 0.2, 0.2])

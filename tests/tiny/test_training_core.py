@@ -11,10 +11,10 @@ import torch
 from common.models import load_model
 from common.profiles import TINY_MODEL
 from common.training import session, trainer
-from common.training.arguments import optimizer_class
 from common.training.checkpoints import best_folder, remove_worse
 from common.training.losses import Loss, completion_loss
 from common.training.objective import Objective
+from common.training.optimizers import optimizer_class
 from common.training.recipe import Recipe, affordable_evaluations
 from common.training.sft import CompletionTrainer, train_sft
 from common.training.trainer import Abandoned, Clock, Stops, Unmoved

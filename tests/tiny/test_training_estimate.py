@@ -10,13 +10,13 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig, Qwen3Config
 
 from common.models import LoadedModel, parameter_counts
-from common.profiles import PROFILES, TINY_MODEL
+from common.profiles import EMBEDDED_MODEL, PROFILES, TINY_MODEL
 from common.training import memory
 from common.training.adapters import adapt
 from common.training.architecture import KNOWN, Decoder, decoder
-from common.training.arguments import optimizer_class
 from common.training.estimate import estimate
 from common.training.losses import completion_loss
+from common.training.optimizers import optimizer_class
 from common.training.plan import MicroBatch
 from common.training.recipe import Recipe
 from common.training.rows import collated
@@ -129,7 +129,11 @@ def test_sizes_are_those_of_the_models(tiny, made):
     for loaded in (tiny(), *(made(shape, 4, "", torch.float32) for shape in SHAPES)):
         assert decoder(loaded.model.config).weights == parameter_counts(loaded.model)[1]
     assert KNOWN["Qwen/Qwen3-0.6B"].weights == 596_049_920  # its safetensors, by the model card's count
-    assert KNOWN[PROFILES["cpu"].model_id].weights == 134_515_008
+    assert KNOWN[PROFILES["h100"].larger_model_id].weights == 8_190_735_360
+    assert KNOWN[EMBEDDED_MODEL].weights == 134_515_008
+    coder = KNOWN[PROFILES["cpu"].model_id]
+    biases = coder.layers * (coder.heads + 2 * coder.kv_heads) * coder.head_dim  # which the sizes leave out
+    assert coder.weights + biases == 494_032_768
     assert decoder(AutoConfig.for_model("gpt2")) is None
 
 

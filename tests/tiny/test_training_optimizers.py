@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from common.settings import UserError
-from common.training.arguments import optimizer_class
+from common.training.optimizers import Adamax, optimizer_class
 from common.training.recipe import CUDA_OPTIMIZERS, OPTIMIZERS, Recipe
 from common.training.sft import train_sft
 from common.training.trainer import Clock
@@ -32,15 +32,12 @@ def seen(monkeypatch):
 
 
 def by_hand(kind, values, gradients, *, lr, betas, decay):
-    """One weight over some steps, as the papers define it (Adam and Adamax: arXiv:1412.6980; AdamW: arXiv:1711.05101;
-    NAdam: Dozat 2016, with the momentum schedule of its section 3)."""
+    """One weight over some steps, as the papers define it (Adam and Adamax: arXiv:1412.6980; decay apart from the
+    gradient: arXiv:1711.05101; NAdam: Dozat 2016, with the momentum schedule of its section 3)."""
     (one, two), eps = betas, 1e-8
     x, m, v, product = values, 0.0, 0.0, 1.0
     for t, gradient in enumerate(gradients, start=1):
-        if kind == "adamw":
-            x -= lr * decay * x
-        else:
-            gradient = gradient + decay * x
+        x -= lr * decay * x
         m = one * m + (1 - one) * gradient
         if kind == "adamax":
             v = max(two * v, abs(gradient) + eps)
@@ -75,7 +72,7 @@ def test_steps_are_those_of_the_papers(name, decay):
         for other in HERE
     }
     assert weights.tolist() == pytest.approx(expected[name], abs=1e-5)
-    same = {"adam", "adamw"} if not decay and name.startswith("adam") and name != "adamax" else {name}
+    same = {"adam", "adamw"} if name in ("adam", "adamw") else {name}
     assert {other for other, values in expected.items() if values == pytest.approx(expected[name], abs=1e-4)} == same
 
 
@@ -86,8 +83,8 @@ def test_the_trainer_takes_the_optimiser_that_was_asked_for(name, seen, rows, ti
     recipe = short.with_values({**TEN, **values})
     run = train_sft(tiny(), rows[0][:6], rows[1], recipe, folder=tmp_path)
     _, _, made, names = seen[0]
-    classes = {"adam": "Adam", "adamw": "AdamW", "nadam": "NAdam", "adamax": "Adamax"}
-    assert type(made) is getattr(torch.optim, classes[name])
+    classes = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "nadam": torch.optim.NAdam, "adamax": Adamax}
+    assert type(made) is classes[name]
     assert made.defaults["lr"] == 1e-2
     assert {(group["betas"], group["eps"]) for group in made.param_groups} == {((0.7, 0.95), 1e-8)}
     assert made.defaults.get("fused", None) == (True if name in ("adam", "adamw") else None)

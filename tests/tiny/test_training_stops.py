@@ -7,7 +7,7 @@ import torch
 
 from common import evaluation
 from common.data import Example
-from common.evaluation import mean_score
+from common.evaluation import answer_means
 from common.generation import Completion
 from common.prompts import prompt_ids
 from common.settings import UserError
@@ -18,6 +18,7 @@ from common.training.sft import train_sft
 from common.training.trainer import Clock, Stops, best_step
 
 FOUR = {"evaluations": 4}  # after steps 2, 4, 6 and 8
+MEANS = ("score", "match")
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def scripted(monkeypatch):
         monkeypatch.setattr(Clock, "on_step_end", end)
         monkeypatch.setattr(sft, "completion_loss", loss)
         if scores:
-            monkeypatch.setattr(session, "mean_score", lambda *_, **__: scores[now["step"]])
+            monkeypatch.setattr(session, "answer_means", lambda *_, **__: dict.fromkeys(MEANS, scores[now["step"]]))
         return train_sft(loaded, *rows, recipe, folder=folder), weights
 
     return run
@@ -100,6 +101,7 @@ def test_the_best_weights_are_those_that_are_handed_over(method, scripted, rows,
     assert not any(torch.equal(now[name], tensor) for name, tensor in weights[6].items())
 
 
+@pytest.mark.parametrize("by", MEANS)
 @pytest.mark.parametrize(
     ("scores", "patience", "best", "last"),
     [
@@ -110,16 +112,16 @@ def test_the_best_weights_are_those_that_are_handed_over(method, scripted, rows,
         ((0.2, 0.1, 0.3, 0.9), 2, 8, 8),
     ],
 )
-def test_selection_by_score_takes_the_highest_and_of_equals_the_earliest(
-    scores, patience, best, last, scripted, rows, tiny, short, saved, tmp_path
+def test_selection_by_answers_takes_the_highest_and_of_equals_the_earliest(
+    by, scores, patience, best, last, scripted, rows, tiny, short, saved, tmp_path
 ):
     losses = {2: 9.0, 4: 8.0, 6: 7.0, 8: 6.0}
-    recipe = short.with_values({**FOUR, "patience": patience, "select_by": "score", "score_rows": 2})
+    recipe = short.with_values({**FOUR, "patience": patience, "select_by": by, "score_rows": 2})
     recipe = recipe.with_values({"lora_targets": ["v_proj"]})
     script = dict(zip((2, 4, 6, 8), scores, strict=True))
     run, weights = scripted(losses, rows, tiny(), recipe, tmp_path, script)
-    assert (run.step, run.eval_loss, run.eval_score) == (best, losses[best], script[best])
-    assert list(run.curve["eval_score"].dropna()) == list(scores[: last // 2])
+    assert (run.step, run.eval_loss, run.eval_score, run.eval_match) == (best, losses[best], *[script[best]] * 2)
+    assert list(run.curve[f"eval_{by}"].dropna()) == list(scores[: last // 2])
     kept = trained_tensors(run, saved)
     assert all(torch.equal(tensor, weights[best][name]) for name, tensor in kept.items())
 
@@ -178,24 +180,24 @@ def test_the_first_validation_rows_are_answered_by_the_model_as_it_is(rows, tiny
 
     def look(loaded, examples, **decoding):
         calls.append((loaded.model.training, loaded.id, list(examples), decoding))
-        return mean_score(loaded, examples, **decoding)
+        return answer_means(loaded, examples, **decoding)
 
-    monkeypatch.setattr(session, "mean_score", look)
+    monkeypatch.setattr(session, "answer_means", look)
     recipe = short.with_values({"score_rows": 3, "select_by": "score"})
     run = train_sft(tiny(), *rows, recipe, folder=tmp_path, max_new_tokens=5, batch_size=2, databases=2)
     decoding = {"max_new_tokens": 5, "batch_size": 2, "databases": 2}
     assert calls == [(False, tiny().id, rows[1][:3], decoding)] * 2
-    assert run.eval_score == mean_score(run.loaded, rows[1][:3], **decoding)
+    assert {"score": run.eval_score, "match": run.eval_match} == answer_means(run.loaded, rows[1][:3], **decoding)
     assert list(run.curve["eval_score"].dropna())[0] >= 0
 
 
 def test_no_rows_to_score_cost_nothing(rows, tiny, short, tmp_path, monkeypatch):
-    monkeypatch.setattr(session, "mean_score", lambda *_, **__: pytest.fail("asked for a score"))
+    monkeypatch.setattr(session, "answer_means", lambda *_, **__: pytest.fail("asked for a score"))
     run = train_sft(tiny(), *rows, short.with_values({"evaluations": 1, "epochs": 1}), folder=tmp_path)
     assert run.eval_score is None and "eval_score" not in run.curve
 
 
-def test_mean_score_by_hand(tiny, monkeypatch):
+def test_answer_means_by_hand(tiny, monkeypatch):
     """Right, wrong, and a reference that cannot be scored, which is left out: a mean over two."""
     schema = "CREATE TABLE t (a INT); INSERT INTO t VALUES (1), (2);"
     examples = [Example("0", "How many then?", schema, "SELECT count(*) FROM t;")]
@@ -211,9 +213,10 @@ def test_mean_score_by_hand(tiny, monkeypatch):
         return [Completion(texts[order.index(prompt)], 3) for prompt in prompts]
 
     monkeypatch.setattr(evaluation, "complete", answer)
-    assert mean_score(loaded, examples, max_new_tokens=7, batch_size=2) == pytest.approx(0.5)
+    means = answer_means(loaded, examples, max_new_tokens=7, batch_size=2)
+    assert means == {"score": pytest.approx(0.5), "match": 0.5}
     assert asked == [(3, 7, 2)]
     texts[1] = "SELECT count(*) FROM t"
-    assert mean_score(loaded, examples, max_new_tokens=7, batch_size=3) == pytest.approx(1.0)
+    assert answer_means(loaded, examples, max_new_tokens=7, batch_size=3)["score"] == pytest.approx(1.0)
     with pytest.raises(UserError, match="^no validation row that is answered in training can be scored; set score_ro"):
-        mean_score(loaded, examples[2:], max_new_tokens=7, batch_size=3)
+        answer_means(loaded, examples[2:], max_new_tokens=7, batch_size=3)

@@ -3,6 +3,11 @@
 import re
 import sqlite3
 
+from common.data import Example
+from common.data.cells import example
+from common.retrieval import Index, answers, fill
+from common.retrieval.questions import read_question
+
 
 def answer(context: str, sql: str) -> list[tuple]:
     """The rows of a query in a fresh database that it cannot change."""
@@ -48,30 +53,21 @@ def same(context: str, reference: str, prediction: str) -> bool:
 
 
 def nearest(train: list[dict], test: list[dict]) -> list[dict]:
-    """For each test row the training row with the most similar question (Jaccard similarity of their words)."""
-    index = [(words(row["sql_prompt"]), row) for row in train]
-    matches = []
-    for row in test:
-        question = words(row["sql_prompt"])
-        matches.append(max(index, key=lambda pair: len(pair[0] & question) / len(pair[0] | question))[1])
-    return matches
+    """For each test row the training row with the most similar question, as the study's own retrieval has it."""
+    index, by_id = Index(examples(train)), {row["id"]: row for row in train}
+    return [by_id[index.nearest(example, 1)[0].id] for example in examples(test)]
 
 
-def words(text: str) -> frozenset[str]:
-    return frozenset(re.findall(r"\w+", text.lower()))
+def moved(train: list[dict], test: list[dict]) -> list[str]:
+    """For each test row what the study's own retrieval answers: a neighbour's SQL with the row's names and values."""
+    return answers(examples(train), examples(test))
 
 
 def transfer(row: dict, target: dict) -> str:
-    """The SQL of `row` with its table and column names replaced by those in the same places of the target's schema."""
-    here, there = names(row["sql_context"]), names(target["sql_context"])
-    places = {name: place for place, name in reversed(here.items())}
-    return re.sub(r"'[^']*'|\w+", lambda word: there.get(places.get(word[0]), word[0]), row["sql"])
+    """The SQL of `row` with its table and column names replaced by those of the target's schema, no question asked."""
+    questions = [read_question("", each["sql_context"], frozenset()) for each in (row, target)]
+    return fill(questions[0], row["sql"], questions[1]).sql
 
 
-def names(context: str) -> dict[tuple[int, int], str]:
-    """Names in a schema by place: (table, 0) for a table and (table, n) for its n-th column."""
-    places_of = {}
-    for number, (table, columns) in enumerate(re.findall(r"CREATE TABLE (\w+) \(([^)]*)\)", context)):
-        places_of[number, 0] = table
-        places_of |= {(number, n): column.split()[0] for n, column in enumerate(columns.split(", "), 1)}
-    return places_of
+def examples(rows: list[dict]) -> list[Example]:
+    return [example(row, row["id"]) for row in rows]

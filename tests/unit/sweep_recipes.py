@@ -38,8 +38,8 @@ class Pairwise(Recipe):
     reference_free: bool = False
 
 
-def load_rows(source, split, limit, seed):
-    return [f"{source} {split} {seed} {row}" for row in range(limit)]
+def load_rows(source, split, limit):
+    return [f"{source} {split} {row}" for row in range(limit)]
 
 
 def train(

@@ -1,10 +1,17 @@
 """Tables for a reader: the figures are the statistics' own, the order is that of size."""
 
+import matplotlib.pyplot as plt
+import pandas
+import pytest
+
 from common.data import Example
 from common.display import (
     OUTCOMES,
     data_table,
     outcome_table,
+    plot_curve,
+    plot_trials,
+    read_outcomes,
     read_some,
     reading_table,
     score_table,
@@ -76,6 +83,14 @@ def test_what_is_read_is_of_every_kind_and_not_the_same_for_every_method():
     assert read_some(examples[:1], answers, seed="lora") == [0]
 
 
+def test_the_first_answers_of_each_outcome_are_read_in_the_outcomes_order():
+    answers = predictions("nynynynynn")
+    answers[8]["outcome"] = "syntax_error"
+    examples = [Example(row["id"], "q", "CREATE TABLE t (a);", "SELECT 1") for row in answers]
+    assert read_outcomes(examples, answers) == [1, 3, 5, 0, 2, 4, 8]
+    assert read_outcomes(examples[:1], answers, 2) == [0]
+
+
 def test_a_set_of_few_rows_is_read_as_far_as_it_goes():
     """Notebooks read the first five rows of a test set, which may have one."""
     examples = [Example(f"row-{n}", f"question {n}", "CREATE TABLE t (a);", "SELECT 1") for n in range(2)]
@@ -84,3 +99,42 @@ def test_a_set_of_few_rows_is_read_as_far_as_it_goes():
     assert list(data_table(examples[:1])["question"]) == ["question 0"]
     assert list(reading_table(examples, answers, range(5)).index) == ["row-0", "row-1"]
     assert list(reading_table(examples, answers, (1, 7))["question"]) == ["question 1"]
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that were shown."""
+    monkeypatch.setattr(plt, "close", lambda figure: None)
+    monkeypatch.setattr(plt, "show", lambda: None)
+    yield lambda: [plt.figure(number) for number in plt.get_fignums()]
+    monkeypatch.undo()
+    plt.close("all")
+
+
+def test_a_curve_shows_held_out_match_where_rows_were_answered(figures):
+    curve = pandas.DataFrame({"step": [1, 2, 2, 4], "loss": [3.0, 2.0, None, 1.0]})
+    curve["eval_loss"] = [None, None, 2.5, 2.25]
+    plot_curve(curve)
+    plot_curve(curve.assign(eval_match=[None, None, 0.5, 0.75]))
+    silent, answered = figures()
+    assert len(silent.axes) == 1 and len(answered.axes) == 2
+    (line,) = answered.axes[1].lines
+    assert list(line.get_xdata()) == [2, 4] and list(line.get_ydata()) == [0.5, 0.75]
+    assert answered.axes[1].get_ylabel() == "held-out match"
+
+
+def test_trials_are_joined_over_the_stages_and_the_best_is_ringed(figures):
+    lines = [
+        (1, "a-s1-00", 1e-3, 4, 0.5, False),
+        (1, "a-s1-01", 1e-2, 8, 0.4, True),
+        (2, "a-s2-00", 1e-2, 8, 0.3, True),
+    ]
+    names = ["stage", "trial", "learning_rate", "effective_batch_size", "loss", "promoted"]
+    trials = pandas.DataFrame(lines, columns=names)
+    trials.insert(4, "train_rows", 9)
+    plot_trials(trials)
+    axes = figures()[0].axes[0]
+    assert sorted(len(line.get_xdata()) for line in axes.lines) == [1, 2], "the second candidate has two stages"
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["batch 4", "batch 8", "best"]
+    ring = axes.collections[-1]
+    assert ring.get_offsets().tolist() == [[1e-2, 0.3]]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from common import paths
-from common.profiles import EMBEDDED_MODEL, TINY_MODEL
+from common.profiles import EMBEDDED_MODEL, LARGER_TINY_MODEL, TINY_MODEL
 from common.settings import absolute
 
 
@@ -92,7 +92,17 @@ def test_a_model_that_is_a_path(tmp_path, text, path):
 @pytest.mark.parametrize(
     "text",
     [
-        *("", TINY_MODEL, EMBEDDED_MODEL, "Qwen/Qwen3-0.6B@main", "Qwen/Qwen3-8B", "org/name", "gpt2", "org/file"),
+        *(
+            "",
+            TINY_MODEL,
+            LARGER_TINY_MODEL,
+            EMBEDDED_MODEL,
+            "Qwen/Qwen3-0.6B@main",
+            "Qwen/Qwen3-8B",
+            "org/name",
+            "gpt2",
+            "org/file",
+        ),
         *("C:\\models\\mine", "https://host/model.gguf", "x" * 5000),
     ],
 )

@@ -8,14 +8,16 @@ import pytest
 
 from common.profiles import EMBEDDED_MODEL, PROFILES, TINY_MODEL, Profile, Stage, resolve
 from common.settings import UserError
+from common.training.architecture import KNOWN
 
 QWEN = "Qwen/Qwen3-0.6B"
+CODER = "Qwen/Qwen2.5-Coder-0.5B-Instruct"
 # Published: 4,096/1,024, then twice as many, then 100,000 rows of which 2.5 % validate; 5,851 rows to test on.
 ROWS = 100_000
 PUBLISHED = ((2**12, 2**10), (2**13, 2**11), (ROWS - ROWS // 40, ROWS // 40))
 TABLE = {
     "smoke": (TINY_MODEL, "embedded", ((16, 8), (24, 8), (32, 16)), 16, 24, "float32"),
-    "cpu": (EMBEDDED_MODEL, "embedded", ((48, 32), (96, 48), (384, 64)), 640, 96, "float32"),
+    "cpu": (CODER, "embedded", ((32, 96), (48, 96), (384, 96)), 640, 96, "float32"),
     "t4": (QWEN, "gretel", PUBLISHED, 5_851, 512, "float16"),
     "h100": (QWEN, "gretel", PUBLISHED, 5_851, 512, "bfloat16"),
 }
@@ -25,6 +27,14 @@ def hardware(capability: tuple[int, int] | None) -> SimpleNamespace:
     """A stand-in for torch on a machine with such a GPU, or none."""
     cuda = SimpleNamespace(is_available=lambda: capability is not None, get_device_capability=lambda *_: capability)
     return SimpleNamespace(cuda=cuda)
+
+
+LARGER = {
+    "smoke": "tiny-random-qwen3-4-layers",
+    "cpu": "Qwen/Qwen2.5-Coder-1.5B-Instruct",
+    "t4": "Qwen/Qwen3-8B",
+    "h100": "Qwen/Qwen3-8B",
+}
 
 
 def test_there_is_a_row_of_the_table_for_each_profile():
@@ -39,6 +49,8 @@ def test_profile_is_as_designed(name, monkeypatch):
     stages = tuple((stage.train_rows, stage.valid_rows) for stage in profile.stages)
     sizes = (profile.model_id, profile.data, stages, profile.test_rows, profile.max_new_tokens, profile.precision)
     assert (profile.name, sizes) == (name, TABLE[name])
+    assert profile.larger_model_id == LARGER[name] and {profile.model_id, profile.larger_model_id} <= KNOWN.keys()
+    assert KNOWN[profile.larger_model_id].weights > 1.3 * KNOWN[profile.model_id].weights
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)

@@ -9,7 +9,7 @@ import pytest
 
 from common.data import Example
 from common.prompts import completion_ids, extract_sql, messages, prompt_ids, render
-from common.settings import ROOT
+from common.settings import ROOT, UserError
 
 TIMBER = Example(
     id="timber",
@@ -69,6 +69,40 @@ def test_prompt_and_completion_follow_one_another():
     assert whole == [ord(character) for character in prompt + TIMBER.sql] + [Tokenizer.eos_token_id]
 
 
+SHOTS = [
+    Example(id="a", question="How many?", schema="CREATE TABLE a (x INT);", sql="SELECT COUNT(*) FROM a;"),
+    Example(id="b", question="Which?", schema="CREATE TABLE b (y INT);", sql="SELECT y FROM b;"),
+]
+
+
+def test_shots_are_whole_turns_before_the_prompt_which_stays_as_it_is():
+    conversation = messages(TIMBER, SHOTS)
+    assert conversation[-2:] == messages(TIMBER)
+    assert conversation[:3] == [*messages(SHOTS[0]), {"role": "assistant", "content": "SELECT COUNT(*) FROM a;"}]
+    assert [message["role"] for message in conversation] == ["system", "user", "assistant"] * 2 + ["system", "user"]
+    tokenizer = Tokenizer()
+    whole = render(TIMBER, tokenizer, SHOTS)
+    assert whole.endswith(render(TIMBER, tokenizer)) and whole.count("CREATE TABLE") == 3
+    assert prompt_ids(TIMBER, tokenizer, SHOTS) == [ord(character) for character in whole]
+    assert render(TIMBER, tokenizer, []) == render(TIMBER, tokenizer)
+
+
+def test_a_template_that_cannot_have_shots_is_refused_in_one_line(monkeypatch):
+    def first_only(self, turns, **_):
+        return "".join(turn["content"] for turn in [*turns[:1], turns[-1]])
+
+    def strict(self, turns, **_):
+        raise ValueError("After the optional system message,\nroles must alternate")
+
+    monkeypatch.setattr(Tokenizer, "apply_chat_template", first_only)
+    assert render(TIMBER, Tokenizer())
+    with pytest.raises(UserError, match="^the model's chat template leaves out what shots say; take a model whose"):
+        render(TIMBER, Tokenizer(), SHOTS)
+    monkeypatch.setattr(Tokenizer, "apply_chat_template", strict)
+    with pytest.raises(UserError, match=r"fails on shots \(After the optional system message, roles must alternate\)"):
+        prompt_ids(TIMBER, Tokenizer(), SHOTS)
+
+
 def test_qwen3_prompt_ends_behind_an_empty_think_block():
     folder = os.environ.get("QWEN3_TOKENIZER", "")
     if not Path(folder, "tokenizer.json").is_file():
@@ -83,6 +117,8 @@ def test_qwen3_prompt_ends_behind_an_empty_think_block():
     )
     ids = prompt_ids(TIMBER, tokenizer) + completion_ids(TIMBER, tokenizer)
     assert tokenizer.decode(ids) == render(TIMBER, tokenizer) + TIMBER.sql + "<|im_end|>"
+    turn = f"<|im_start|>user\nWhich?<|im_end|>\n<|im_start|>assistant\n{SHOTS[1].sql}<|im_end|>\n<|im_start|>system\n"
+    assert f"{turn}{system}" in render(TIMBER, tokenizer, SHOTS), "an earlier answer has no think block"
 
 
 Q = "SELECT a FROM t WHERE b = 1"

@@ -21,6 +21,7 @@ from common.training.recipe import (
 BATCH = "a batch holds at least 1 row; raise effective_batch_size or per_device_train_batch_size"
 LEARNING = "a training needs a learning rate above 0, at least 1 epoch and at least 1 evaluation"
 RANK = "a rank and a number of virtual tokens are at least 1, a dropout is from 0 to below 1"
+ANSWERS = ("score", "match")  # what needs answers to select by
 COUNTS = (
     "patience, score_rows, save_every and micro_batch_tokens are not negative, max_length and lora_alpha are at least 1"
 )
@@ -40,7 +41,7 @@ def test_what_can_be_chosen_is_what_the_study_searches():
         ({"method": "dora"}, f"unknown method 'dora'; choose one of {', '.join(METHODS)}"),
         ({"optimizer": "sgd"}, f"unknown optimizer 'sgd'; choose one of {', '.join(OPTIMIZERS)}"),
         ({"schedule": "step"}, f"unknown schedule 'step'; choose one of {', '.join(SCHEDULES)}"),
-        ({"select_by": "rouge"}, "unknown select_by 'rouge'; choose one of loss, score"),
+        ({"select_by": "rouge"}, "unknown select_by 'rouge'; choose one of loss, score, match"),
         ({"effective_batch_size": 0}, BATCH),
         ({"per_device_train_batch_size": 0}, BATCH),
         ({"effective_batch_size": -4, "per_device_train_batch_size": -2}, BATCH),
@@ -73,7 +74,7 @@ def test_what_can_be_chosen_is_what_the_study_searches():
         *(({name: 0}, COUNTS) for name in ("max_length", "lora_alpha")),
         ({"max_grad_norm": 0.0}, "max_grad_norm is above 0; give a large one for no clipping"),
         ({"max_grad_norm": math.nan}, "max_grad_norm is above 0; give a large one for no clipping"),
-        ({"select_by": "score"}, "select_by='score' needs validation rows to answer; set score_rows"),
+        *(({"select_by": by}, f"select_by='{by}' needs validation rows to answer; set score_rows") for by in ANSWERS),
     ],
     ids=str,
 )

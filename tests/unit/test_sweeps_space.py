@@ -8,7 +8,9 @@ import pytest
 from common.profiles import PROFILES, Stage
 from common.settings import UserError
 from common.sweeps import Sweep
-from common.sweeps.space import SPACES, first, space
+from common.sweeps.space import SPACES, beyond, first, size, space, variants
+from common.sweeps.sweep import sweep_of
+from common.training.defaults import default_recipe
 from common.training.recipe import METHODS, Recipe
 from tests.unit import sweep_cases
 from tests.unit.sweep_cases import STAGES, line_of
@@ -19,15 +21,17 @@ lab = sweep_cases.lab
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
 def test_every_method_can_be_searched_at_every_profile(method, profile):
-    recipe = Recipe(method=method, per_device_train_batch_size=profile.per_device_train_batch_size)
-    recipe = replace(recipe, effective_batch_size=64)
     grid, start = space(method, profile), first(method, profile)
-    facts = (profile.model_id, profile.precision, profile.data, 42, start)
-    assert Sweep(f"sft-{method}", recipe, grid, profile.stages, *facts).space == grid
-    assert set(start) == set(grid), "the first trial is the method's default in full"
+    plan = sweep_of(f"sft-{method}", method, profile, seed=7)
+    assert (plan.space, plan.first, plan.stages, plan.seed) == (grid, start, profile.stages, 7)
+    assert (plan.model_id, plan.precision, plan.data) == (profile.model_id, profile.precision, profile.data)
+    assert (plan.recipe.method, plan.recipe.epochs, plan.recipe.seed) == (method, 1, 7)
+    usual = default_recipe(method, profile)
+    assert start == {name: getattr(usual, name) for name in grid}, "a search is compared with no search"
     for batch in grid["effective_batch_size"]:
         assert batch % profile.per_device_train_batch_size == 0
-        assert math.ceil(profile.stages[0].train_rows / batch) >= 3 or len(grid["effective_batch_size"]) == 1
+        steps = profile.stages[0].steps or 3
+        assert math.ceil(profile.stages[0].train_rows / batch) >= steps or len(grid["effective_batch_size"]) == 1
 
 
 def test_the_grids_hold_the_published_values_and_reach_further():
@@ -39,10 +43,27 @@ def test_the_grids_hold_the_published_values_and_reach_further():
         assert (min(SPACES[method]["learning_rate"]), max(SPACES[method]["learning_rate"])) == (1e-5, 3e-3)
     for method in ("prompt-random", "prompt-text"):  # published: 1e-8
         assert (min(SPACES[method]["learning_rate"]), max(SPACES[method]["learning_rate"])) == (1e-4, 3e-2)
-    small = replace(t4, stages=(Stage(48, 32, 6), *t4.stages[1:]), per_device_train_batch_size=2)
-    assert space("lora", small)["effective_batch_size"] == (4, 8, 16)  # 48 rows: 12, 6 and 3 steps; 32 would leave 2
     with pytest.raises(UserError, match="no search space for 'dpo'"):
         space("dpo", t4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_few_rows_are_searched_for_what_matters_and_beyond_an_edge(method):
+    cpu, t4 = PROFILES["cpu"], PROFILES["t4"]
+    grid, (stage, second, _) = space(method, cpu), cpu.stages
+    assert list(grid) == ["learning_rate", "effective_batch_size"]
+    # Every pair of a rate and a batch, and 12 to 16 candidates with what follows.
+    assert stage.trials == size(grid) and second.trials == len(grid["effective_batch_size"])
+    plan = sweep_of(f"sft-{method}", method, cpu, seed=1)
+    # With the batch beyond an edge, where one of two always lies, and at most two rates beyond theirs.
+    assert 12 <= stage.trials + len(plan.variants) + 1 <= stage.trials + len(plan.variants) + 1 + plan.widening <= 16
+    assert min(stage.valid_rows, second.valid_rows) >= 96
+    outside = beyond(method, cpu)["learning_rate"]
+    low, high = min(grid["learning_rate"]), max(grid["learning_rate"])
+    assert sum(value < low for value in outside) == sum(value > high for value in outside) == 2
+    assert len(variants(method, cpu)) == 2
+    assert (beyond(method, t4), variants(method, t4)) == ({}, ())
+    assert space(method, t4).keys() == SPACES[method].keys()
 
 
 @pytest.mark.parametrize(
