@@ -131,6 +131,8 @@ SLIPS = {  # what no question has, as an expression
     "a clause behind not": r"\bnot (?:who|whose|that)\b",
     "what do we have as": r"\bdo we have as\b",
     "numbers of": r"\bnumbers of characters\b",
+    "a plural of a number": r"\b\d[\d.]*s\b",
+    "a plural of two columns": r"\b(?:names|titles|labels|codes) and [a-z ]+ (?:minus|plus) ",
     "these before what they are": r"\bof these for each\b",
     "one name of several": r"\bWhat is the (?:name|title|label|code) of the [23]\b",
     "is there": r"\bare there exactly 1\b",
@@ -140,6 +142,8 @@ REACHED_LATER = {  # what the data has not reached yet, with the number of quest
     "the x of the x": "2",
     "a mark of a pattern": "19",
     "numbers of": "13",
+    "a plural of a number": "14",
+    "a plural of two columns": "20",
 }
 
 
