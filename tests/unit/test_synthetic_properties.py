@@ -85,7 +85,6 @@ def test_there_are_at_least_250_query_forms():
     assert len(queries) >= 250
 
 
-@pytest.mark.xfail(reason="2 of 1,212 query forms are in test_forms and elsewhere", strict=False)
 def test_a_fifth_of_the_forms_occurs_in_test_forms_alone():
     elsewhere = set().union(*(forms(split) for split in SPLITS if split != "test_forms"))
     shared = [one for one in set(forms("test_forms")) & elsewhere if one.startswith(("select", "with"))]
