@@ -12,6 +12,7 @@ of its own (one form in five), and a fifth of the ways to ask occur in the test 
 training, reward model and GRPO: more rows like those of `train`.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, partial
@@ -65,7 +66,8 @@ COMMANDS = frozenset(
         "Remove",
     ]
 )
-ATTEMPTS = 80  # draws for one row before another family is chosen
+ATTEMPTS = 20  # scenes for one row before another family is chosen
+DRAFTS = 8  # queries to try on one scene
 
 
 def generate(split: str, n: int, *, seed: int = 42) -> list[dict]:
@@ -128,19 +130,23 @@ def _weights(complexity: str) -> tuple[tuple[mix.Family, ...], tuple[float, ...]
 
 
 def _attempt(split: str, rng: Random, family: mix.Family, is_fresh: bool) -> tuple[Scene, Draft, str, str] | None:
+    accept, unseen = partial(_belongs, split), split == "test_unseen"
     try:
-        unseen = split == "test_unseen"
-        accept = partial(_belongs, split)
         scene = draw(rng, family.needs, chain=family.chain, unseen=unseen, nulls=family.nulls, accept=accept)
-        draft = family.write(rng, scene)
     except Misfit:
         return None
-    statement = sql(draft.plan) if draft.plan else draft.statement
-    is_own = is_held_out(form(statement, scene.relations)) == (split == "test_forms")
-    if not is_own or len(statement) > MOST_CHARACTERS or not holds(draft, scene.context):
-        return None
-    question = _question(split, rng, draft.fresh if is_fresh else draft.frames)
-    return (scene, draft, f"{statement};", question) if question else None
+    for _ in range(DRAFTS):
+        try:
+            draft = family.write(rng, scene)
+        except Misfit:
+            continue
+        statement = sql(draft.plan) if draft.plan else draft.statement
+        is_own = is_held_out(form(statement, scene.relations)) == (split == "test_forms")
+        if is_own and len(statement) <= MOST_CHARACTERS and holds(draft, scene.context):
+            question = _question(split, rng, draft.fresh if is_fresh else draft.frames)
+            if question:
+                return scene, draft, f"{statement};", question
+    return None
 
 
 def _question(split: str, rng: Random, frames: tuple[str, ...]) -> str | None:
@@ -148,7 +154,7 @@ def _question(split: str, rng: Random, frames: tuple[str, ...]) -> str | None:
     patterns = list(frames) * (1 + 8 // len(frames))
     rng.shuffle(patterns)
     for pattern in patterns:
-        question = _polite(rng, " ".join(say(rng, pattern).split()))
+        question = _polite(rng, re.sub(r",(?=[?.])", "", " ".join(say(rng, pattern).split())))
         if _belongs(split, question):
             return question
     return None

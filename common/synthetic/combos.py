@@ -18,7 +18,7 @@ def _frames(op: str, noun: str, one: str, other: str) -> Frames:
             f"[Give|Return] the {noun} of {one} together with the {noun} of {other}, without repeats.",
             f"Which different {many} occur among {one} or among {other}?",
         )
-        return common, (f"Put the {noun} of {one} and of {other} in one list, nothing twice.",)
+        return common, (f"Put the {noun} of {one} and of {other} in one list, without repeats.",)
     if op == "intersect":
         common = (
             f"Which {many} occur both among {one} and among {other}? [Show|List] each once.",
@@ -98,5 +98,5 @@ def referred(rng: Random, scene: Scene) -> Draft:
             f"Which ids of {mine} do {theirs} refer to? List each once.",
             f"[Find|Give] the different ids of {mine} with {theirs}.",
         )
-        fresh = (f"Ids of {mine} that {theirs} refer to, nothing twice, please.",)
+        fresh = (f"Ids of {mine} that {theirs} refer to, without repeats, please.",)
     return Draft(common, fresh, Compound(op, *parts))

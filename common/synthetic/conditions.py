@@ -40,7 +40,7 @@ def article(noun: str) -> str:
     """The noun with its article, or alone where it is a plural."""
     if plural(noun):
         return noun
-    vowel = noun[0] in "aeiouE" and not noun.startswith(("usage", "use", "union", "uni")) or noun.startswith("hour")
+    vowel = noun[0] in "aeiouE" and not noun.startswith(("us", "uni")) or noun.startswith("hour")
     return f"an {noun}" if vowel else f"a {noun}"
 
 

@@ -70,6 +70,7 @@ class Domain:
     unseen: bool
 
 
+@cache
 def is_near(one: Column, other: Column) -> bool:
     """Whether a reader may take one column for the other: of one kind, with a word in common."""
     words = [set(f"{c.name.replace('_', ' ')} {' '.join(c.nouns)}".split()) - {"in", "of"} for c in (one, other)]

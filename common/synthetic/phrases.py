@@ -179,7 +179,7 @@ def group_frames(rng: Random, nouns: Sequence[str], by: str, wanted: Rows, end: 
     common = (
         f"For each {by}, [show|give|return] the {key} and {figures} of [its |the |]{many}{end}.",
         f"[Show|List|Give] each {key} and {figures} of [its |the |]{many}{end}.",
-        f"[Show|Report] {listed(nouns)} of {many} per {by}{end}.",
+        f"[Show|Report], per {by}, the {key} and {figures} of {many}{end}.",
         f"What {'is' if len(nouns) == 2 else 'are'} {figures} of {many} for each {by}? Show the {key} first{end}.",
         f"[Group|Split] the {many} by {by}: show the {key} and {figures}{end}.",
         f"By {by}, {figures} of {many}, with the {key} in front{end}.",

@@ -36,7 +36,7 @@ def each(rng: Random, scene: Scene) -> Draft:
             f"[Find|Show|Give] the {f'{label} for the {by}' if named else by} with {most}.",
             f"What is the {f'{group.noun} of the {by}' if named else by} that has {most}?",
         )
-        fresh = (f"Find whichever {by} has {most} and return the {label}.",)
+        fresh = (f"Find the {by} that has {most} and return the {label}.",)
         return Draft(common, fresh, Select(child, (column(group),), **parts, order=((term, down),), limit=1))
     if kind == "having":
         number = rng.choice((1, 1, 2))

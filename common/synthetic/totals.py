@@ -62,7 +62,7 @@ def rounded(rng: Random, scene: Scene) -> Draft:
     table = scene.relations[0]
     number, places = table.pick(rng, "number"), rng.choice((1, 1, 2))
     wanted = phrases.rows(rng, table, but=(number,), counts=(40, 48, 12))
-    what = f"the average {number.noun} rounded to {('one decimal', 'two decimals')[places - 1]}"
+    what = f"the average {number.noun}, rounded to {('one decimal', 'two decimals')[places - 1]},"
     plan = Select(table, (Term("rounded", number, number=places),), wanted.where, wanted.any_of)
     return Draft(*phrases.value_frames(what, wanted), plan)
 

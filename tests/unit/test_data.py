@@ -164,7 +164,7 @@ def test_revision_of_embedded_is_its_codes_and_word_lists(tmp_path):
     assert revision_after("synthetic/mix.py", more("\n# a comment\n")) == here
     assert revision_after("models.py", more("\nX = 1\n")) == here
     changes = [
-        ("synthetic/__init__.py", lambda source: source.replace("ATTEMPTS = 80", "ATTEMPTS = 81")),
+        ("synthetic/__init__.py", lambda source: source.replace("ATTEMPTS = 20", "ATTEMPTS = 21")),
         ("synthetic/mix.py", more("\nX = 1\n")),
         ("synthetic/domains/words.txt", more("another\n")),
         ("synthetic/domains/unseen.toml", more("\n")),

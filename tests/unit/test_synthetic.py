@@ -21,7 +21,7 @@ from tests.unit.lookups import answer, nearest, run, same, transfer
 
 COLUMNS = ["id", "domain", "domain_description", "sql_complexity", "sql_complexity_description", "sql_task_type"]
 COLUMNS += ["sql_task_type_description", "sql_prompt", "sql_context", "sql", "sql_explanation"]
-EACH = 1_500  # rows per split: 9,000 in all
+EACH = 900  # rows per split: 5,400 in all
 GOLDEN = {  # of the first 100 rows; a change here changes the data, and every committed result with it
     "train": "8a685c6354f6df21",
     "validation": "1ce899460761c275",

@@ -1,4 +1,4 @@
-"""What the embedded data set is like as a whole: forms, phrasings, wording, schemas, results, over 12,000 rows."""
+"""What the embedded data set is like as a whole: forms, phrasings, wording, schemas, results, over 4,200 rows."""
 
 import re
 from collections import Counter
@@ -13,7 +13,7 @@ from common.synthetic.plan import Select
 from tests.unit.lookups import answer
 from tests.unit.question_reader import plurals
 
-EACH = 2_000  # rows per split: 12,000 in all
+EACH = 700  # rows per split: 4,200 in all
 TESTS = ("test", "test_unseen", "test_forms")
 KEYWORDS = frozenset(
     re.findall(
@@ -98,7 +98,7 @@ def test_some_phrasings_are_kept_for_the_test_splits():
     shares = {split: mean(origin.is_fresh for origin in origins(split)) for split in SPLITS}
     print(f"\n{shares}")
     assert all(shares[split] == 0 for split in SPLITS if split not in TESTS)
-    assert all(0.1 <= shares[split] <= 0.4 for split in TESTS)
+    assert all(0.3 <= shares[split] <= 0.5 for split in TESTS)
     ways = [(len(o.draft.fresh), len(o.draft.frames)) for o in everything() if o.draft.plan]
     assert 0.1 <= mean(fresh / (fresh + common) for fresh, common in ways) <= 0.3
 
@@ -137,19 +137,8 @@ SLIPS = {  # what no question has, as an expression
     "is there": r"\bare there exactly 1\b",
     "a capital behind a colon": r": (?:For|List|Show|Give|Return|What|Which)\b",
 }
-REACHED_LATER = {  # what the data has not reached yet, with the number of questions among the 12,000
-    "the x of the x": "2",
-    "a mark of a pattern": "19",
-    "numbers of": "13",
-    "a plural of a number": "14",
-    "a plural of two columns": "20",
-}
-
-
 @pytest.mark.parametrize("slip", SLIPS)
-def test_questions_are_free_of(slip, request):
-    if slip in REACHED_LATER:
-        request.applymarker(pytest.mark.xfail(reason=f"{REACHED_LATER[slip]} of 12,000", strict=False))
+def test_questions_are_free_of(slip):
     names = re.compile(r"'[^']*'")
     say = template if slip in ("a cue", "values of") else lambda origin: names.sub("'", origin.row["sql_prompt"])
     faults = [origin for origin in everything() if origin.draft.plan and re.search(SLIPS[slip], say(origin))]
