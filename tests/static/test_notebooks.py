@@ -16,6 +16,10 @@ from common.study.publish import NBSTRIPOUT
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = [notebook.path for notebook in find()]
+# Not executed yet on the second edition of the embedded data; without outputs until they are.
+AWAITED = frozenset(
+    f"sft/{name}.ipynb" for name in ("fullft", "lora", "qlora", "prompt_tuning_random", "prompt_tuning_text")
+)
 MOST_CODE_LINES, MOST_PARAMETERS, MOST_BYTES, MOST_FIGURES = 110, 12, 200_000, 3
 PARAMETER = re.compile(r"[A-Z][A-Z0-9_]*: (str|int|float|bool) = \S.*  # [^=]+")
 FORBIDDEN = re.compile(r"\bIN_CI\b|^\s*[!%]|\bsys\.path\b|\bget_ipython\b|\bos\.chdir\b", re.MULTILINE)
@@ -31,7 +35,7 @@ def problems(notebook: nbformat.NotebookNode, name: str) -> list[str]:
     return [
         *_code_problems([cell.source for cell in code], name),
         *_parameter_problems(code),
-        *_output_problems(code),
+        *_output_problems(code, name),
         *([] if notebook.metadata.get("kernelspec", {}).get("name") == "python3" else ["kernel is not python3"]),
         *([] if notebook.cells[0].cell_type == "markdown" else ["does not start with its title"]),
         *([] if notebook.cells[-1].cell_type == "markdown" else ["does not end with what was learned"]),
@@ -76,7 +80,9 @@ def _literal(node: ast.expr) -> bool:
     return True
 
 
-def _output_problems(code: list[nbformat.NotebookNode]) -> list[str]:
+def _output_problems(code: list[nbformat.NotebookNode], path: str) -> list[str]:
+    if path in AWAITED:
+        return ["has outputs, so it is awaited no longer"] if any(cell.outputs for cell in code) else []
     faults = []
     if [cell.execution_count for cell in code] != list(range(1, len(code) + 1)):
         faults.append("was not executed once, top to bottom")
