@@ -29,7 +29,7 @@ from common.synthetic.scene import draw
 from common.synthetic.tables import Misfit, Scene
 
 SPLITS = ("train", "validation", "test", "test_unseen", "test_forms", "post")
-FRESH = {"test": 0.4, "test_unseen": 0.4, "test_forms": 0.4}  # share of the rows whose phrasing is in no other split
+FRESH = {"test": 0.45, "test_unseen": 0.45, "test_forms": 0.45}  # share of the rows whose phrasing is in no other split
 POLITE = (("Please {}.", 6), ("Can you {}?", 4), ("Could you {}?", 3), ("I would like you to {}.", 1))
 MOST_CHARACTERS = 330  # of a reference
 COMPLEXITIES = {

@@ -65,10 +65,22 @@ def of_two_tables(rng: Random, scene: Scene) -> Draft:
     for table, field in ((one, f), (other, g)):
         where = (phrases.plain(rng, table, (field,)),) if rng.random() < 0.4 else ()
         parts.append(Select(table, (column(field),), where))
-    texts = [f"{table.many} {joined(part.where)}".strip() for table, part in zip((one, other), parts, strict=True)]
-    if f.noun != g.noun:
-        raise Misfit("two nouns")
-    return Draft(*_frames(op, f.noun, *texts), Compound(op, *parts))
+    first, second = [f"{t.many} {joined(p.where)}".strip() for t, p in zip((one, other), parts, strict=True)]
+    ours, theirs = f"{plurals(f.noun)} of {first}", f"{plurals(g.noun)} of {second}"
+    if op == "union":
+        common = (
+            f"[Show|List] the {ours} and the {theirs} in one list, without repeats.",
+            f"[Give|Return] each different value among the {ours} and the {theirs}.",
+        )
+        fresh = (f"Put together the {ours} and the {theirs}, each once.",)
+    else:
+        also = "also" if op == "intersect" else "not"
+        common = (
+            f"Which {ours} are {also} {theirs}? [Show|List] each once.",
+            f"[Find|Give] the {ours} that are {also} {theirs}, without repeats.",
+        )
+        fresh = (f"Return, each once, all {ours} that are {also} found among the {theirs}.",)
+    return Draft(common, fresh, Compound(op, *parts))
 
 
 def _texts(table: Relation) -> list:
@@ -80,7 +92,7 @@ def referred(rng: Random, scene: Scene) -> Draft:
     parent, child = scene.relations[:2]
     op = rng.choice(("intersect", "except", "except"))
     key, ref = parent.field("key"), child.ref(parent)
-    one = (phrases.plain(rng, parent),) if rng.random() < 0.7 else ()
+    one = (phrases.plain(rng, parent),) if rng.random() < 0.85 else ()
     other = (phrases.plain(rng, child),) if rng.random() < 0.7 else ()
     parts = [Select(parent, (column(key),), one), Select(child, (column(ref),), other)]
     mine = f"{parent.many} {joined(one)}".strip()

@@ -44,7 +44,7 @@ def _that_belong(parents: list[Relation], wheres: list[tuple[Condition, ...]], c
             texts.append(f"{between}the {parent.one} {condition.values[0]}")
         else:
             texts.append(f"{between}{parent.many} {joined(where)}")
-    return f"that belong to {texts[0]}" if texts else ""
+    return f"that belong to {' and to '.join(texts)}" if texts else ""
 
 
 def _wanted(
@@ -56,12 +56,13 @@ def _wanted(
     inner = (phrases.plain(rng, child, but),) if what in ("itself", "both") else ()
     wheres: list[tuple[Condition, ...]] = [() for _ in parents]
     if what in ("parent", "both"):
-        place = rng.randrange(len(parents))
-        parent = parents[place]
-        if parent.has("name") and rng.random() < 0.35:
-            wheres[place] = (equals(rng, parent.label, value=rng.choice(parent.label.values)),)
-        else:
-            wheres[place] = (phrases.plain(rng, parent, but),)
+        # Of three tables all are needed: both parents, or, in a chain, the one at the top.
+        for place in range(len(parents)) if not scene.chain else (len(parents) - 1,):
+            parent = parents[place]
+            if parent.has("name") and rng.random() < 0.35:
+                wheres[place] = (equals(rng, parent.label, value=rng.choice(parent.label.values)),)
+            else:
+                wheres[place] = (phrases.plain(rng, parent, but),)
     beside = _that_belong(parents, wheres, scene.chain)
     every = inner + tuple(c for where in wheres for c in where)
     return Rows(child, inner, beside=beside), every
@@ -161,7 +162,7 @@ def without(rng: Random, scene: Scene) -> Draft:
     parent, child = scene.relations
     fields = [parent.label] + ([parent.pick(rng, "any")] if rng.random() < 0.3 else [])
     missing = Condition("missing", child.ref(parent), f"without any {child.one}")
-    where = (missing, phrases.plain(rng, parent, (parent.label,))) if rng.random() < 0.7 else (missing,)
+    where = (missing, phrases.plain(rng, parent, (parent.label,))) if rng.random() < 0.85 else (missing,)
     wanted = Rows(parent, where)
     plan = Select(parent, tuple(map(column, fields)), where, links=(Link(child, child, parent, outer=True),))
     return Draft(*phrases.column_frames(rng, [f.noun for f in fields], wanted), plan)

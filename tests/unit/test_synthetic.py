@@ -14,19 +14,23 @@ import pytest
 
 from common import settings
 from common.data import Example
+from common.profiles import PROFILES
 from common.prompts import messages
+from common.scoring import Scorer
 from common.synthetic import COMPLEXITIES, SPLITS, TASK_TYPES, generate
 from common.synthetic.mix import FAMILIES, SHARES
-from tests.unit.lookups import answer, nearest, run, same, transfer
+from tests.unit.lookups import answer, moved, nearest, run, same
 
 COLUMNS = ["id", "domain", "domain_description", "sql_complexity", "sql_complexity_description", "sql_task_type"]
 COLUMNS += ["sql_task_type_description", "sql_prompt", "sql_context", "sql", "sql_explanation"]
 EACH = 900  # rows per split: 5,400 in all
 GOLDEN = {  # of the first 100 rows; a change here changes the data, and every committed result with it
-    "train": "8a685c6354f6df21",
-    "validation": "1ce899460761c275",
-    "test": "38f1d3888b128a90",
-    "test_unseen": "c8d8997db5b05a57",
+    "train": "5d2a9af31e6de111",
+    "validation": "1394cc48a4170821",
+    "test": "8e017e8c92d16922",
+    "test_unseen": "3c757d1a95807c2b",
+    "test_forms": "9fc9f668f8161f6e",
+    "post": "2a2fdb1ff3b26590",
 }
 
 
@@ -200,19 +204,16 @@ def test_a_lookup_of_its_own_questions_does(rows):
     assert sum(hits) / len(hits) > 0.95  # two rows may ask the same of different data
 
 
-def test_a_lookup_of_the_nearest_training_question_does_not_solve_it(rows):
-    """The plain lookup, and one that is helped by putting the right table and column names in."""
-    share = {}
-    for split in ("test_unseen", "test"):
-        test = rows[split][:200]
-        matches = nearest(rows["train"], test)
-        for how, guesses in (
-            ("plain", [row["sql"] for row in matches]),
-            ("moved", [transfer(row, target) for row, target in zip(matches, test, strict=True)]),
-        ):
-            hits = [same(row["sql_context"], row["sql"], guess) for row, guess in zip(test, guesses, strict=True)]
-            share[split, how] = sum(hits) / len(hits)
-    print("\nnearest neighbour: " + ", ".join(f"{' '.join(key)} {value:.3f}" for key, value in share.items()))
-    assert share["test_unseen", "plain"] < 0.25
-    assert share["test_unseen", "moved"] < 0.35  # an upper bound: no lookup knows which name goes where
-    assert share["test", "plain"] < 0.5
+@pytest.mark.parametrize("split", ["test_unseen", "test_forms"])
+def test_the_study_s_own_look_up_solves_little(rows, split):
+    """As the record `retrieval` has it: rows of the laptop's last stage, robust match, names and values moved."""
+    test = rows[split][:320]
+    guesses = moved(rows["train"][: PROFILES["cpu"].stages[-1].train_rows], test)
+    pairs = [
+        {"schema": row["sql_context"], "reference": row["sql"], "prediction": guess}
+        for row, guess in zip(test, guesses, strict=True)
+    ]
+    with Scorer(workers=2, databases=PROFILES["cpu"].databases) as scorer:
+        share = sum(bool(verdict.robust_match) for verdict in scorer.score_batch(pairs)) / len(pairs)
+    print(f"\n{split}: {share:.3f}")
+    assert share <= 0.15

@@ -137,6 +137,8 @@ SLIPS = {  # what no question has, as an expression
     "is there": r"\bare there exactly 1\b",
     "a capital behind a colon": r": (?:For|List|Show|Give|Return|What|Which)\b",
 }
+
+
 @pytest.mark.parametrize("slip", SLIPS)
 def test_questions_are_free_of(slip):
     names = re.compile(r"'[^']*'")
