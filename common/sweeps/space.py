@@ -50,12 +50,12 @@ SPACES: dict[str, Space] = {
 _SMALL_RATES = {
     "full": (1e-5, 2e-5, 5e-5, 1e-4),
     "lora": (2e-4, 5e-4, 1e-3, 2e-3),
-    "prompt": (3e-3, 1e-2, 3e-2, 0.1),
+    "prompt": (1e-3, 3e-3, 1e-2, 3e-2),
 }
 _BEYOND_RATES = {
     "full": (2e-6, 5e-6, 2e-4, 5e-4),
     "lora": (5e-5, 1e-4, 5e-3, 1e-2),
-    "prompt": (3e-4, 1e-3, 0.3, 1.0),
+    "prompt": (1e-4, 3e-4, 0.1, 0.3),
 }
 _SMALL_BATCHES, _BEYOND_BATCHES = (4, 8), (2, 16)
 _VARIANTS: dict[str, tuple[dict, ...]] = {
