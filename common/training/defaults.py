@@ -19,7 +19,8 @@ _PUBLISHED = {
     "prompt-random": _PROMPT,
     "prompt-text": _PROMPT,
 }
-_CPU_LORA = {"learning_rate": 5e-4, "lora_rank": 16, "lora_alpha": 32, "warmup_ratio": 0.1}
+# After 8 steps of 8 rows the validation loss was least at this rate of 5e-4, 1e-3 and 2e-3.
+_CPU_LORA = {"learning_rate": 1e-3, "lora_rank": 16, "lora_alpha": 32, "warmup_ratio": 0.1}
 _CPU = {
     "full": {"learning_rate": 5e-5, "warmup_ratio": 0.1},
     "lora": _CPU_LORA,
@@ -27,8 +28,7 @@ _CPU = {
     "prompt-random": _PROMPT,
     "prompt-text": _PROMPT,
 }
-_SMOKE_LORA = _CPU_LORA | {"learning_rate": 1e-3}
-_SMOKE = _CPU | {"full": {"learning_rate": 1e-4, "warmup_ratio": 0.1}, "lora": _SMOKE_LORA, "qlora": _SMOKE_LORA}
+_SMOKE = _CPU | {"full": {"learning_rate": 1e-4, "warmup_ratio": 0.1}}
 
 
 def _recipes(by_method: dict[str, dict], **shared: object) -> MappingProxyType:
