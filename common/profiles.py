@@ -67,7 +67,7 @@ PROFILES = {
             other_test_rows=8,
         ),
         Profile(
-            *("cpu", *_CODER, "embedded", _CPU, 640, 96, "float32", 2, 32, 640, 96, 8),
+            *("cpu", *_CODER, "embedded", _CPU, 640, 96, "float32", 2, 32, 640, 96, 16),
             evaluations=3,
             other_test_rows=320,
         ),
