@@ -46,8 +46,10 @@ lock:  ## write requirements.lock and requirements.cuda.lock anew from requireme
 	  outputs/lock/all.txt outputs/lock/model.txt
 	rm -rf outputs/lock
 
+# At cpu on a quarter of the test rows, for the time that answering takes; ARGS="-p TEST_ROWS=640" has all of them.
+RUN_ARGS = $(or $(ARGS),$(if $(filter cpu,$(PROFILE)),-p TEST_ROWS=160))
 run: setup  ## execute NOTEBOOKS at PROFILE (default: audit, baseline and LoRA at cpu), compare them in outputs/results/
-	@$(BIN)/python -m common.study run --profile $(PROFILE) $(ARGS) $(NOTEBOOKS)
+	@$(BIN)/python -m common.study run --profile $(PROFILE) $(RUN_ARGS) $(NOTEBOOKS)
 
 notebooks: setup  ## execute NOTEBOOKS as committed, write results/ and README.md, put the outputs into the notebooks
 	@$(BIN)/python -m common.study run --to-results --profile $(PROFILE) $(NOTEBOOKS)

@@ -26,9 +26,10 @@ _NOT_OURS = ("outputs", "tests")
 
 def with_overrides(profile: Profile, parameters: Mapping[str, object]) -> Profile:
     """The profile with the model, the data and the number of test rows of `parameters`, where they name any; of each
-    other split it then takes no more rows than of test."""
+    other split it then takes as many fewer rows, at least one."""
     changes = {key: parameters[key] for key in _OVERRIDES if parameters.get(key)}
-    others = min(profile.other_test_rows, changes.get("test_rows", profile.test_rows))
+    others, share = profile.other_test_rows, changes.get("test_rows", profile.test_rows) / profile.test_rows
+    others = min(others, max(1, round(others * share)))
     return dataclasses.replace(profile, **changes, other_test_rows=others)
 
 

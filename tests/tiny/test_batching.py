@@ -249,13 +249,14 @@ def test_little_memory_changes_no_answer(talkative, prompts, steps, prefills, mo
 
 def test_a_prefill_fits_into_its_share_with_what_stands_before_the_prompts(talkative, prompts, prefills, monkeypatch):
     monkeypatch.setitem(PREFILL, "cpu", 10_000)
-    shared, longest = shared_start(prompts[:16]), max(map(len, prompts[:16]))
+    rows = [prompts[0][:100] + prompt[-60 - number :] for number, prompt in enumerate(prompts[:16])]
+    shared, longest = shared_start(rows), max(map(len, rows))
     assert 3 * (longest - shared) < 2 * longest + 50  # a third prompt would fit if that were not counted
-    for prefill, rows in ((2 * longest + 50, 2), (longest - 1, 1), (0, 1)):
+    for prefill, count in ((2 * longest + 50, 2), (longest - 1, 1), (0, 1)):
         prefills.clear()
         monkeypatch.setattr(batching, "capacity", lambda *_, prefill=prefill, **__: Capacity(16, prefill))
-        complete(talkative, prompts[:16], max_new_tokens=1, batch_size=16)
-        assert prefills[0] == rows * (longest - shared)
+        complete(talkative, rows, max_new_tokens=1, batch_size=16)
+        assert prefills[0] == count * (longest - shared)
     assert len(prefills) == 16
 
 

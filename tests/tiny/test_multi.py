@@ -155,8 +155,9 @@ def test_two_processes_share_the_rows_of_each_step(finished):
     alone, two = finished
     assert {step: len(rows) for step, rows in alone.rows().items()} == {0: 8, 1: 8, 2: 1}
     assert two.rows() == alone.rows()
-    counts = {rank: [len(line["rows"]) for line in lines] for rank, lines in two.seen().items()}
-    assert counts == {0: [2, 2, 2, 2, 1], 1: [2, 2, 2, 2, 0]}  # an idle micro-batch where the last step has one
+    one, other = ([(line["step"], len(line["rows"])) for line in two.seen()[rank]] for rank in (0, 1))
+    assert [step for step, _ in one] == [step for step, _ in other], "a micro-batch for each process, idle or not"
+    assert (one[-1][1], other[-1][1]) == (1, 0)  # an idle one where the last step has a single row
 
 
 def test_two_processes_lose_and_learn_as_one(finished, saved):
@@ -196,9 +197,10 @@ def test_a_killed_process_ends_the_job_in_one_line(killed, config):
 
 def test_a_killed_job_goes_on_and_ends_as_one_that_was_not(killed, finished, saved):
     again, whole = killed["ddp"][-1], finished[1]
-    steps = [line["step"] for line in again.seen()[0]]
+    steps, expected = ([line["step"] for line in job.seen()[0]] for job in (again, whole))
     # Two steps before the death, the third after it; whatever of the third the surviving process had begun.
-    assert steps[:4] == [0, 0, 1, 1] and set(steps[4:]) == {2} and 5 <= len(steps) <= 6
+    done = len([step for step in expected if step < 2])
+    assert steps[:done] == expected[:done] and set(steps[done:]) == {2} and 1 <= len(steps) - done <= 2
     assert close(again.weights(), whole.weights(), saved) == 0
     assert again.curve().equals(whole.curve())
     assert again.answers() == whole.answers()

@@ -136,7 +136,7 @@ def test_the_loss_falls_and_is_recorded(method, rows, tiny, short, trained, toke
     assert len(losses) == 8 and len(seen) == 2
     assert all(math.isfinite(loss) for loss in (*losses, *seen))
     untrained = loss_by_hand(tiny().model, tokens(rows[1]))
-    assert untrained - run.eval_loss > {"full": 0.7, "lora": 0.15, "qlora": 0.15}.get(method, 0.01)
+    assert untrained - run.eval_loss > {"full": 0.7, "lora": 0.1, "qlora": 0.1}.get(method, 0.01)
     assert (run.step, run.eval_loss, run.eval_score) == (8, seen.iloc[-1], None)
     assert (run.rows, run.train_rows, run.valid_rows, run.dropped_rows) == (64, 32, 8, 0)
     assert run.tokens == 2 * sum(len(row["input_ids"]) for row in tokens(rows[0]))

@@ -29,8 +29,13 @@ LORA = {
     "evaluations": 3,  # after steps 3, 6 and 8
     "patience": 1,
     "save_every": 2,
+    "seed": 2,  # ends early by its patience
 }
-TREES = {"lora_dropout": 0.0, "micro_batch_tokens": 400}  # the others: rows side by side, with draws to go on from
+TREES = {
+    "lora_dropout": 0.0,
+    "micro_batch_tokens": 400,
+    "seed": 42,
+}  # the others: rows side by side, with draws to go on from
 FULL = LORA | TREES | {"method": "full", "learning_rate": 2e-2, "optimizer": "adamw", "patience": 2}
 SCORED = LORA | TREES | {"select_by": "score", "score_rows": 2, "patience": 0}
 QLORA, PROMPT = SCORED | {"method": "qlora"}, SCORED | {"method": "prompt-random", "virtual_tokens": 5}
