@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = [notebook.path for notebook in find()]
 # Not executed yet on the second edition of the embedded data; without outputs until they are.
 AWAITED = frozenset(
-    f"sft/{name}.ipynb" for name in ("fullft", "lora", "qlora", "prompt_tuning_random", "prompt_tuning_text")
+    {"baseline/baseline-8B.ipynb", "examples/train_fullft.ipynb", "examples/train_qlora.ipynb"}
+    | {f"sft/{name}.ipynb" for name in ("fullft", "lora", "qlora", "prompt_tuning_random", "prompt_tuning_text")}
 )
 MOST_CODE_LINES, MOST_PARAMETERS, MOST_BYTES, MOST_FIGURES = 110, 12, 200_000, 3
 PARAMETER = re.compile(r"[A-Z][A-Z0-9_]*: (str|int|float|bool) = \S.*  # [^=]+")
