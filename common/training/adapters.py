@@ -7,6 +7,8 @@ earlier training has saved.
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -219,6 +221,24 @@ def for_evaluation(
     if merged:
         model = model.merge_and_unload()
     return (model.to(dtype) if recipe.method == "full" else model).eval(), merged
+
+
+@contextmanager
+def evaluation_weights(model: PreTrainedModel | PeftModel, recipe: Recipe, dtype: torch.dtype) -> Iterator[None]:
+    """Within it, a model in training has the weights that `for_evaluation` would give it; then those in training again.
+
+    Full fine-tuning trains float32 weights of a model that is evaluated in half precision. What answers on the way is
+    the model that would be handed back.
+    """
+    parameters = list(model.parameters()) if recipe.method == "full" else []
+    trained = [parameter.data for parameter in parameters]
+    try:
+        for parameter in parameters:
+            parameter.data = parameter.data.to(dtype)
+        yield
+    finally:
+        for parameter, data in zip(parameters, trained, strict=True):
+            parameter.data = data
 
 
 def merge_adapter(loaded: LoadedModel, folder: Path) -> LoadedModel:

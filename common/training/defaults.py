@@ -19,8 +19,9 @@ _PUBLISHED = {
     "prompt-random": _PROMPT,
     "prompt-text": _PROMPT,
 }
-# After 8 steps of 8 rows the validation loss was least at this rate of 5e-4, 1e-3 and 2e-3.
-_CPU_LORA = {"learning_rate": 1e-3, "lora_rank": 16, "lora_alpha": 32, "warmup_ratio": 0.1}
+# One pass over 320 rows, robust match on 320 validation rows: .653 at this rate in batches of 4, .628 in batches of 8;
+# on test rows 1e-3 in batches of 8 had .525.
+_CPU_LORA = {"learning_rate": 5e-4, "lora_rank": 16, "lora_alpha": 32, "warmup_ratio": 0.1}
 _CPU = {
     "full": {"learning_rate": 5e-5, "warmup_ratio": 0.1},
     "lora": _CPU_LORA,
@@ -39,7 +40,7 @@ def _recipes(by_method: dict[str, dict], **shared: object) -> MappingProxyType:
 RECIPES = MappingProxyType(
     {
         "smoke": _recipes(_SMOKE, epochs=2, effective_batch_size=8),
-        "cpu": _recipes(_CPU, epochs=1, effective_batch_size=8),
+        "cpu": _recipes(_CPU, epochs=1, effective_batch_size=4),
         "t4": _recipes(_PUBLISHED, epochs=1, effective_batch_size=32),
         "h100": _recipes(_PUBLISHED, epochs=1, effective_batch_size=32),
     }

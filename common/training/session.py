@@ -12,7 +12,7 @@ import gc
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import datasets
@@ -27,7 +27,15 @@ from common.locks import locked
 from common.models import LoadedModel, parameter_counts
 from common.settings import writable, writing
 from common.training import attention, checkpoints, layers
-from common.training.adapters import adapt, check_new, check_quantisation, check_start, for_evaluation, load_weights
+from common.training.adapters import (
+    adapt,
+    check_new,
+    check_quantisation,
+    check_start,
+    evaluation_weights,
+    for_evaluation,
+    load_weights,
+)
 from common.training.arguments import precision_arguments, trainer_arguments
 from common.training.layout import Layout, implementation
 from common.training.losses import Inputs
@@ -192,7 +200,7 @@ class Session:
         trainer: SessionMixin = objective.trainer(
             loss=lambda trained, inputs: objective.loss(trained, inputs, self._virtual_tokens),
             units=objective.units,
-            answer=self._answer if objective.answered else None,
+            answer=partial(self._answer, dtype) if objective.answered else None,
             whole_model=whole,
             model=model,
             args=args,
@@ -212,8 +220,9 @@ class Session:
         part = (self.objective.items, self.objective.valid_items)[batch["part"]]
         return self._layout.collated([part[i] for i in batch["items"]])
 
-    def _answer(self, model: torch.nn.Module) -> dict[str, float]:
-        return answer_means(replace(self.loaded, model=model), self.objective.answered, **self.decoding)
+    def _answer(self, dtype: torch.dtype, model: torch.nn.Module) -> dict[str, float]:
+        with evaluation_weights(model, self.recipe, dtype):
+            return answer_means(replace(self.loaded, model=model), self.objective.answered, **self.decoding)
 
     def _load(self, model: torch.nn.Module, dtype: torch.dtype, code_digest: str, counts: tuple[int, int]) -> Trained:
         """What was saved is what is scored, in the sitting that trained as in any later one."""

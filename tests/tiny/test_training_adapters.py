@@ -7,13 +7,14 @@ import pytest
 import torch
 from peft import PeftModel
 
+from common import evaluation
 from common.generation import complete
 from common.models import base_digest, load_model
 from common.profiles import TINY_MODEL
 from common.prompts import prompt_ids
 from common.settings import UserError
 from common.training.adapters import adapt, for_evaluation, load_weights, merge_adapter, save_weights
-from common.training.recipe import Recipe
+from common.training.recipe import METHODS, Recipe
 from common.training.sft import train_sft
 from common.training.trainer import Clock
 
@@ -102,6 +103,32 @@ def test_lora_targets_are_those_that_are_named(rows, tiny, short, saved, tmp_pat
     assert run.trainable_parameters == 2 * 2 * ((64 + 64) + (64 + 32))
     config = json.loads((run.weights / "adapter_config.json").read_text())
     assert (config["r"], config["lora_alpha"], config["lora_dropout"]) == (2, 8, 0.0)
+
+
+# Answers on the way
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_what_answers_on_the_way_is_the_model_as_it_is_handed_back(precision, method, rows, one, tmp_path, monkeypatch):
+    """Full fine-tuning in bfloat16 trains float32 weights under autocast; laid out so, they met bfloat16 inputs."""
+    recipe = one.with_values({"method": method, "score_rows": 4})
+    loaded = load_model(TINY_MODEL, precision=precision, quantisation=recipe.quantisation)
+    answers, dtypes = [], []
+    real = evaluation.complete
+
+    def answered(*arguments, **options):
+        dtypes.append({name: p.dtype for name, p in arguments[0].model.named_parameters()})
+        completions = real(*arguments, **options)
+        answers.append([completion.token_ids for completion in completions])
+        return completions
+
+    monkeypatch.setattr(evaluation, "complete", answered)
+    run = train_sft(loaded, *rows, recipe, folder=tmp_path, max_new_tokens=12)
+    evaluation.answer_means(run.loaded, rows[1][:4], max_new_tokens=12, batch_size=32)
+    on_the_way, afterwards = answers
+    assert on_the_way == afterwards and all(on_the_way)
+    assert run.merged or dtypes[0] == dtypes[1]
 
 
 # QLoRA
