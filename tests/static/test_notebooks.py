@@ -19,7 +19,6 @@ NOTEBOOKS = [notebook.path for notebook in find()]
 # Not executed yet on the second edition of the embedded data; without outputs until they are.
 AWAITED = {
     "baseline/baseline-8B.ipynb",
-    "examples/train_qlora.ipynb",
     "sft/fullft.ipynb",
     "sft/lora.ipynb",
     "sft/prompt_tuning_random.ipynb",
