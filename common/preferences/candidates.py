@@ -1,0 +1,55 @@
+"""Candidates: completions that may become one side of a preference pair, and where each comes from.
+
+Three sources give them: a large model behind Groq's service (`remote`), near misses of the reference (`mutated`,
+here), and samples of the model that is to be trained (`sampled`). None of them is trusted: `certification` says which
+are right and which are wrong. Nothing is executed here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from common.data import Example
+from common.mutations import neighbours
+
+REFERENCE, MUTATION, SAMPLED, GROQ = SOURCES = ("reference", "mutation", "sampled", "groq")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A completion to an example's question.
+
+    example: the example's id. completion: as the source gave it, fences and reasoning included. source: one of
+    SOURCES. origin: what in the source made it: a mutation's operator, a model's name.
+    """
+
+    example: str
+    completion: str
+    source: str
+    origin: str = ""
+
+
+def mutated(examples: Sequence[Example], *, most: int, seed: int) -> list[Candidate]:
+    """Near misses of each reference, at most `most` an example, of as many operators as there are, drawn by `seed`.
+
+    Some of them mean the same as the reference, and some do not run. The draw for one example depends on the seed and
+    its id alone.
+    """
+    return [
+        Candidate(example.id, miss.sql, MUTATION, miss.operator)
+        for example in examples
+        for miss in _drawn(example, most, seed)
+    ]
+
+
+def _drawn(example: Example, most: int, seed: int) -> list:
+    random = Random(f"{seed}:{example.id}")
+    by_operator: dict[str, list] = {}
+    for miss in neighbours(example.sql):
+        by_operator.setdefault(miss.operator, []).append(miss)
+    for misses in by_operator.values():
+        random.shuffle(misses)
+    groups = list(by_operator.values())
+    random.shuffle(groups)
+    rounds = max(map(len, groups), default=0)
+    return [group[turn] for turn in range(rounds) for group in groups if turn < len(group)][:most]
