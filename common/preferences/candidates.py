@@ -6,11 +6,12 @@ are right and which are wrong. Nothing is executed here.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 
 from common.data import Example
-from common.mutations import neighbours
+from common.mutations import Neighbour, neighbours
 
 REFERENCE, MUTATION, SAMPLED, GROQ = SOURCES = ("reference", "mutation", "sampled", "groq")
 
@@ -32,8 +33,9 @@ class Candidate:
 def mutated(examples: Sequence[Example], *, most: int, seed: int) -> list[Candidate]:
     """Near misses of each reference, at most `most` an example, of as many operators as there are, drawn by `seed`.
 
-    Some of them mean the same as the reference, and some do not run. The draw for one example depends on the seed and
-    its id alone.
+    Some of them mean the same as the reference, and some do not run. None where the parser writes the reference itself
+    otherwise (another case, `<>` for `!=`): its near misses could be told by their style. The draw for one example
+    depends on the seed and its id alone.
     """
     return [
         Candidate(example.id, miss.sql, MUTATION, miss.operator)
@@ -42,9 +44,27 @@ def mutated(examples: Sequence[Example], *, most: int, seed: int) -> list[Candid
     ]
 
 
-def _drawn(example: Example, most: int, seed: int) -> list:
+def normal(sql: str) -> str:
+    """A statement without what never matters: white space between words, and a semicolon at its end. Case stays, since
+    it matters in strings."""
+    return " ".join(sql.split()).rstrip("; ")
+
+
+def is_rendering(sql: str) -> bool:
+    """Whether the parser writes a statement as it stands."""
+    import sqlglot
+
+    with suppress(Exception):  # sqlglot's own errors are not all it raises on odd texts
+        trees = sqlglot.parse(sql, dialect="sqlite")
+        return "; ".join(tree.sql(dialect="sqlite", comments=False) for tree in trees if tree) == normal(sql)
+    return False
+
+
+def _drawn(example: Example, most: int, seed: int) -> list[Neighbour]:
+    if not is_rendering(example.sql):
+        return []
     random = Random(f"{seed}:{example.id}")
-    by_operator: dict[str, list] = {}
+    by_operator: dict[str, list[Neighbour]] = {}
     for miss in neighbours(example.sql):
         by_operator.setdefault(miss.operator, []).append(miss)
     for misses in by_operator.values():

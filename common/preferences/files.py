@@ -1,0 +1,146 @@
+"""Pairs on disk: one parquet file a policy, with a data card beside it, for preference training and the reward model.
+
+A row holds the prompt as messages, both answers and what certified them, so that other tools can train on the file too.
+Rows of one schema are in one split, and none is a validation or test row of the study: `check` refuses such a file.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import mean
+
+from common.data import Example
+from common.data.splits import bucket
+from common.preferences.pairs import Pair
+from common.prompts import messages
+from common.settings import UserError, replace_text, writable, writing
+
+COLUMNS = ("id", "split", "prompt", "chosen", "rejected", "chosen_source", "rejected_source", "rejected_origin")
+COLUMNS += ("error", "question", "schema", "reference", "complexity", "task_type", "domain")
+VALIDATION = 0.15  # of the schemas
+
+
+def split_of(example: Example, *, seed: int = 42) -> str:
+    """train or validation, by the schema: pairs of one are in one split."""
+    return "validation" if bucket(f"pairs:{seed}:{example.schema}") < VALIDATION else "train"
+
+
+def check(pairs: Iterable[Pair], others: Iterable[Example]) -> None:
+    """Raises UserError where a pair's question, or its schema with its reference, is that of one of `others`."""
+    questions, references = set(), set()
+    for example in others:
+        questions.add((example.question, example.schema))
+        references.add((example.schema, example.sql))
+    for pair in pairs:
+        example = pair.example
+        if (example.question, example.schema) in questions or (example.schema, example.sql) in references:
+            raise UserError(f"the pair of {example.id} is of a row that is validated or tested on; leave it out")
+
+
+def write(path: Path, pairs: Sequence[Pair], card: str) -> Path:
+    """The parquet file, whole or not at all, and its card as `<name>.md`. Raises UserError where the disk refuses."""
+    import pandas
+
+    frame = pandas.DataFrame([_row(pair) for pair in pairs], columns=COLUMNS)
+    partial = writable(path.parent) / f".{path.name}.partial"
+    with writing(path):
+        frame.to_parquet(partial, index=False)
+        partial.replace(path)
+        replace_text(path.with_suffix(".md"), card)
+    return path
+
+
+def read(path: Path, split: str = "", *, limit: int | None = None) -> list[Pair]:
+    """The pairs of a split, "" for all, in the file's order. Raises UserError for what is no such file."""
+    import pandas
+
+    try:
+        frame = pandas.read_parquet(path)
+    except FileNotFoundError:
+        raise UserError(f"there are no pairs in {path}; execute grpo/reward_model/rm_data_generation.ipynb") from None
+    except Exception as error:  # pyarrow has its own for each kind of damage
+        raise UserError(f"{path} is no parquet file of pairs ({type(error).__name__}); make it anew") from None
+    if missing := [name for name in COLUMNS if name not in frame.columns]:
+        raise UserError(f"{path} has no column '{missing[0]}'; it is no file of pairs")
+    rows = frame[frame["split"] == split] if split else frame
+    return [_pair(row) for row in rows.head(len(rows) if limit is None else limit).to_dict("records")]
+
+
+def card(
+    pairs: Sequence[Pair], drops: Counter, *, policy: str, source: str, revision: str, databases: int, model: str
+) -> str:
+    """What a reader of the file has to know, as Markdown."""
+    splits = Counter(split_of(pair.example) for pair in pairs)
+    lengths = [mean(map(len, side)) for side in zip(*((pair.chosen, pair.rejected) for pair in pairs), strict=True)]
+    return "\n".join(
+        [
+            "---",
+            "license: apache-2.0",
+            "task_categories: [text-generation]",
+            "tags: [text-to-sql, preference]",
+            "---",
+            f"# Preference pairs of the policy `{policy}`",
+            "",
+            f"{len(pairs)} pairs of {len({pair.example.id for pair in pairs})} questions: {splits['train']} to train "
+            f"on, {splits['validation']} to validate on, parted by schema. Questions, schemas and references are rows "
+            f"of the split `post` of `{source}` (revision {revision}), which supervised fine-tuning never sees.",
+            "",
+            f"Wrong and right answers come from samples of {model}, from near misses of the references and, with a "
+            f"key, from large models behind Groq. Each pair was executed: the chosen answer matches the reference on "
+            f"the given and on {databases} generated databases, the rejected one on the given one neither. An answer "
+            "that agrees on the given database alone is left out. The generated databases are not those of the "
+            "evaluation.",
+            "",
+            f"Mean length in characters: chosen {lengths[0]:.0f}, rejected {lengths[1]:.0f}.",
+            "",
+            *_table("Rejected answers by source", Counter(pair.rejected_source for pair in pairs)),
+            *_table("Chosen answers by source", Counter(pair.chosen_source for pair in pairs)),
+            *_table("Errors", Counter(pair.error for pair in pairs)),
+            *_table("Complexities", Counter(pair.example.complexity or "unknown" for pair in pairs)),
+            *_table("Left out", Counter({_words(reason): count for reason, count in drops.items() if count})),
+        ]
+    )
+
+
+def _words(reason: object) -> str:
+    return ": ".join(reason) if isinstance(reason, tuple) else str(reason)
+
+
+def _table(title: str, counts: Counter) -> list[str]:
+    lines = [f"| {name} | {count:,} |" for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    return [f"| {title} | number |", "|---|--:|", *lines, ""]
+
+
+def _row(pair: Pair) -> dict:
+    example = pair.example
+    return {
+        "id": example.id,
+        "split": split_of(example),
+        "prompt": messages(example),
+        "chosen": pair.chosen,
+        "rejected": pair.rejected,
+        "chosen_source": pair.chosen_source,
+        "rejected_source": pair.rejected_source,
+        "rejected_origin": pair.rejected_origin,
+        "error": pair.error,
+        "question": example.question,
+        "schema": example.schema,
+        "reference": example.sql,
+        "complexity": example.complexity,
+        "task_type": example.task_type,
+        "domain": example.domain,
+    }
+
+
+def _pair(row: dict) -> Pair:
+    example = Example(
+        id=row["id"],
+        question=row["question"],
+        schema=row["schema"],
+        sql=row["reference"],
+        domain=row["domain"],
+        complexity=row["complexity"],
+        task_type=row["task_type"],
+    )
+    names = ("chosen", "rejected", "chosen_source", "rejected_source", "rejected_origin", "error")
+    return Pair(example, *(row[name] for name in names))
