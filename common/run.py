@@ -27,6 +27,7 @@ from common.profiles import Profile, resolve
 from common.results import sections
 from common.results.comparable import find_comparable
 from common.results.ledger import check_name
+from common.results.measures import is_measured, save_measures
 from common.results.places import command, place, usual_seed, with_overrides
 from common.results.record import Decoding, Record
 from common.settings import UserError, outputs, relative, writable
@@ -74,15 +75,24 @@ class Run:
         Raises UserError, with the command that makes such a record, where there is none, and where the file or folder
         that the rows are from has changed since: its references may be others.
         """
-        # A run at another seed has a folder of its own, and the same rows.
-        folders = dict.fromkeys([self.place, usual_seed(self.place), results.folder(self.profile.name)])
         rerun = command(method, self.profile)
-        place = find_comparable(method, self.terms, [*folders], rerun)
+        place = find_comparable(method, self.terms, self._folders, rerun)
         record, source = results.read_record(place, method), self.profile.data
         is_file = source.partition("@")[0] not in ("embedded", "gretel")
         if is_file and record["data"]["revision"] != self.terms["data"]["revision"]:
             raise UserError(f"{source} has changed since the record '{method}' was made from it; {rerun} makes it anew")
         return record, results.read_predictions(place, method)
+
+    @property
+    def _folders(self) -> list[Path]:
+        """Where records lie that this run may use: a run at another seed has a folder of its own, and the same rows."""
+        return [*dict.fromkeys([self.place, usual_seed(self.place), results.folder(self.profile.name)])]
+
+    def check_need(self, method: str) -> None:
+        """Raises UserError, with what to run first, unless there is a record of `method`: of a comparable run, or of
+        what is no run, such as pairs."""
+        if not any(is_measured(folder, method) for folder in self._folders):
+            self.needed(method)
 
     def optional(self, *methods: str) -> dict[str, list[dict]]:
         """Predictions rows by method, of those of `methods` whose records are there and comparable, see `needed`."""
@@ -134,6 +144,12 @@ class Run:
     @property
     def _decoding(self) -> Decoding:
         return Decoding(max_new_tokens=self.profile.max_new_tokens, do_sample=False)
+
+    def save_tables(self, kind: str, tables: "Mapping[str, pandas.DataFrame]", **about: object) -> Path:
+        """Write the record of what is no run of a method under the run's name, see `results.measures`. about: its
+        `loaded`, `trained` and `facts`."""
+        about |= {"notebook": self.notebook, "profile": self.profile, "seed": self.seed, "parameters": self.parameters}
+        return save_measures(self.place, kind, self.name, tables, **about)
 
     def save(
         self,
@@ -243,7 +259,7 @@ def start_run(
         revision=revision,
     )
     for method in needs:
-        run.needed(method)  # raises with what to run first
+        run.check_need(method)
     writable(run.place)
     distributed.from_main(lambda: locks.hold(run.folder))
     random.seed(seed)

@@ -4,13 +4,19 @@ Adapters are not committed, records are. Where a record's weights are not on thi
 the recipe that the record holds, on the same rows; they are the same weights but for rounding.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
+from peft import PeftModel
+
+from common.data import Example, load_examples
 from common.models import LoadedModel, load_model, weights_digest
+from common.preferences import files
 from common.profiles import Profile
 from common.provenance import digest
 from common.run import Run
 from common.settings import UserError, outputs
+from common.training.preference_defaults import SIZES
 from common.training.recipe import Recipe
 from common.training.sft import load_rows, train_sft
 
@@ -68,3 +74,28 @@ def decoding_of(profile: Profile) -> dict[str, int]:
 def pairs_file(profile: Profile, policy: str) -> Path:
     """Where the pairs of a policy lie, see `common.preferences.files`."""
     return outputs() / "preferences" / profile.name / f"{policy}.parquet"
+
+
+def policy_of(profile: Profile, adapter: str) -> LoadedModel:
+    """The profile's model, with the adapter of that folder below outputs/ beside it; "" for none."""
+    loaded = load_model(profile.model_id, precision=profile.precision)
+    if not adapter:
+        return loaded
+    return replace(loaded, model=PeftModel.from_pretrained(loaded.model, outputs() / adapter).eval())
+
+
+def adapter_sizes(recipe: Recipe) -> dict[str, object]:
+    """What a recipe has to agree in with the adapter that it goes on from."""
+    return {name: getattr(recipe, name) for name in ("lora_rank", "lora_alpha", "lora_targets")}
+
+
+def equal_seconds(sft: dict, other: dict) -> int:
+    """Rows that the training of the record `sft` sees in the seconds of the other record's training, at least one."""
+    return max(1, round(other["cost"]["train_seconds"] * sft["cost"]["train_rows_per_second"]))
+
+
+def held_out_questions(profile: Profile, file: Path, count: int) -> list[Example]:
+    """The first `count` rows of `post` whose schemas no pair of the file has."""
+    schemas = {pair.example.schema for pair in files.read(file)}
+    rows = load_examples(profile.data, "post", limit=2 * count + len(schemas) + SIZES[profile.name].questions)
+    return [row for row in rows if row.schema not in schemas][:count]

@@ -25,6 +25,12 @@ def split_of(example: Example, *, seed: int = 42) -> str:
     return "validation" if bucket(f"pairs:{seed}:{example.schema}") < VALIDATION else "train"
 
 
+def parted(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
+    """Pairs to train on and pairs to validate on, in their order, by `split_of`."""
+    train, valid = ([pair for pair in pairs if split_of(pair.example) == split] for split in ("train", "validation"))
+    return train, valid
+
+
 def check(pairs: Iterable[Pair], others: Iterable[Example]) -> None:
     """Raises UserError where a pair's question, or its schema with its reference, is that of one of `others`."""
     questions, references = set(), set()

@@ -37,14 +37,14 @@ from common.training.trainer import SessionMixin
 class PreferenceRecipe(Recipe):
     """A recipe for preference pairs; a batch's rows are pairs.
 
-    loss, beta, sft_weight: see `preference_loss`. start: a folder of trained weights below outputs/ that the training
+    pair_loss, beta, sft_weight: see `preference_loss`. start: a folder of trained weights below outputs/ that the training
     goes on from and that is the reference, "" for the base model. validation: the source whose validation rows are
     answered on the way, "" for the questions of the validation pairs.
     """
 
     module: ClassVar[str] = "common.training.dpo"
 
-    loss: str = "sigmoid"
+    pair_loss: str = "sigmoid"
     beta: float = 0.1
     sft_weight: float = 0.0
     start: str = ""
@@ -54,8 +54,8 @@ class PreferenceRecipe(Recipe):
         super().__post_init__()
         if self.method not in ("lora", "qlora"):
             raise UserError(f"preference training is by lora or qlora, not by {self.method}")
-        if self.loss not in LOSSES:
-            raise UserError(f"unknown loss '{self.loss}'; choose one of {', '.join(LOSSES)}")
+        if self.pair_loss not in LOSSES:
+            raise UserError(f"unknown pair_loss '{self.pair_loss}'; choose one of {', '.join(LOSSES)}")
         if not 0 < self.beta < float("inf") or not 0 <= self.sft_weight < float("inf"):
             raise UserError("beta is above 0, and sft_weight is not negative")
 
@@ -135,7 +135,7 @@ def train_pairs(
         dropped=len(train) - len(parts[0]),
     )
     trained = Session(loaded, objective, recipe, folder, decoding, recipe.start_folder, should_stop).run()
-    return replace(trained, curve=_from_start(trained.curve, start))
+    return replace(trained, curve=_from_start(trained.curve, start, parts[1]))
 
 
 train = train_pairs  # what a search calls, see `Recipe.module`
@@ -159,7 +159,7 @@ def _items(part: Sequence[Pair], loaded: LoadedModel, recipe: Recipe) -> list[It
 
 def _loss(recipe: PreferenceRecipe, train: Sequence[Item]) -> Callable:
     chosen_tokens = mean(labelled(item[:1]) for item in train)
-    names = {"loss": recipe.loss, "beta": recipe.beta, "sft_weight": recipe.sft_weight}
+    names = {"loss": recipe.pair_loss, "beta": recipe.beta, "sft_weight": recipe.sft_weight}
     return lambda model, inputs, virtual: preference_loss(model, inputs, virtual, chosen_tokens=chosen_tokens, **names)
 
 
@@ -223,8 +223,10 @@ def _before(
     return {"match": match, "references": references}
 
 
-def _from_start(curve: pandas.DataFrame, start: dict) -> pandas.DataFrame:
-    """The curve with step 0 before it, at which policy and reference are one."""
+def _from_start(curve: pandas.DataFrame, start: dict, valid: Sequence[Item]) -> pandas.DataFrame:
+    """The curve with step 0 before it, at which policy and reference are one. valid: the validation pairs' items."""
     names = {"eval_margin": 0.0, "eval_chosen_change": 0.0, "eval_rejected_change": 0.0, "eval_match": start["match"]}
+    for at, side in enumerate(("chosen", "rejected")):
+        names[f"eval_{side}_token"] = mean(item[at]["reference"] / labelled([item[at]]) for item in valid)
     first = {"step": 0} | {name: value for name, value in names.items() if name in curve and value is not None}
     return pandas.concat([pandas.DataFrame([first]), curve], ignore_index=True)[list(curve.columns)]

@@ -34,8 +34,8 @@ SIZES = MappingProxyType(
 _BATCH = {"smoke": 4, "cpu": 4, "t4": 32, "h100": 32}
 _RATES = {"smoke": 1e-3, "cpu": 5e-5, "t4": 2e-5, "h100": 2e-5}
 _REWARD_RATES = {"smoke": 1e-3, "cpu": 2e-4, "t4": 1e-4, "h100": 1e-4}
-# Published beta; an SFT term of the weight that keeps right answers likely, see METHODS in the README of dpo/.
-_LOSS = {"loss": "sigmoid", "beta": 0.1, "sft_weight": 1.0}
+# Published beta; an SFT term of the weight that keeps right answers likely.
+_LOSS = {"pair_loss": "sigmoid", "beta": 0.1, "sft_weight": 1.0}
 
 
 def preference_recipe(

@@ -18,12 +18,14 @@ from common.data.splits import TESTS
 from common.profiles import PROFILES
 from common.provenance import SCORING, code
 from common.results import audits
+from common.results.measures import KINDS, is_measured
 from common.results.rescore import rescore
 from common.run import start_run
 from common.settings import ROOT, UserError, outputs
 from common.study.execute import copy_path, execute, run
 from common.study.notebooks import find
 from common.synthetic import SPLITS
+from common.training.preference_defaults import SIZES
 from tests.cost import spent, unit
 
 NOTEBOOKS = find()
@@ -87,6 +89,16 @@ def check_audit(paths, notebook):
     assert notebook.name not in {run["notebook"] for run in results.read_records(records())}
 
 
+def check_tables(notebook, kinds):
+    """What is no run of a method, such as pairs, has tables, and no record in the ledger."""
+    (path,) = [path for kind in kinds for path in (records() / kind).glob(f"{notebook.methods[0]}.json")]
+    record = json.loads(path.read_text())
+    assert (record["notebook"], record["profile"], record["status"]) == (notebook.name, "smoke", "complete")
+    assert record["tables"] and all(record["tables"].values())
+    assert not record["model"]["id"] or record["code"]["training_digest"]
+    assert notebook.name not in {run["notebook"] for run in results.read_records(records())}
+
+
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.name)
 def test_executes_at_smoke(notebook, monkeypatch):
     if notebook is SEARCH:  # its trials are logged, offline
@@ -102,6 +114,9 @@ def test_executes_at_smoke(notebook, monkeypatch):
     if audit := [path for path in paths if audits.load(path)["notebook"] == notebook.name]:
         check_audit(audit, notebook)
         return
+    if kinds := [kind for kind in KINDS if is_measured(records(), notebook.methods[0])]:
+        check_tables(notebook, kinds)
+        return
     for method in notebook.methods:
         record = results.read_record(records(), method)
         assert (record["status"], record["notebook"], record["data"]["n"]) == ("complete", notebook.name, 16)
@@ -112,7 +127,8 @@ def test_executes_at_smoke(notebook, monkeypatch):
         if record["stages"]:
             assert record["code"]["training_digest"] == code(*record["code"]["training_modules"], without=SCORING)
             *searched, last = record["stages"]
-            plans = PROFILES["smoke"].stages
+            preferences = "common.training.dpo" in record["code"]["training_modules"]
+            plans = SIZES["smoke"].stages if preferences else PROFILES["smoke"].stages
             assert (last["train_rows"], last["trials"]) == (plans[-1].train_rows, 1)
             for stage, plan in zip(searched, plans, strict=False):  # and at most six beyond an edge, or variants
                 assert stage["train_rows"] == plan.train_rows and 0 <= stage["trials"] - plan.trials <= 6
