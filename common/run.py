@@ -145,7 +145,7 @@ class Run:
     def _decoding(self) -> Decoding:
         return Decoding(max_new_tokens=self.profile.max_new_tokens, do_sample=False)
 
-    def save_tables(self, kind: str, tables: "Mapping[str, pandas.DataFrame]", **about: object) -> Path:
+    def save_tables(self, kind: str, tables: "dict[str, pandas.DataFrame]", **about: object) -> Path:
         """Write the record of what is no run of a method under the run's name, see `results.measures`. about: its
         `loaded`, `trained` and `facts`."""
         about |= {"notebook": self.notebook, "profile": self.profile, "seed": self.seed, "parameters": self.parameters}

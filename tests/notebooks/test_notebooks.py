@@ -32,6 +32,7 @@ NOTEBOOKS = find()
 BY_NAME = {notebook.name: notebook for notebook in NOTEBOOKS}
 BASELINE, LORA = BY_NAME["baseline/baseline.ipynb"], BY_NAME["examples/train_lora.ipynb"]
 SEARCH = BY_NAME["sft/lora.ipynb"]
+CONTROLS = ("sft-continued", "sft-more")
 # For the kernels: a fifth of what the imports take is looking for garbage, and every training ends in that, a third of
 # a second in all that they have made.
 STARTUP = """
@@ -129,7 +130,9 @@ def test_executes_at_smoke(notebook, monkeypatch):
             *searched, last = record["stages"]
             preferences = "common.training.dpo" in record["code"]["training_modules"]
             plans = SIZES["smoke"].stages if preferences else PROFILES["smoke"].stages
-            assert (last["train_rows"], last["trials"]) == (plans[-1].train_rows, 1)
+            assert last["trials"] == 1 and 0 < last["train_rows"]
+            if not preferences and not method.startswith(CONTROLS):  # their rows are what there are, or what time gives
+                assert last["train_rows"] == plans[-1].train_rows
             for stage, plan in zip(searched, plans, strict=False):  # and at most six beyond an edge, or variants
                 assert stage["train_rows"] == plan.train_rows and 0 <= stage["trials"] - plan.trials <= 6
             assert len(searched) == (2 if record["search"] else 0)
