@@ -38,8 +38,8 @@ class PreferenceRecipe(Recipe):
     """A recipe for preference pairs; a batch's rows are pairs.
 
     pair_loss, beta, sft_weight: see `preference_loss`. start: a folder of trained weights below outputs/ that the
-    training goes on from and that is the reference, "" for the base model. validation: the source whose validation rows are
-    answered on the way, "" for the questions of the validation pairs.
+    training goes on from and that is the reference, "" for the base model. validation: the source whose validation
+    rows are answered on the way, "" for the questions of the validation pairs.
     """
 
     module: ClassVar[str] = "common.training.dpo"
