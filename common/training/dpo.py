@@ -32,6 +32,9 @@ from common.training.rows import Item, labelled, tokenise
 from common.training.session import Session, check
 from common.training.trainer import SessionMixin
 
+REFERENCE = "ref"  # what TRL calls its copy of an adapter that a training goes on from
+ROUNDING = 1e-3  # nats a token: a smaller change says nothing
+
 
 @dataclass(frozen=True)
 class PreferenceRecipe(Recipe):
@@ -75,11 +78,13 @@ class PreferenceTrainer(SessionMixin, DPOTrainer):
     def __init__(self, *, start_match: float | None, **arguments):
         super().__init__(**arguments)
         self._start_match = start_match
+        if REFERENCE in self.model.peft_config:  # TRL's own copy of the adapter, which nobody asks
+            self.model.delete_adapter(REFERENCE)
 
     def evaluate(self, *args, **kwargs) -> dict[str, float]:
         metrics = super().evaluate(*args, **kwargs)
         change, match = metrics["eval_chosen_change"], metrics.get("eval_match")
-        if change >= 0:
+        if change >= -ROUNDING:
             return metrics
         step = self.state.global_step
         line = f"step {step}: right answers are less likely than before the first step ({change:+.3f} nats a token)"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
+import transformers
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from trl import RewardConfig, RewardTrainer
@@ -146,11 +147,18 @@ def load_reward_model(loaded: LoadedModel, weights: Path) -> LoadedModel:
         config = json.loads((weights / "adapter_config.json").read_text())
     except (OSError, ValueError):
         config = {}
-    if config.get("modules_to_save") != [HEAD]:
+    if not isinstance(config, dict) or config.get("modules_to_save") != [HEAD]:
         raise UserError(f"{weights} holds no reward model; give the folder that train_reward names as its weights")
+    other = UserError(
+        f"{weights} holds a reward model of another model than {loaded.id}; load the one it was trained on"
+    )
+    if config.get("base_model_name_or_path") not in (loaded.id, None):
+        raise other
     _put_head(loaded)
-    model = PeftModel.from_pretrained(loaded.model, weights).eval()
-    return replace(loaded, model=model)
+    try:
+        return replace(loaded, model=PeftModel.from_pretrained(loaded.model, weights).eval())
+    except (RuntimeError, ValueError):  # sizes that differ, modules that are not there
+        raise other from None
 
 
 def _precision(model: torch.nn.Module) -> torch.dtype:
@@ -188,6 +196,7 @@ def _write_start(loaded: LoadedModel, recipe: RewardRecipe, path: Path) -> None:
     if recipe.start:
         shutil.copytree(outputs() / recipe.start, path)
     else:
+        transformers.set_seed(recipe.seed)  # before the session does: the adapter is drawn here
         model = adapt(loaded, recipe)
         save_weights(model, path)
         model.unload()
