@@ -5,6 +5,8 @@ here), and samples of the model that is to be trained (`sampled`). None of them 
 are right and which are wrong. Nothing is executed here.
 """
 
+import logging
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +16,11 @@ from common.data import Example
 from common.mutations import Neighbour, neighbours
 
 REFERENCE, MUTATION, SAMPLED, GROQ = SOURCES = ("reference", "mutation", "sampled", "groq")
+
+_STRINGS = re.compile(r"""('[^']*'|"[^"]*"|`[^`]*`)""")
+_SPACE = re.compile(r"\s+")
+# What the parser writes in a changed statement and no reference in its style has: a mark that would tell near misses.
+_MARKS = ("<>", "NOT ")
 
 
 @dataclass(frozen=True)
@@ -33,9 +40,9 @@ class Candidate:
 def mutated(examples: Sequence[Example], *, most: int, seed: int) -> list[Candidate]:
     """Near misses of each reference, at most `most` an example, of as many operators as there are, drawn by `seed`.
 
-    Some of them mean the same as the reference, and some do not run. None where the parser writes the reference itself
-    otherwise (another case, `<>` for `!=`): its near misses could be told by their style. The draw for one example
-    depends on the seed and its id alone.
+    Some of them mean the same as the reference, and some do not run. There are none where the parser writes the
+    reference itself otherwise (another case, `<>` for `!=`), and none with a mark of the parser's: these could be told
+    by their style. The draw for one example depends on the seed and its id alone.
     """
     return [
         Candidate(example.id, miss.sql, MUTATION, miss.operator)
@@ -45,15 +52,18 @@ def mutated(examples: Sequence[Example], *, most: int, seed: int) -> list[Candid
 
 
 def normal(sql: str) -> str:
-    """A statement without what never matters: white space between words, and a semicolon at its end. Case stays, since
-    it matters in strings."""
-    return " ".join(sql.split()).rstrip("; ")
+    """A statement without what never matters: white space outside of strings, and a semicolon at its end. Case stays,
+    since it matters in strings."""
+    parts = _STRINGS.split(sql)
+    parts[::2] = [_SPACE.sub(" ", part) for part in parts[::2]]
+    return "".join(parts).strip().rstrip("; ")
 
 
 def is_rendering(sql: str) -> bool:
     """Whether the parser writes a statement as it stands."""
     import sqlglot
 
+    logging.getLogger("sqlglot").setLevel(logging.ERROR)  # it warns of what it cannot parse
     with suppress(Exception):  # sqlglot's own errors are not all it raises on odd texts
         trees = sqlglot.parse(sql, dialect="sqlite")
         return "; ".join(tree.sql(dialect="sqlite", comments=False) for tree in trees if tree) == normal(sql)
@@ -66,6 +76,8 @@ def _drawn(example: Example, most: int, seed: int) -> list[Neighbour]:
     random = Random(f"{seed}:{example.id}")
     by_operator: dict[str, list[Neighbour]] = {}
     for miss in neighbours(example.sql):
+        if any(mark in miss.sql and mark not in example.sql for mark in _MARKS):
+            continue
         by_operator.setdefault(miss.operator, []).append(miss)
     for misses in by_operator.values():
         random.shuffle(misses)

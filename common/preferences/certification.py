@@ -25,6 +25,7 @@ UNSCORABLE = "its reference cannot be scored"
 DUPLICATE = "the same statement again"
 DOUBTFUL = "agrees on the given database alone"
 EQUIVALENT = "a near miss that means the same"
+SLOW = "stopped for its running time"
 REFUSED = "a reference that does not match itself"
 
 
@@ -96,7 +97,7 @@ def certify(
 
 def _ended(sql: str, reference: str) -> str:
     """The statement with the reference's end, semicolon or none: it would tell a right answer from a wrong one."""
-    return sql.rstrip("; \n") + (";" if reference.rstrip().endswith(";") else "")
+    return sql.rstrip("; \t\r\n") + (";" if reference.rstrip().endswith(";") else "")
 
 
 def _replaces(candidate: Candidate, other: Candidate) -> bool:
@@ -108,6 +109,8 @@ def _reason(candidate: Candidate, verdict) -> str:
     """Why a candidate is left out; "" where it stays."""
     if verdict.match is None:
         return UNSCORABLE
+    if verdict.outcome == "timeout":
+        return SLOW  # which depends on the machine's load
     if verdict.match and not verdict.robust_match:
         return REFUSED if candidate.source == REFERENCE else DOUBTFUL
     if verdict.robust_match and candidate.source == MUTATION:

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 LONGEST = 20_000  # characters, as in `common.mutations`: the parser recurses
 CLAUSES = ("tables", "filter", "grouping", "columns", "order", "set operation", "change")
-KINDS = (*CLAUSES, "other", "syntax_error", "schema_error", "runtime_error", "forbidden", "too_large", "timeout")
+KINDS = (*CLAUSES, "other", "syntax_error", "schema_error", "runtime_error", "forbidden", "budget", "too_large")
 _PARTS = {
     "tables": ("from", "from_", "joins"),
     "filter": ("where",),
@@ -28,7 +28,7 @@ def error_kind(reference: str, statement: str, outcome: str) -> str:
     import sqlglot
 
     with suppress(Exception):  # sqlglot's own errors are not all it raises on odd texts
-        one, other = (sqlglot.parse_one(text, dialect="sqlite") for text in (reference, statement))
+        one, other = (_lower(sqlglot.parse_one(text, dialect="sqlite")) for text in (reference, statement))
         return _first_difference(one, other)
     return "other"
 
@@ -49,10 +49,19 @@ def _first_difference(one, other) -> str:
     return "other"
 
 
+def _lower(tree):
+    """The tree with names in lower case, in place; strings stay."""
+    from sqlglot import exp
+
+    for name in tree.find_all(exp.Identifier):
+        name.set("this", name.this.casefold())
+    return tree
+
+
 def _text(tree, names: tuple[str, ...]) -> str:
-    """Clauses of a query as one text, without a difference of case."""
+    """Clauses of a query as one text."""
     parts = []
     for name in names:
         value = tree.args.get(name)
         parts += [each.sql(dialect="sqlite") for each in (value if isinstance(value, list) else [value]) if each]
-    return " ".join(parts).casefold()
+    return " ".join(parts)

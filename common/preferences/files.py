@@ -49,10 +49,13 @@ def write(path: Path, pairs: Sequence[Pair], card: str) -> Path:
 
     frame = pandas.DataFrame([_row(pair) for pair in pairs], columns=COLUMNS)
     partial = writable(path.parent) / f".{path.name}.partial"
-    with writing(path):
-        frame.to_parquet(partial, index=False)
-        partial.replace(path)
-        replace_text(path.with_suffix(".md"), card)
+    try:
+        with writing(path):
+            frame.to_parquet(partial, index=False)
+            replace_text(path.with_suffix(".md"), card)
+            partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
     return path
 
 
@@ -81,7 +84,7 @@ def card(
     return "\n".join(
         [
             "---",
-            "license: apache-2.0",
+            *(["license: apache-2.0"] if _is_free(source) else []),
             "task_categories: [text-generation]",
             "tags: [text-to-sql, preference]",
             "---",
@@ -89,10 +92,11 @@ def card(
             "",
             f"{len(pairs)} pairs of {len({pair.example.id for pair in pairs})} questions: {splits['train']} to train "
             f"on, {splits['validation']} to validate on, parted by schema. Questions, schemas and references are rows "
-            f"of the split `post` of `{source}` (revision {revision}), which supervised fine-tuning never sees.",
+            f"of the split `post` of `{_name(source)}` (revision {revision}), which supervised fine-tuning never "
+            "sees.",
             "",
-            f"Wrong and right answers come from samples of {model}, from near misses of the references and, with a "
-            f"key, from large models behind Groq. Each pair was executed: the chosen answer matches the reference on "
+            f"Wrong and right answers come from samples of {_name(model)}, from near misses of the references and, "
+            "with a key, from large models behind Groq. Each pair was executed: the chosen answer matches the reference on "
             f"the given and on {databases} generated databases, the rejected one on the given one neither. An answer "
             "that agrees on the given database alone is left out. The generated databases are not those of the "
             "evaluation.",
@@ -106,6 +110,17 @@ def card(
             *_table("Left out", Counter({_words(reason): count for reason, count in drops.items() if count})),
         ]
     )
+
+
+def _is_free(source: str) -> bool:
+    """Whether the rows are under the licence of this repository, as the embedded ones and gretel's are."""
+    return source.partition("@")[0] in ("embedded", "gretel")
+
+
+def _name(text: str) -> str:
+    """What a source or a model is called, without any folder."""
+    kind, _, path = text.rpartition(":")
+    return kind or (Path(path).name if Path(path).is_absolute() else path)
 
 
 def _words(reason: object) -> str:

@@ -5,11 +5,10 @@ error has more than its even share where others have enough, near misses are a m
 and right answers are as long as wrong ones on average: what a model can learn from a pair should be the error.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from statistics import mean
 
 from common.data import Example
 from common.preferences.candidates import GROQ, MUTATION, REFERENCE, SAMPLED
@@ -68,11 +67,13 @@ def select(
         for pair in _of_question(example, certificate.judgements[example.id], of_question, drops)
     ]
     Random(seed).shuffle(pairs)
-    pairs = _without_most_mutations(pairs, drops)
     pairs = _balanced(pairs, limit, drops)
-    pairs = _of_equal_lengths(pairs, drops)
+    count = 0
+    while count != len(pairs):  # each of the two may undo what the other has done
+        count = len(pairs)
+        pairs = _without_most_mutations(_of_equal_lengths(pairs, drops), drops)
     if not pairs:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in drops.items())
+        reasons = ", ".join(f"{count} {reason}" for reason, count in drops.items() if count)
         raise UserError(f"no pair is left ({reasons}); ask more questions, or sample more answers")
     return Selection(pairs, drops)
 
@@ -86,14 +87,11 @@ def _of_question(example: Example, judgements: Sequence[Judgement], most: int, d
         return []
     pairs, errors = [], Counter()
     for judgement in wrong:
-        likeness = {answer: _ratio(answer.sql, judgement.sql) for answer in right}
-        best = min(
-            _CHOICE[answer.source] for answer in right if likeness[answer] <= LONGEST_RATIO or answer is right[0]
-        )
-        chosen = min((a for a in right if _CHOICE[a.source] == best), key=lambda a: (likeness[a], a.sql))
-        if likeness[chosen] > LONGEST_RATIO:
+        alike = [answer for answer in right if _ratio(answer.sql, judgement.sql) <= LONGEST_RATIO]
+        if not alike:
             drops[UNLIKE] += 1
             continue
+        chosen = min(alike, key=lambda answer: (_CHOICE[answer.source], _ratio(answer.sql, judgement.sql), answer.sql))
         sources = (chosen.source, judgement.source, judgement.origin)
         pairs.append(Pair(example, chosen.sql, judgement.sql, *sources, judgement.error))
     ranked = []
@@ -114,14 +112,25 @@ def _without_most_mutations(pairs: Sequence[Pair], drops: Counter) -> list[Pair]
     others = sum(pair.rejected_source != MUTATION for pair in pairs)
     if not others:
         return list(pairs)
-    most = int(others * MOST_MUTATIONS / (1 - MOST_MUTATIONS))
-    return _capped(pairs, lambda pair: pair.rejected_source == MUTATION, {True: most}, drops, MUTATIONS)
+    caps = {True: _share(others)}
+    return _capped(pairs, lambda pair: pair.rejected_source == MUTATION, caps, drops, MUTATIONS)
 
 
 def _balanced(pairs: Sequence[Pair], limit: int, drops: Counter) -> list[Pair]:
-    """`limit` pairs, each cell of complexity and error with as many as every other, as far as it has them."""
-    sizes = Counter(map(_cell, pairs))
-    return _capped(pairs, _cell, _even_shares(sizes, limit), drops, OVERFULL)
+    """At most `limit` pairs, each cell of complexity and error with as many as every other, as far as it has them; the
+    near misses among them, which are balanced by themselves, at most their share where there is anything else."""
+    others = [pair for pair in pairs if pair.rejected_source != MUTATION]
+    misses = [pair for pair in pairs if pair.rejected_source == MUTATION]
+    count = min(len(misses), int(limit * MOST_MUTATIONS), _share(len(others))) if others else limit
+    caps = {True: _even_shares(Counter(map(_cell, misses)), count)}
+    caps[False] = _even_shares(Counter(map(_cell, others)), limit - count if others else 0)
+    of_cell = {(is_miss, cell): cap for is_miss, cells in caps.items() for cell, cap in cells.items()}
+    return _capped(pairs, lambda pair: (pair.rejected_source == MUTATION, _cell(pair)), of_cell, drops, OVERFULL)
+
+
+def _share(others: int) -> int:
+    """How many near misses may stand beside so many other pairs."""
+    return int(others * MOST_MUTATIONS / (1 - MOST_MUTATIONS))
 
 
 def _cell(pair: Pair) -> tuple[str, str]:
@@ -151,12 +160,11 @@ def _capped(pairs: Sequence[Pair], key, caps: Mapping, drops: Counter, reason: s
 
 def _of_equal_lengths(pairs: Sequence[Pair], drops: Counter) -> list[Pair]:
     """Without the pairs that differ most in the direction of the mean, until right and wrong are alike in length."""
-    rest = list(pairs)
-    while len(rest) > 1:
-        gap = mean(pair.difference for pair in rest)
-        if abs(gap) <= MEAN_DIFFERENCE * mean(len(pair.chosen) for pair in rest):
-            break
-        sign = 1 if gap > 0 else -1
-        rest.remove(max(rest, key=lambda pair: sign * pair.difference))
-        drops[LENGTHS] += 1
-    return rest
+    ranked = deque(sorted(range(len(pairs)), key=lambda i: pairs[i].difference))
+    gap, length = sum(pair.difference for pair in pairs), sum(len(pair.chosen) for pair in pairs)
+    while len(ranked) > 1 and abs(gap) > MEAN_DIFFERENCE * length:
+        pair = pairs[ranked.pop() if gap > 0 else ranked.popleft()]
+        gap, length = gap - pair.difference, length - len(pair.chosen)
+    rest = set(ranked)
+    drops[LENGTHS] += len(pairs) - len(rest)
+    return [pair for i, pair in enumerate(pairs) if i in rest]

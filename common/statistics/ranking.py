@@ -35,7 +35,9 @@ def auc_within(scores: Scores, right: Sequence[bool], groups: Sequence[Hashable]
 
 def best_of(scores: Scores, right: Sequence[bool], groups: Sequence[Hashable]) -> float:
     """The share of groups whose answer with the highest score is right; of several highest ones, the share of them that
-    is."""
+    is. NaN without groups."""
+    if not groups:
+        return math.nan
     return mean(
         mean(r for s, r in zip(*parts, strict=True) if s == max(parts[0])) for parts in _by_group(groups, scores, right)
     )
@@ -43,12 +45,12 @@ def best_of(scores: Scores, right: Sequence[bool], groups: Sequence[Hashable]) -
 
 def calibration(probabilities: Scores, right: Sequence[bool], *, bins: int = 10) -> float:
     """The expected calibration error: the mean distance of the mean probability to the share of right answers, over
-    bins of equal width, weighted by their answers (Naeini et al. 2015)."""
+    bins of equal width, weighted by their answers (Naeini et al. 2015). NaN without answers."""
     cells: dict[int, list[tuple[float, bool]]] = {}
     for probability, is_right in zip(probabilities, right, strict=True):
         cells.setdefault(min(bins - 1, int(probability * bins)), []).append((probability, is_right))
     gaps = [abs(mean(p for p, _ in cell) - mean(r for _, r in cell)) * len(cell) for cell in cells.values()]
-    return sum(gaps) / len(right)
+    return sum(gaps) / len(right) if right else math.nan
 
 
 def agreement(
