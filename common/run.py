@@ -244,7 +244,8 @@ def start_run(
     modules = sections.computing_modules(notebook)
     with distributed.main_first():  # a model that is made or fetched is so by one process, the others find it
         revision = _revision(sizes.model_id) if "common.models" in modules else ""
-    basis = provenance.basis(*modules, without=provenance.SCORING)  # rows are scored anew each time
+    # Rows are scored anew each time; what a parameter of 0 stands for is one of the values.
+    basis = provenance.basis(*modules, *provenance.VALUES, without=provenance.SCORING)
     # Folders are no facts: the same data under another path are the same run's.
     named = [sections.public(part) for part in (dataclasses.asdict(sizes), parameters)]
     digest = provenance.digest(name, *named, data_revision(sizes.data), revision, seed, basis)

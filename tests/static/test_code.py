@@ -31,7 +31,7 @@ PARTS = {
     "preferences": ["candidates", "sampled", "calls", "remote", "errors", "certification", "pairs", "files", "sources"],
     "retrieval": ["schemas", "questions", "neighbours", "filling"],
     "results": ["formats", "record", "sections", "ledger", "places", "comparable", "entries", "planned"]
-    + ["comparison", "seeds", "tables", "figure", "audits", "measures", "rescore", "readme"],
+    + ["comparison", "seeds", "tables", "figure", "audits", "measures", "rescore", "restamp", "readme"],
     "sandbox": ["guard", "frames", "functions", "connections", "process", "worker", "database", "messages", "pool"]
     + ["statements"],
     "scoring": ["pairing", "compare", "columns", "query", "rouge", "state", "keys", "ordering", "running", "published"]
