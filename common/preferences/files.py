@@ -96,8 +96,8 @@ def card(
             "sees.",
             "",
             f"Wrong and right answers come from samples of {_name(model)}, from near misses of the references and, "
-            "with a key, from large models behind Groq. Each pair was executed: the chosen answer matches the reference on "
-            f"the given and on {databases} generated databases, the rejected one on the given one neither. An answer "
+            "with a key, from large models behind Groq. Each pair was executed: the chosen answer matches the reference "
+            f"on the given and on {databases} generated databases, the rejected one on the given one neither. An answer "
             "that agrees on the given database alone is left out. The generated databases are not those of the "
             "evaluation.",
             "",
