@@ -96,10 +96,10 @@ def card(
             "sees.",
             "",
             f"Wrong and right answers come from samples of {_name(model)}, from near misses of the references and, "
-            "with a key, from large models behind Groq. Each pair was executed: the chosen answer matches the reference "
-            f"on the given and on {databases} generated databases, the rejected one on the given one neither. An answer "
-            "that agrees on the given database alone is left out. The generated databases are not those of the "
-            "evaluation.",
+            "with a key, from large models behind Groq. Each pair was executed: the chosen answer matches the "
+            f"reference on the given and on {databases} generated databases, the rejected one not even on the given "
+            "one. An answer that agrees on the given database alone is left out. The generated databases are not those "
+            "of the evaluation.",
             "",
             f"Mean length in characters: chosen {lengths[0]:.0f}, rejected {lengths[1]:.0f}.",
             "",
