@@ -1,17 +1,19 @@
 """One preference training in a process of its own, timed step by step: TRL's trainer or ours, on the same pairs.
 
 `published`: TRL's DPO trainer with the settings of the published study's time: two pairs a device batch, gradient
-checkpointing, the reference by switching the adapter off at every step, float32. `trl`: TRL's trainer at its best here:
-no checkpointing, references taken once before, the same arithmetic and device batch as ours allows. `ours`: this
-study's. The first optimiser step is the warm-up. References taken before the first step are timed apart, and a share of
-theirs is in each rate, as many pairs as are timed.
+checkpointing, the reference by switching the adapter off at every step, float32. `trl`: TRL's trainer without what
+slows it here: no checkpointing, references taken once before, our arithmetic, and the device batch that is asked for.
+`ours`: this study's. The first optimiser step is the warm-up. References taken before it are timed apart, and a share
+of theirs is in each rate, as many pairs as are timed.
 """
 
 import argparse
 import json
+import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +31,7 @@ from common.mutations import neighbours
 from common.preferences.pairs import Pair
 from common.profiles import resolve
 from common.prompts import completion_ids, prompt_ids, render
-from common.settings import UserError, outputs, run_cli
+from common.settings import UserError, run_cli
 from common.training import dpo
 from common.training.arguments import precision_arguments
 from common.training.dpo import PreferenceRecipe, train_pairs
@@ -62,14 +64,15 @@ def pairs_of(count: int) -> list[Pair]:
     return pairs
 
 
-def trl_trainer(kind: str, loaded: LoadedModel, pairs: Sequence[Pair], folder: Path) -> DPOTrainer:
+def trl_trainer(kind: str, loaded: LoadedModel, pairs: Sequence[Pair], folder: Path, micro: int = MICRO) -> DPOTrainer:
     """TRL's trainer over tokenised pairs in the order given."""
     published, settings = kind == "published", recipe()
     args = DPOConfig(
         output_dir=str(folder),
         num_train_epochs=1,
-        per_device_train_batch_size=MICRO,
-        gradient_accumulation_steps=EFFECTIVE // MICRO,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=EFFECTIVE // micro,
+        precompute_ref_batch_size=micro,
         train_sampling_strategy="sequential",
         activation_checkpointing=published,
         precompute_ref_log_probs=not published,
@@ -105,41 +108,49 @@ def tokens_of(example: Example, sql: str, loaded: LoadedModel) -> int:
     return len(prompt_ids(example, loaded.tokenizer)) + len(completion_ids(replace(example, sql=sql), loaded.tokenizer))
 
 
-def measure(kind: str, *, model_id: str, count: int) -> dict:
+@contextmanager
+def timed(owner: object, name: str) -> Iterator[list[float]]:
+    """Seconds of each call of a function, one place where references are taken, for as long as the block runs."""
+    real, seconds = getattr(owner, name), []
+
+    def call(*arguments, **options):
+        start = time.perf_counter()
+        try:
+            return real(*arguments, **options)
+        finally:
+            seconds.append(time.perf_counter() - start)
+
+    setattr(owner, name, call)
+    try:
+        yield seconds
+    finally:
+        setattr(owner, name, real)
+
+
+def measure(kind: str, *, model_id: str, count: int, micro: int = MICRO) -> dict:
     """One training of `count` pairs and what it cost, after the first step. count: a multiple of EFFECTIVE, at least
-    two of them."""
+    two of them. micro: TRL's pairs a device batch."""
     pairs = pairs_of(count)
     loaded = load_model(model_id, precision=precision(kind))
     tokens = sum(tokens_of(pair.example, sql, loaded) for pair in pairs for sql in (pair.chosen, pair.rejected))
-    references = 0.0
     with tempfile.TemporaryDirectory(prefix="text-to-sql-bench-") as folder, Watch(loaded.model) as watch:
-        start = time.perf_counter()
+        os.environ["TEXT_TO_SQL_OUTPUTS"] = folder  # where references are kept: none are there yet
         if kind == "ours":
-            real, before = dpo._before, []  # the one place where references are taken
-
-            def timed(*arguments):
-                begin = time.perf_counter()
-                result = real(*arguments)
-                before.append(time.perf_counter() - begin)
-                return result
-
-            dpo._before = timed
-            for path in (outputs() / "references").glob("*.json"):
-                path.unlink()
-            trained = train_pairs(loaded, pairs, pairs[:2], recipe(), folder=Path(folder))
-            peak, (references,) = trained.peak_memory_bytes, before
+            with timed(dpo, "_before") as seconds:
+                trained = train_pairs(loaded, pairs, pairs[:2], recipe(), folder=Path(folder) / "training")
+            peak = trained.peak_memory_bytes
         else:
-            trainer = trl_trainer(kind, loaded, pairs, Path(folder))
-            references = time.perf_counter() - start if kind == "trl" else 0.0
-            reset_peak()
-            trainer.train()
+            with timed(DPOTrainer, "_precompute_ref_logps") as seconds:
+                trainer = trl_trainer(kind, loaded, pairs, Path(folder), micro)
+                reset_peak()
+                trainer.train()
             peak = peak_bytes()
     steps = count // EFFECTIVE
     marks = watch.marks[-steps:]
     timed_pairs = count - EFFECTIVE
     return {
         "seconds": marks[-1].seconds - marks[0].seconds,
-        "reference_seconds": references * timed_pairs / count,
+        "reference_seconds": sum(seconds) * timed_pairs / count,
         "pairs": timed_pairs,
         "tokens": tokens,
         "peak": peak,
@@ -154,8 +165,9 @@ def main() -> None:
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("--model", required=True)
     parser.add_argument("--pairs", type=int, required=True)
-    arguments = parser.parse_args()
-    print(json.dumps(measure(arguments.kind, model_id=arguments.model, count=arguments.pairs)))
+    parser.add_argument("--micro", type=int, default=MICRO, help="TRL's pairs a device batch")
+    given = parser.parse_args()
+    print(json.dumps(measure(given.kind, model_id=given.model, count=given.pairs, micro=given.micro)))
 
 
 if __name__ == "__main__":

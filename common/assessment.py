@@ -14,11 +14,12 @@ import pandas
 from common import distributed
 from common.data import Example
 from common.models import LoadedModel
-from common.preferences.candidates import Candidate
+from common.preferences.candidates import Candidate, normal
 from common.preferences.errors import error_kind
 from common.prompts import extract_sql
 from common.scoring import Scorer
-from common.statistics.ranking import agreement, auc, auc_within, best_of, calibration
+from common.statistics import mean_interval
+from common.statistics.ranking import agreement, auc, aucs, best_of, calibration, preferences
 from common.training.likelihoods import by_row, log_probabilities
 from common.training.recipe import Recipe
 from common.training.rows import labelled, tokenise
@@ -35,9 +36,11 @@ _RUNS = ("match", "mismatch")
 
 @dataclass(frozen=True)
 class Samples:
-    """Answers of a policy, question by question, and what they are worth. kinds: "" where an answer is right."""
+    """Answers of a policy, question by question, and what they are worth. completions: as they were given; statements:
+    what was run of them, in one line. kinds: "" where an answer is right."""
 
     examples: list[Example]
+    completions: list[str]
     statements: list[str]
     right: list[bool]
     kinds: list[str]
@@ -56,26 +59,27 @@ def judged(examples: Sequence[Example], candidates: Sequence[Candidate], *, data
     """The candidates with their verdicts, each as often as it was drawn. Those of references that cannot be scored are
     left out."""
     by_id = {example.id: example for example in examples}
-    rows = [(by_id[candidate.example], extract_sql(candidate.completion)) for candidate in candidates]
+    rows = [(by_id[candidate.example], candidate.completion) for candidate in candidates]
     with Scorer(workers=distributed.cpus(), databases=databases) as scorer:
         verdicts = scorer.score_batch(rows)
     lines = [(*row, verdict) for row, verdict in zip(rows, verdicts, strict=True) if verdict.match is not None]
-    right = [bool(verdict.robust_match) for _, _, verdict in lines]
+    statements = [normal(extract_sql(completion)) for _, completion, _ in lines]
+    right = [bool(verdict.robust_match) for *_, verdict in lines]
     kinds = [
         "" if is_right else error_kind(example.sql, sql, verdict.outcome)
-        for (example, sql, verdict), is_right in zip(lines, right, strict=True)
+        for (example, _, verdict), sql, is_right in zip(lines, statements, right, strict=True)
     ]
-    runs = [verdict.outcome in _RUNS for _, _, verdict in lines]
-    return Samples([line[0] for line in lines], [line[1] for line in lines], right, kinds, runs)
+    runs = [verdict.outcome in _RUNS for *_, verdict in lines]
+    return Samples([line[0] for line in lines], [line[1] for line in lines], statements, right, kinds, runs)
 
 
 def policy_scores(policy: LoadedModel, samples: Samples, *, max_length: int) -> dict[str, list[float]]:
-    """SUM and MEAN of each answer, in nats; minus infinity where prompt and answer are longer than `max_length`
-    tokens."""
+    """SUM and MEAN of each answer as it was given, in nats; minus infinity where prompt and answer are longer than
+    `max_length` tokens."""
     numbers: dict[str, list[int]] = {}
     items: dict[str, list] = {}
-    for number, (example, sql) in enumerate(samples.answers):
-        if rows := tokenise([replace(example, sql=sql)], policy, max_length=max_length):
+    for number, (example, text) in enumerate(zip(samples.examples, samples.completions, strict=True)):
+        if rows := tokenise([replace(example, sql=text)], policy, max_length=max_length):
             numbers.setdefault(example.id, []).append(number)
             items.setdefault(example.id, []).extend(rows)
     sums, means = ([-math.inf] * len(samples.right) for _ in range(2))
@@ -102,35 +106,57 @@ def free_scores(samples: Samples) -> dict[str, list[float]]:
 
 
 def judge_table(samples: Samples, scores: Mapping[str, Sequence[float]]) -> pandas.DataFrame:
-    """A line a judge: AUC over all answers and within a question, the share of questions whose best answer by the judge
-    is right, the calibration error of its probabilities, and Spearman's correlation with the answer's length."""
+    """A line a judge: AUC over all answers and within a question, with its interval over questions that have right and
+    wrong answers; how far that of REWARD lies above it, on the same questions; the share of questions whose best
+    answer by the judge is right; the calibration error of its preferences between a right and a wrong answer to one
+    question; and Spearman's correlation with the answer's length."""
     from scipy.stats import spearmanr
 
     lengths = [len(sql) for sql in samples.statements]
+    scores = {judge: list(map(_number, values)) for judge, values in scores.items()}
+    by_group = {judge: aucs(values, samples.right, samples.groups) for judge, values in scores.items()}
     lines = {}
     for judge, values in scores.items():
+        within = mean_interval(by_group[judge])
         lines[judge] = {
             "AUC, all answers": auc(values, samples.right),
-            "AUC, within a question": auc_within(values, samples.right, samples.groups),
+            "AUC, within a question": within.value,
+            "low": within.low,
+            "high": within.high,
+            "questions": within.n,
+        }
+        if REWARD in scores and judge != REWARD:
+            gaps = mean_interval([a - b for a, b in zip(by_group[REWARD], by_group[judge], strict=True)])
+            lines[judge] |= {"reward model above": gaps.value, "above, low": gaps.low, "above, high": gaps.high}
+        lines[judge] |= {
             "best answer is right": best_of(values, samples.right, samples.groups),
-            "calibration error": _calibration(judge, values, samples.right),
+            "calibration error": _calibration(judge, values, samples),
             "correlation with length": float(spearmanr(values, lengths).statistic) if len(set(values)) > 1 else 0.0,
         }
-    return pandas.DataFrame.from_dict(lines, orient="index")
+    return pandas.DataFrame.from_dict(lines, orient="index").astype(float)
 
 
-def _calibration(judge: str, values: Sequence[float], right: Sequence[bool]) -> float:
-    """Only of what can be read as a probability."""
-    if judge == REWARD:
-        return calibration([1 / (1 + math.exp(-value)) for value in values], right)
-    return calibration([math.exp(value) for value in values], right) if judge in (SUM, MEAN) else math.nan
+def _number(score: float) -> float:
+    """The score; of an answer that was too long to be read the lowest."""
+    return -1e9 if math.isnan(score) or score == -math.inf else score
+
+
+def _calibration(judge: str, values: Sequence[float], samples: Samples) -> float:
+    """Only of scores whose difference is a log-odds."""
+    if judge not in (REWARD, SUM):
+        return math.nan
+    gaps = preferences(values, samples.right, samples.groups)
+    return calibration(
+        [1 / (1 + math.exp(-min(gap, 500.0))) if gap > -500 else 0.0 for gap, _ in gaps], [r for _, r in gaps]
+    )
 
 
 def kind_table(samples: Samples, scores: Mapping[str, Sequence[float]]) -> pandas.DataFrame:
     """A line a kind of error: how often each judge puts a right answer to the question above it, and over how many such
     pairs of answers."""
     columns = {
-        judge: agreement(values, samples.right, samples.kinds, samples.groups) for judge, values in scores.items()
+        judge: agreement(list(map(_number, values)), samples.right, samples.kinds, samples.groups)
+        for judge, values in scores.items()
     }
     kinds = sorted({kind for column in columns.values() for kind in column})
     first = next(iter(columns.values()))
@@ -138,14 +164,14 @@ def kind_table(samples: Samples, scores: Mapping[str, Sequence[float]]) -> panda
     return pandas.DataFrame.from_dict(lines, orient="index")
 
 
-def ceiling_table(samples: Samples, greedy: Sequence[bool] = ()) -> pandas.DataFrame:
+def ceiling_table(samples: Samples, greedy: float | None = None) -> pandas.DataFrame:
     """What choosing can bring: one answer at random, the greedy one, and the best of all samples."""
     groups: dict[str, list[bool]] = {}
     for group, is_right in zip(samples.groups, samples.right, strict=True):
         groups.setdefault(group, []).append(is_right)
     lines = {
         "one sample": sum(samples.right) / len(samples.right),
-        **({"greedy": sum(greedy) / len(greedy)} if greedy else {}),
+        **({} if greedy is None else {"greedy": greedy}),
         "any of them": sum(map(any, groups.values())) / len(groups),
         "questions with right and wrong samples": sum(any(g) and not all(g) for g in groups.values()) / len(groups),
     }

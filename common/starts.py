@@ -4,7 +4,9 @@ Adapters are not committed, records are. Where a record's weights are not on thi
 the recipe that the record holds, on the same rows; they are the same weights but for rounding.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import cycle, islice
 from pathlib import Path
 
 from peft import PeftModel
@@ -14,9 +16,9 @@ from common.models import LoadedModel, load_model, weights_digest
 from common.preferences import files
 from common.profiles import Profile
 from common.provenance import digest
+from common.results.sections import model_name, source_name
 from common.run import Run
 from common.settings import UserError, outputs
-from common.training.preference_defaults import SIZES
 from common.training.recipe import Recipe
 from common.training.sft import load_rows, train_sft
 
@@ -71,14 +73,15 @@ def decoding_of(profile: Profile) -> dict[str, int]:
     }
 
 
-def pairs_file(profile: Profile, policy: str) -> Path:
-    """Where the pairs of a policy lie, see `common.preferences.files`."""
-    return outputs() / "preferences" / profile.name / f"{policy}.parquet"
+def pairs_file(run: Run, policy: str) -> Path:
+    """Where the pairs of a policy lie for the run's base model, data and seed, see `common.preferences.files`."""
+    facts = (model_name(run.profile.model_id), run.revision, source_name(run.profile.data), run.seed)
+    return outputs() / "preferences" / f"{run.profile.name}-{digest(*facts)[:8]}" / f"{policy}.parquet"
 
 
-def policy_of(profile: Profile, adapter: str) -> LoadedModel:
+def policy_of(profile: Profile, adapter: str = "", *, quantisation: str = "") -> LoadedModel:
     """The profile's model, with the adapter of that folder below outputs/ beside it; "" for none."""
-    loaded = load_model(profile.model_id, precision=profile.precision)
+    loaded = load_model(profile.model_id, precision=profile.precision, quantisation=quantisation)
     if not adapter:
         return loaded
     return replace(loaded, model=PeftModel.from_pretrained(loaded.model, outputs() / adapter).eval())
@@ -89,13 +92,35 @@ def adapter_sizes(recipe: Recipe) -> dict[str, object]:
     return {name: getattr(recipe, name) for name in ("lora_rank", "lora_alpha", "lora_targets")}
 
 
-def equal_seconds(sft: dict, other: dict) -> int:
-    """Rows that the training of the record `sft` sees in the seconds of the other record's training, at least one."""
+def rows_of_equal_seconds(sft: dict, other: dict) -> int:
+    """Rows that the training of the record `sft` sees in the seconds of the other record's training, at least one.
+
+    Raises UserError where the two are of different devices, whose seconds are not the same.
+    """
+    devices = [record["environment"]["device"] for record in (sft, other)]
+    if devices[0] != devices[1]:
+        raise UserError(
+            f"'{sft['method']}' was trained on {devices[0]}, '{other['method']}' on {devices[1]}: their seconds cannot "
+            "be compared; execute both on one machine"
+        )
     return max(1, round(other["cost"]["train_seconds"] * sft["cost"]["train_rows_per_second"]))
 
 
+def cycled(rows: Sequence[Example], count: int) -> list[Example]:
+    """The first `count` of the rows, which begin again where they end."""
+    return list(islice(cycle(rows), count))
+
+
 def held_out_questions(profile: Profile, file: Path, count: int) -> list[Example]:
-    """The first `count` rows of `post` whose schemas no pair of the file has."""
-    schemas = {pair.example.schema for pair in files.read(file)}
-    rows = load_examples(profile.data, "post", limit=2 * count + len(schemas) + SIZES[profile.name].questions)
-    return [row for row in rows if row.schema not in schemas][:count]
+    """The first `count` rows of `post` behind those that the file's pairs were looked for in, of other schemas.
+
+    Those questions of which no pair came are left out too: they were always right, or never. Raises UserError where
+    `post` has no more.
+    """
+    questions = files.questions_of(file)
+    rows = load_examples(profile.data, "post")
+    used = {row.schema for row in rows if row.id in questions}
+    rest = [row for row in rows if row.id not in questions and row.schema not in used][:count]
+    if not rest:
+        raise UserError("all rows of `post`, or all their schemas, are among the pairs' questions; ask fewer for pairs")
+    return rest

@@ -96,8 +96,9 @@ def certify(
 
 
 def _ended(sql: str, reference: str) -> str:
-    """The statement with the reference's end, semicolon or none: it would tell a right answer from a wrong one."""
-    return sql.rstrip("; \t\r\n") + (";" if reference.rstrip().endswith(";") else "")
+    """The statement in one line and with the reference's end, semicolon or none: both would tell a right answer, which
+    may be the reference, from a wrong one."""
+    return normal(sql) + (";" if reference.rstrip().endswith(";") else "")
 
 
 def _replaces(candidate: Candidate, other: Candidate) -> bool:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean
+from typing import TYPE_CHECKING
 
 from common.data import Example
 from common.data.splits import bucket
@@ -15,19 +16,29 @@ from common.preferences.pairs import Pair
 from common.prompts import messages
 from common.settings import UserError, replace_text, writable, writing
 
+if TYPE_CHECKING:
+    import pandas
+
 COLUMNS = ("id", "split", "prompt", "chosen", "rejected", "chosen_source", "rejected_source", "rejected_origin")
 COLUMNS += ("error", "question", "schema", "reference", "complexity", "task_type", "domain")
 VALIDATION = 0.15  # of the schemas
+FEW_SCHEMAS = 20
 
 
-def split_of(example: Example, *, seed: int = 42) -> str:
-    """train or validation, by the schema: pairs of one are in one split."""
-    return "validation" if bucket(f"pairs:{seed}:{example.schema}") < VALIDATION else "train"
+def splits_of(pairs: Sequence[Pair], *, seed: int = 42) -> list[str]:
+    """train or validation for each pair, by its schema, so that those of one are in one split; by its question where
+    there are fewer than FEW_SCHEMAS."""
+    few = len({pair.example.schema for pair in pairs}) < FEW_SCHEMAS
+    keys = [pair.example.question if few else pair.example.schema for pair in pairs]
+    return ["validation" if bucket(f"pairs:{seed}:{key}") < VALIDATION else "train" for key in keys]
 
 
 def parted(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
-    """Pairs to train on and pairs to validate on, in their order, by `split_of`."""
-    train, valid = ([pair for pair in pairs if split_of(pair.example) == split] for split in ("train", "validation"))
+    """Pairs to train on and pairs to validate on, in their order, by `splits_of`."""
+    splits = splits_of(pairs)
+    train, valid = (
+        [pair for pair, own in zip(pairs, splits, strict=True) if own == split] for split in ("train", "validation")
+    )
     return train, valid
 
 
@@ -43,11 +54,14 @@ def check(pairs: Iterable[Pair], others: Iterable[Example]) -> None:
             raise UserError(f"the pair of {example.id} is of a row that is validated or tested on; leave it out")
 
 
-def write(path: Path, pairs: Sequence[Pair], card: str) -> Path:
-    """The parquet file, whole or not at all, and its card as `<name>.md`. Raises UserError where the disk refuses."""
+def write(path: Path, pairs: Sequence[Pair], card: str, *, questions: Sequence[str] = ()) -> Path:
+    """The parquet file, whole or not at all, and its card as `<name>.md`. questions: the ids of all that pairs were
+    looked for in, those without a pair too. Raises UserError where the disk refuses."""
     import pandas
 
-    frame = pandas.DataFrame([_row(pair) for pair in pairs], columns=COLUMNS)
+    rows = [_row(pair) | {"split": split} for pair, split in zip(pairs, splits_of(pairs), strict=True)]
+    frame = pandas.DataFrame(rows, columns=COLUMNS)
+    frame.attrs = {"questions": list(questions)}  # which pandas keeps in the file
     partial = writable(path.parent) / f".{path.name}.partial"
     try:
         with writing(path):
@@ -61,6 +75,18 @@ def write(path: Path, pairs: Sequence[Pair], card: str) -> Path:
 
 def read(path: Path, split: str = "", *, limit: int | None = None) -> list[Pair]:
     """The pairs of a split, "" for all, in the file's order. Raises UserError for what is no such file."""
+    frame = _frame(path)
+    rows = frame[frame["split"] == split] if split else frame
+    return [_pair(row) for row in rows.head(len(rows) if limit is None else limit).to_dict("records")]
+
+
+def questions_of(path: Path) -> set[str]:
+    """The ids of all questions that the file's pairs were looked for in. Raises UserError as `read`."""
+    frame = _frame(path)
+    return set(frame.attrs.get("questions", ())) | set(frame["id"])
+
+
+def _frame(path: Path) -> "pandas.DataFrame":
     import pandas
 
     try:
@@ -71,15 +97,14 @@ def read(path: Path, split: str = "", *, limit: int | None = None) -> list[Pair]
         raise UserError(f"{path} is no parquet file of pairs ({type(error).__name__}); make it anew") from None
     if missing := [name for name in COLUMNS if name not in frame.columns]:
         raise UserError(f"{path} has no column '{missing[0]}'; it is no file of pairs")
-    rows = frame[frame["split"] == split] if split else frame
-    return [_pair(row) for row in rows.head(len(rows) if limit is None else limit).to_dict("records")]
+    return frame
 
 
 def card(
     pairs: Sequence[Pair], drops: Counter, *, policy: str, source: str, revision: str, databases: int, model: str
 ) -> str:
     """What a reader of the file has to know, as Markdown."""
-    splits = Counter(split_of(pair.example) for pair in pairs)
+    splits = Counter(splits_of(pairs))
     lengths = [mean(map(len, side)) for side in zip(*((pair.chosen, pair.rejected) for pair in pairs), strict=True)]
     return "\n".join(
         [
@@ -136,7 +161,6 @@ def _row(pair: Pair) -> dict:
     example = pair.example
     return {
         "id": example.id,
-        "split": split_of(example),
         "prompt": messages(example),
         "chosen": pair.chosen,
         "rejected": pair.rejected,

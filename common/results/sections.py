@@ -127,7 +127,7 @@ def model_name(model_id: str) -> str:
 
 def public(parameters: Mapping[str, object]) -> dict[str, object]:
     """Parameters as a record may show them: data and model by their names, without any folder."""
-    names = {"data": source_name, "model_id": model_name}
+    names = {"data": source_name, "validation": source_name, "model_id": model_name}
     return {key: names[key](str(value)) if key in names else value for key, value in parameters.items()}
 
 

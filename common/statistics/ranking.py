@@ -29,8 +29,25 @@ def auc(scores: Scores, right: Sequence[bool]) -> float:
 
 def auc_within(scores: Scores, right: Sequence[bool], groups: Sequence[Hashable]) -> float:
     """The mean over the groups of their own `auc`, those that have both kinds of answers; NaN where none has."""
+    values = aucs(scores, right, groups)
+    return mean(values) if values else math.nan
+
+
+def aucs(scores: Scores, right: Sequence[bool], groups: Sequence[Hashable]) -> list[float]:
+    """The `auc` of each group that has both kinds of answers, in the order in which groups come."""
     values = [auc(*parts) for parts in _by_group(groups, scores, right)]
-    return mean(rest) if (rest := [value for value in values if not math.isnan(value)]) else math.nan
+    return [value for value in values if not math.isnan(value)]
+
+
+def preferences(scores: Scores, right: Sequence[bool], groups: Sequence[Hashable]) -> list[tuple[float, bool]]:
+    """For each right and each wrong answer of one group the difference of their scores, both ways round, and whether
+    the first of the two is the right one."""
+    pairs = []
+    for group_scores, group_right in _by_group(groups, scores, right):
+        answers = list(zip(group_scores, group_right, strict=True))
+        for score, is_right in answers:
+            pairs += [(score - other, is_right) for other, other_right in answers if other_right != is_right]
+    return pairs
 
 
 def best_of(scores: Scores, right: Sequence[bool], groups: Sequence[Hashable]) -> float:

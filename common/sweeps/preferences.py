@@ -11,7 +11,12 @@ from common.sweeps.sweep import Sweep
 from common.training.dpo import PreferenceRecipe
 from common.training.preference_defaults import SIZES
 
-RATES = {"smoke": (5e-4, 1e-3), "cpu": (2e-5, 5e-5), "t4": (5e-6, 2e-5, 5e-5, 1e-4), "h100": (5e-6, 2e-5, 5e-5, 1e-4)}
+RATES = {
+    "smoke": (5e-4, 1e-3),
+    "cpu": (5e-5, 1e-4, 2e-4),
+    "t4": (5e-6, 2e-5, 5e-5, 1e-4),
+    "h100": (5e-6, 2e-5, 5e-5, 1e-4),
+}
 WEIGHTS = (0.0, 1.0)  # of the SFT term
 # IPO's loss is a mean a token, so its beta is of another order: it asks for a difference of 1 / 2 beta nats a token.
 VARIANTS = ({"pair_loss": "ipo", "beta": 1.0}, {"beta": 0.3})

@@ -1,11 +1,12 @@
 """Preference training on certified pairs, by DPO's losses, from the base model or from a trained adapter.
 
 The reference is the model that the training starts from, whatever that is: its log-probabilities are taken once, before
-the first step, and are kept, so that a training that goes on has the same ones. Nothing is
-quantised, copied or reset behind that. Covers one process.
+the first step, and are kept, so that a training that goes on has the same ones. Covers one process.
 """
 
 import json
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +18,7 @@ import pandas
 from trl import DPOConfig, DPOTrainer
 
 from common import distributed, provenance
-from common.data import Example, load_examples
+from common.data import Example, load_examples, without_leaks
 from common.evaluation import answer_means
 from common.models import LoadedModel, base_digest, weights_digest
 from common.preferences import files
@@ -68,16 +69,16 @@ class PreferenceRecipe(Recipe):
 
 
 class PreferenceTrainer(SessionMixin, DPOTrainer):
-    """TRL's DPO trainer in this study's session. start_match: held-out match before the first step, None where nothing
-    is answered.
+    """TRL's DPO trainer in this study's session. start_match: of so many held-out `answers` before the first step, None
+    where nothing is answered.
 
     Says so when an evaluation finds right answers less likely than before the first step, and ends the training when
-    held-out match has fallen below its start with that.
+    held-out match has fallen below its start with that, by more than chance.
     """
 
-    def __init__(self, *, start_match: float | None, **arguments):
+    def __init__(self, *, start_match: float | None, answers: int, **arguments):
         super().__init__(**arguments)
-        self._start_match = start_match
+        self._start_match, self._answers = start_match, answers
         if REFERENCE in self.model.peft_config:  # TRL's own copy of the adapter, which nobody asks
             self.model.delete_adapter(REFERENCE)
 
@@ -88,13 +89,18 @@ class PreferenceTrainer(SessionMixin, DPOTrainer):
             return metrics
         step = self.state.global_step
         line = f"step {step}: right answers are less likely than before the first step ({change:+.3f} nats a token)"
-        if match is not None and self._start_match is not None and match < self._start_match:
+        if match is not None and self._start_match is not None and self._has_fallen(match):
             self.control.should_training_stop = True
             self.control.should_save = False  # as in `Stops`
             line += f", and held-out match has fallen from {self._start_match:.3f} to {match:.3f}: the training ends"
         if distributed.is_main():
             print(f"{line}; a lower rate, a larger beta or an SFT term keeps them")
         return metrics
+
+    def _has_fallen(self, match: float) -> bool:
+        """By more than two standard errors: a single answer is no reason."""
+        error = math.sqrt(self._start_match * (1 - self._start_match) / max(1, self._answers))
+        return match < self._start_match - 2 * error
 
 
 def load_rows(source: str, split: str, *, limit: int) -> list[Pair]:
@@ -116,21 +122,23 @@ def train_pairs(
 ) -> Trained:
     """Train `loaded` on pairs, in place, by `recipe.method`; folder, answers on the way and errors as in `train_sft`.
 
-    The curve begins with step 0, the model before the training. Raises UserError for several processes.
+    The curve begins with step 0, the model before the training; the seconds hold those that the reference took. Pairs
+    of rows that are validated on are left out and counted. Raises UserError for several processes.
     """
     if distributed.world() > 1:
         raise UserError("preference training covers one process; start it without accelerate launch")
     if not train or not valid:
         raise UserError("a training needs training pairs and validation pairs; one of the two is empty")
     check(loaded, recipe)
-    parts = [_items(part, loaded, recipe) for part in (train, valid)]
+    answered = _answered(valid, recipe)
+    clean, leaks = without_leaked_pairs(train, [*answered, *(pair.example for pair in valid)])
+    parts = [_items(part, loaded, recipe) for part in (clean, valid)]
     if not all(parts):
         raise UserError(f"no pair fits in max_length {recipe.max_length} tokens; raise it")
     decoding = {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "databases": databases}
-    answered = _answered(valid, recipe)
     start = _start(loaded, parts, answered, recipe, decoding)
     objective = Objective(
-        partial(PreferenceTrainer, start_match=start["match"]),
+        partial(PreferenceTrainer, start_match=start["match"], answers=len(answered)),
         DPOConfig,
         *parts,
         loss=_loss(recipe, parts[0]),
@@ -138,12 +146,25 @@ def train_pairs(
         options={"max_length": None},  # `tokenise` has seen to it
         answered=answered,
         dropped=len(train) - len(parts[0]),
+        leaked=leaks,
     )
     trained = Session(loaded, objective, recipe, folder, decoding, recipe.start_folder, should_stop).run()
+    trained = replace(trained, seconds=trained.seconds + start["seconds"])
     return replace(trained, curve=_from_start(trained.curve, start, parts[1]))
 
 
 train = train_pairs  # what a search calls, see `Recipe.module`
+
+
+def without_leaked_pairs(train: Sequence[Pair], held_out: Sequence[Example]) -> tuple[list[Pair], int]:
+    """The pairs of no held-out row, in their order, and how many were dropped, of which a line is printed. Raises
+    UserError where none remains."""
+    rows, _ = without_leaks([pair.example for pair in train], held_out)
+    ids = {row.id for row in rows}
+    clean = [pair for pair in train if pair.example.id in ids]
+    if leaks := len(train) - len(clean):
+        print(f"{leaks} of {len(train)} training pairs are of validation rows and are left out")
+    return clean, leaks
 
 
 def items(part: Sequence[Pair], loaded: LoadedModel, *, max_length: int) -> list[Item]:
@@ -184,7 +205,7 @@ def _start(
     decoding: dict,
 ) -> dict:
     """What the model says before the first step: `match` of held-out answers, None without, and the log-probability of
-    each row, which goes beside its tokens.
+    each row, which goes beside its tokens; `seconds` that these took.
 
     Kept in outputs/references/ for trainings that start alike: a search's trials, and one that goes on.
     """
@@ -217,15 +238,16 @@ def _before(
     folder = recipe.start_folder
     trained = adapt(loaded, recipe, folder) if folder else model
     pad = loaded.tokenizer.pad_token_id
+    begin = time.perf_counter()
     try:
         references = by_row(trained, items, recipe, base=model, pad=pad, dtype=dtype, numbers=log_probabilities)
-        match = None
+        seconds, match = time.perf_counter() - begin, None
         if answered:
             match = answer_means(replace(loaded, model=trained.eval()), answered, **decoding)["match"]
     finally:
         if folder:
             trained.unload()  # the adapter comes again with the training
-    return {"match": match, "references": references}
+    return {"match": match, "references": references, "seconds": seconds}
 
 
 def _from_start(curve: pandas.DataFrame, start: dict, valid: Sequence[Item]) -> pandas.DataFrame:

@@ -12,8 +12,11 @@ from common.training.likelihoods import by_row, log_probabilities
 from common.training.recipe import Recipe
 
 
-def invented_pairs(example, answers: Sequence[tuple[str, str]]) -> list[Pair]:
-    """Pairs of one example that nobody has certified. answers: (chosen, rejected)."""
+def invented_pairs(pair: Pair) -> list[Pair]:
+    """Three pairs of one question that nobody has certified: the reference above a wrong answer, above one of another
+    schema, and the first the wrong way round."""
+    example, wrong = pair.example, pair.rejected
+    answers = [(example.sql, wrong), (example.sql, "SELECT name FROM nowhere;"), (wrong, example.sql)]
     return [Pair(example, chosen, rejected, "invented", "invented", "", "") for chosen, rejected in answers]
 
 

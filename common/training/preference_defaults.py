@@ -1,7 +1,7 @@
 """The settings of preference training and of the reward model without a search, by profile: the one place for them.
 
-At `t4` and `h100` the published beta with rates that move an adapter; at `cpu` values that were tried on its model and
-its pairs, at `smoke` any that train a tiny model. A search has the first as one of its candidates.
+At `t4` and `h100` the published beta with rates that move an adapter; at `smoke` any that train a tiny model. A search
+has them as its first candidate.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from common.training.reward import RewardRecipe
 
 @dataclass(frozen=True)
 class Sizes:
-    """questions: of the split `post`, each sampled `samples` times a policy. stages: of pairs. patience and evaluations
-    are the recipe's."""
+    """questions: of the split `post`, each sampled `samples` times a policy. stages: of pairs. evaluations: of the last
+    stage."""
 
     questions: int
     samples: int
@@ -26,13 +26,13 @@ class Sizes:
 SIZES = MappingProxyType(
     {
         "smoke": Sizes(24, 2, (Stage(8, 2, 2), Stage(12, 2, 2), Stage(16, 4, 1)), 2),
-        "cpu": Sizes(160, 8, (Stage(24, 24, 4), Stage(32, 24, 1), Stage(160, 32, 1)), 2),
-        "t4": Sizes(4_000, 8, (Stage(512, 128, 8), Stage(1_024, 256, 2), Stage(6_248, 695, 1)), 4),
-        "h100": Sizes(4_000, 8, (Stage(512, 128, 8), Stage(1_024, 256, 2), Stage(6_248, 695, 1)), 4),
+        "cpu": Sizes(160, 8, (Stage(32, 24, 6), Stage(48, 24, 1), Stage(160, 32, 1)), 2),
+        "t4": Sizes(3_000, 8, (Stage(512, 128, 8), Stage(1_024, 256, 2), Stage(6_248, 695, 1)), 4),
+        "h100": Sizes(3_000, 8, (Stage(512, 128, 8), Stage(1_024, 256, 2), Stage(6_248, 695, 1)), 4),
     }
 )
 _BATCH = {"smoke": 4, "cpu": 4, "t4": 32, "h100": 32}
-_RATES = {"smoke": 1e-3, "cpu": 5e-5, "t4": 2e-5, "h100": 2e-5}
+_RATES = {"smoke": 1e-3, "cpu": 1e-4, "t4": 2e-5, "h100": 2e-5}
 _REWARD_RATES = {"smoke": 1e-3, "cpu": 2e-4, "t4": 1e-4, "h100": 1e-4}
 # Published beta; an SFT term of the weight that keeps right answers likely.
 _LOSS = {"pair_loss": "sigmoid", "beta": 0.1, "sft_weight": 1.0}

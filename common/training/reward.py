@@ -89,7 +89,8 @@ def train_reward(
     if not train or not valid:
         raise UserError("a training needs training pairs and validation pairs; one of the two is empty")
     check(loaded, recipe)
-    parts = [_items(part, loaded, recipe) for part in (train, valid)]
+    clean, leaks = dpo.without_leaked_pairs(train, [pair.example for pair in valid])
+    parts = [_items(part, loaded, recipe) for part in (clean, valid)]
     if not all(parts):
         raise UserError(f"no pair fits in max_length {recipe.max_length} tokens; raise it")
     if not implementation(loaded.model, parts[0], recipe):  # asked of the whole model: one logit says little
@@ -104,6 +105,7 @@ def train_reward(
         units=pairs,
         options={"max_length": None},  # `tokenise` has seen to it
         dropped=len(train) - len(parts[0]),
+        leaked=leaks,
     )
     return Session(loaded, objective, recipe, folder, {}, start, should_stop).run()
 

@@ -46,13 +46,13 @@ def samples() -> Samples:
 def test_samples_are_judged_as_often_as_they_are_drawn_and_unscorable_ones_left_out(samples):
     expected = [(e.id, right, kind, runs) for e, _, right, kind, runs in ANSWERS]
     assert list(zip(samples.groups, samples.right, samples.kinds, samples.runs, strict=True)) == expected
-    assert samples.statements[0] == "SELECT a FROM t"
+    assert samples.statements[0] == "SELECT a FROM t" and samples.completions[0] == ANSWERS[0][1]
 
 
-def test_the_policys_scores_are_its_log_probabilities(samples, talking):
+def test_the_policys_scores_are_the_log_probabilities_of_what_it_said(samples, talking):
     policy = talking()
     scores = policy_scores(policy, samples, max_length=4096)
-    for number, (example, sql) in enumerate(samples.answers):
+    for number, (example, sql) in enumerate(zip(samples.examples, samples.completions, strict=True)):
         prompt = prompt_ids(example, policy.tokenizer)
         ids = prompt + completion_ids(Example("", "", "", sql), policy.tokenizer)
         with torch.no_grad():
@@ -70,6 +70,16 @@ def test_what_runs_and_what_is_short(samples):
     assert scores[LENGTH] == [-float(len(sql)) for sql in samples.statements]
 
 
+def error(chances):
+    """The calibration error of pairs both ways round, in bins of a tenth."""
+    bins = {}
+    for chance in chances:
+        for value, is_right in ((chance, 1), (1 - chance, 0)):
+            bins.setdefault(int(value * 10), []).append((value, is_right))
+    gaps = [abs(sum(v for v, _ in b) - sum(r for _, r in b)) for b in bins.values()]
+    return sum(gaps) / (2 * len(chances))
+
+
 def test_the_tables_by_hand(samples):
     judges = {REWARD: [2.0, 1.0, -1.0, 3.0, 0.0, -4.0], RUNS: free_scores(samples)[RUNS]}
     table = judge_table(samples, judges)
@@ -79,8 +89,13 @@ def test_the_tables_by_hand(samples):
     assert table.loc[RUNS, "AUC, within a question"] == pytest.approx((0.5 + 0.5 + 1) / 3)
     assert table.loc[REWARD, "best answer is right"] == 0  # of question one the wrong 3.0, of two there is none
     assert table.loc[RUNS, "best answer is right"] == pytest.approx((1 / 3 + 0) / 2)
-    assert math.isnan(table.loc[RUNS, "calibration error"]) and 0 < table.loc[REWARD, "calibration error"] < 1
+    # Of three pairs of answers to one question the right one lies 1 and 3 above, and 1 below: both ways round.
+    chances = [1 / (1 + math.exp(-gap)) for gap in (1, 3, -1)]
+    assert table.loc[REWARD, "calibration error"] == pytest.approx(error(chances), abs=1e-9)
+    assert math.isnan(table.loc[RUNS, "calibration error"])
+    assert table.loc[REWARD, "questions"] == 1
+    assert table.loc[RUNS, "reward model above"] == pytest.approx(2 / 3 - 2 / 3)
     kinds = kind_table(samples, judges)
     assert kinds[REWARD].to_dict() == {"columns": 1.0, "schema_error": 0.0} and list(kinds["pairs"]) == [2, 1]
-    ceiling = ceiling_table(samples, greedy=[True, False])["share"]
+    ceiling = ceiling_table(samples, greedy=0.5)["share"]
     assert ceiling.tolist() == pytest.approx([1 / 6, 0.5, 0.5, 0.5])

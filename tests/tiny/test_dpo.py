@@ -265,7 +265,9 @@ def test_what_cannot_be_trained_is_refused_in_one_line(pairs, tiny, tmp_path):
         (-0.01, None, None, True, False),
         (-0.01, 0.5, 0.5, True, False),  # an equal match is no fall
         (-0.01, 0.6, 0.5, True, False),
+        (-0.01, 0.45, 0.5, True, False),  # of 200 answers: within two standard errors
         (-0.01, 0.4, 0.5, True, True),
+        (-0.0005, 0.4, 0.5, False, False),  # rounding
     ],
 )
 def test_it_warns_where_right_answers_fall_and_ends_where_match_falls_too(
@@ -274,7 +276,7 @@ def test_it_warns_where_right_answers_fall_and_ends_where_match_falls_too(
     metrics = {"eval_chosen_change": change} | ({} if match is None else {"eval_match": match})
     monkeypatch.setattr(SessionMixin, "evaluate", lambda self: metrics)
     trainer = object.__new__(PreferenceTrainer)
-    trainer._start_match, trainer.state = start, SimpleNamespace(global_step=3)
+    trainer._start_match, trainer._answers, trainer.state = start, 200, SimpleNamespace(global_step=3)
     trainer.control = TrainerControl(should_save=True)
     assert trainer.evaluate() is metrics
     assert trainer.control.should_training_stop == ends and trainer.control.should_save != ends
@@ -285,14 +287,14 @@ def test_it_warns_where_right_answers_fall_and_ends_where_match_falls_too(
         assert ("held-out match has fallen from 0.500 to 0.400: the training ends" in text) == ends
 
 
-@pytest.mark.parametrize(("match", "last"), [(0.25, 4), (0.5, 12)])
+@pytest.mark.parametrize(("match", "last"), [(0.25, 4), (0.9, 12)])
 def test_a_training_ends_at_that_evaluation(match, last, pairs, tiny, tmp_path, monkeypatch):
     real = SessionMixin.evaluate
     monkeypatch.setattr(SessionMixin, "evaluate", lambda self, **_: real(self) | {"eval_chosen_change": -0.1})
-    monkeypatch.setattr(dpo, "answer_means", lambda *_, **__: {"score": 0.5, "match": 0.5})
+    monkeypatch.setattr(dpo, "answer_means", lambda *_, **__: {"score": 0.9, "match": 0.9})
     monkeypatch.setattr(session, "answer_means", lambda *_, **__: {"score": match, "match": match})
     recipe = RECIPE.with_values({"score_rows": 1})
     run = train_pairs(tiny(), *pairs, recipe, folder=tmp_path)
-    assert run.curve["step"].max() == last and run.curve["eval_match"].dropna().iloc[0] == 0.5
+    assert run.curve["step"].max() == last and run.curve["eval_match"].dropna().iloc[0] == 0.9
     again = train_pairs(tiny(), *pairs, recipe, folder=tmp_path)
     assert again.curve.equals(run.curve) and again.step == run.step

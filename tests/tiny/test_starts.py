@@ -1,10 +1,11 @@
 """Where a later method starts: the adapter of a record, trained anew where it is not here, and what goes on from it."""
 
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
+from common.data import load_examples
 from common.models import weights_digest
 from common.preferences import files
 from common.preferences.candidates import MUTATION, REFERENCE
@@ -16,12 +17,14 @@ from common.starts import (
     adapter_of,
     adapter_sizes,
     base_model,
+    cycled,
     decoding_of,
-    equal_seconds,
     held_out_questions,
+    pairs_file,
     policy_of,
     recipe_of,
     rows_of,
+    rows_of_equal_seconds,
 )
 from common.training.recipe import Recipe
 from common.training.sft import train_sft
@@ -61,6 +64,7 @@ def record(trained, monkeypatch):
         "parameters": {"recipe": asdict(RECIPE)},
         "model": {"weights_digest": weights_digest(trained.weights)},
         "cost": {"train_rows_per_second": 0.5},
+        "environment": {"device": "a CPU"},
     }
     monkeypatch.setattr("common.run.Run.needed", lambda self, method: (record, []))
     return record
@@ -103,16 +107,38 @@ def test_a_record_without_a_recipe_ends_in_one_line(record):
 
 
 def test_equal_seconds_are_rows_by_the_rate_of_sft(record):
-    assert equal_seconds(record, {"cost": {"train_seconds": 90.0}}) == 45
-    assert equal_seconds(record, {"cost": {"train_seconds": 0.1}}) == 1
+    other = {"method": "sft-dpo", "environment": record["environment"]}
+    assert rows_of_equal_seconds(record, other | {"cost": {"train_seconds": 90.0}}) == 45
+    assert rows_of_equal_seconds(record, other | {"cost": {"train_seconds": 0.1}}) == 1
+    far = other | {"environment": {"device": "another"}, "cost": {"train_seconds": 90.0}}
+    with pytest.raises(UserError, match="^'sft-lora' was trained on a CPU, 'sft-dpo' on another: their seconds cannot"):
+        rows_of_equal_seconds(record, far)
 
 
-def test_held_out_questions_have_no_pairs_schema(run, rows):
-    from common.data import load_examples
+def test_rows_come_again_where_they_end():
+    assert cycled([1, 2, 3], 7) == [1, 2, 3, 1, 2, 3, 1]
 
-    post = load_examples("embedded", "post", limit=12)
+
+def test_held_out_questions_are_behind_the_pairs_questions_and_of_other_schemas(run, monkeypatch):
+    """A question without a pair was always right or never: it is no fair one."""
+    post = load_examples("embedded", "post", limit=40)
+    post[9] = replace(post[9], schema=post[2].schema)
+    monkeypatch.setattr("common.starts.load_examples", lambda source, split, limit=None: post[:limit])
     pairs = [Pair(e, e.sql, "SELECT 1;", REFERENCE, MUTATION, "", "columns") for e in post[:5]]
-    path = files.write(outputs() / "pairs.parquet", pairs, "card")
+    path = files.write(outputs() / "pairs.parquet", pairs, "card", questions=[row.id for row in post[:8]])
     questions = held_out_questions(run.profile, path, 7)
-    assert len(questions) == 7 and questions[0].id == post[5].id
-    assert not {row.schema for row in questions} & {pair.example.schema for pair in pairs}
+    assert [row.id for row in questions] == [row.id for row in [post[8], *post[10:16]]]
+    files.write(path, pairs, "card", questions=[row.id for row in post])
+    with pytest.raises(UserError, match="^all rows of `post`, or all their schemas, are among the pairs' questions"):
+        held_out_questions(run.profile, path, 7)
+
+
+def test_pairs_of_another_model_data_or_seed_have_a_file_of_their_own(run):
+    one = pairs_file(run, "base")
+    others = [
+        replace(run, seed=7),
+        replace(run, revision="x"),
+        replace(run, profile=replace(run.profile, data="gretel")),
+    ]
+    assert len({one, *(pairs_file(other, "base") for other in others), pairs_file(run, "sft-lora")}) == 5
+    assert one.parent.name.startswith("smoke-") and pairs_file(replace(run, parameters={}), "base") == one

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.statistics.ranking import agreement, auc, auc_within, best_of, calibration
+from common.statistics.ranking import agreement, auc, auc_within, aucs, best_of, calibration, preferences
 
 ANSWERS = st.lists(st.tuples(st.integers(-3, 3), st.booleans()), max_size=25)  # few scores, so that many tie
 
@@ -160,3 +160,10 @@ def test_a_score_by_chance_ranks_by_chance():
     assert best_of(scores, right, groups) == pytest.approx(0.3, abs=0.05)
     assert agreement(scores, right, kinds, groups)["filter"][0] == pytest.approx(0.5, abs=0.03)
     assert calibration(scores, right) == pytest.approx(0.29, abs=0.03)  # the mean of |p - 0.3| over p in [0, 1]
+
+
+def test_preferences_within_a_group_come_both_ways_round():
+    pairs = preferences([3.0, 1.0, 5.0, 2.0], [True, False, False, True], ["a", "a", "b", "c"])
+    assert pairs == [(2.0, True), (-2.0, False)]
+    assert aucs([3.0, 1.0, 5.0, 2.0], [True, False, False, True], ["a", "a", "b", "c"]) == [1.0]
+    assert math.isnan(best_of([], [], [])) and math.isnan(calibration([], []))
