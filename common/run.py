@@ -255,7 +255,7 @@ def start_run(
     _quiet()
     modules = sections.computing_modules(notebook)
     with distributed.main_first():  # a model that is made or fetched is so by one process, the others find it
-        revision = _revision(sizes.model_id) if "common.models" in modules else ""
+        revision = _revision(sizes.model_id) if sections.loads_a_model(modules) else ""
     # Rows are scored anew each time; what a parameter of 0 stands for is one of the values.
     basis = provenance.basis(*modules, *provenance.VALUES, without=provenance.SCORING)
     # Folders are no facts: the same data under another path are the same run's.

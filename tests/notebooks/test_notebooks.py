@@ -15,10 +15,11 @@ from nbclient import NotebookClient
 from common import results
 from common.data import load_examples
 from common.data.splits import TESTS
+from common.preferences.files import check, questions_of, read
 from common.profiles import PROFILES
 from common.provenance import SCORING, code
 from common.results import audits
-from common.results.measures import KINDS, is_measured
+from common.results.measures import KINDS, PAIRS
 from common.results.rescore import rescore
 from common.run import start_run
 from common.settings import ROOT, UserError, outputs
@@ -97,6 +98,13 @@ def check_tables(notebook, kinds):
     assert (record["notebook"], record["profile"], record["status"]) == (notebook.name, "smoke", "complete")
     assert record["tables"] and all(record["tables"].values())
     assert not record["model"]["id"] or record["code"]["training_digest"]
+    if kinds == [PAIRS]:
+        held_out = [row for split in ("validation", *TESTS) for row in load_examples("embedded", split, limit=640)]
+        paths = sorted((outputs() / "preferences").glob("smoke-*/*.parquet"))
+        assert {path.stem for path in paths} == {"base", "sft-lora"} and all(map(read, paths))
+        for path in paths:
+            check(read(path), held_out)  # raises for a row of them
+            assert {row.id for row in load_examples("embedded", "post", limit=24)} >= questions_of(path)
     assert notebook.name not in {run["notebook"] for run in results.read_records(records())}
 
 
@@ -115,7 +123,7 @@ def test_executes_at_smoke(notebook, monkeypatch):
     if audit := [path for path in paths if audits.load(path)["notebook"] == notebook.name]:
         check_audit(audit, notebook)
         return
-    if kinds := [kind for kind in KINDS if is_measured(records(), notebook.methods[0])]:
+    if kinds := [kind for kind in KINDS if (records() / kind / f"{notebook.methods[0]}.json").exists()]:
         check_tables(notebook, kinds)
         return
     for method in notebook.methods:

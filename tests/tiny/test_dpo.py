@@ -42,6 +42,14 @@ def pairs_of(examples) -> list[Pair]:
     ]
 
 
+def twins(pairs) -> list[Pair]:
+    """The same pairs as far as a model can tell, of rows that are none of theirs."""
+    return [
+        replace(pair, example=replace(pair.example, id=f"twin-{pair.example.id}", question=f"{pair.example.question} "))
+        for pair in pairs
+    ]
+
+
 @pytest.fixture(scope="module")
 def pairs(rows) -> tuple[list[Pair], list[Pair]]:
     return pairs_of(rows[0][:12]), pairs_of(rows[1][:4])
@@ -219,7 +227,7 @@ def test_training_learns_its_pairs_and_says_so(pairs, tiny, saved, tmp_path):
     before = {name: tensor.clone() for name, tensor in loaded.model.state_dict().items()}
     plain = [replace(pair, rejected=f"NOT {pair.chosen}") for pair in pairs[0]]  # one error, which can be learned
     recipe = RECIPE.with_values({"max_length": 600, "sft_weight": 0.5})
-    run = train_pairs(loaded, [*plain, replace(plain[0], rejected=long)], plain[:6], recipe, folder=tmp_path)
+    run = train_pairs(loaded, [*plain, replace(plain[0], rejected=long)], twins(plain[:6]), recipe, folder=tmp_path)
     assert (run.train_rows, run.dropped_rows, run.valid_rows, run.rows) == (12, 1, 6, 48)
     curve = run.curve.dropna(subset="eval_margin")
     assert list(curve["step"]) == [0, 4, 8, 12]
@@ -237,6 +245,13 @@ def test_training_learns_its_pairs_and_says_so(pairs, tiny, saved, tmp_path):
     assert all(tensor.any() for name, tensor in weights.items() if "lora_B" in name)
     merged = run.loaded.model.state_dict()
     assert all(torch.equal(merged[name], before[name]) == ("proj" not in name) for name in before)
+
+
+def test_pairs_of_validation_rows_are_left_out_and_counted(pairs, tiny, tmp_path, capsys):
+    train = [*pairs[0], replace(pairs[1][0], chosen="SELECT 1;")]
+    run = train_pairs(tiny(), train, pairs[1], RECIPE, folder=tmp_path)
+    assert (run.train_rows, run.leaked_rows, run.dropped_rows) == (12, 1, 1)
+    assert "1 of 13 training pairs are of validation rows and are left out" in capsys.readouterr().out
 
 
 def test_what_cannot_be_trained_is_refused_in_one_line(pairs, tiny, tmp_path):

@@ -34,6 +34,14 @@ def pairs_of(examples) -> list[Pair]:
     ]
 
 
+def twins(pairs) -> list[Pair]:
+    """The same pairs as far as a model can tell, of rows that are none of theirs."""
+    return [
+        replace(pair, example=replace(pair.example, id=f"twin-{pair.example.id}", question=f"{pair.example.question} "))
+        for pair in pairs
+    ]
+
+
 def answers_of(pairs) -> list:
     """Right and wrong answers in turn."""
     return [(pair.example, sql) for pair in pairs for sql in (pair.chosen, pair.rejected)]
@@ -54,7 +62,9 @@ def runs(pairs, tmp_path_factory):
             method, precision = SAVED[name]
             recipe = RECIPE.with_values({"method": method})
             loaded = load_model(TINY_MODEL, precision=precision, quantisation=recipe.quantisation)
-            results[name] = train_reward(loaded, pairs[0], pairs[0][:6], recipe, folder=tmp_path_factory.mktemp(name))
+            results[name] = train_reward(
+                loaded, pairs[0], twins(pairs[0][:6]), recipe, folder=tmp_path_factory.mktemp(name)
+            )
         return results[name]
 
     return run
