@@ -71,6 +71,7 @@ bench: setup  ## measure scoring, training and generation against the published 
 	@$(BIN)/python -m bench.scoring
 	@$(BIN)/python -m bench.training --repetitions 2
 	@$(BIN)/python -m bench.training --repetitions 1 --rows 32 --kinds published ours --model Qwen/Qwen2.5-Coder-0.5B-Instruct
+	@$(BIN)/python -m bench.preferences --repetitions 2
 	@$(BIN)/python -m bench.layouts
 	@$(BIN)/python -m bench.generation --long-rows 32 --alone 20
 	@$(BIN)/python -m bench.readme

@@ -17,6 +17,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "curves": partial(tables.markdown, "curves"),
     "generation": partial(tables.markdown, "generation"),
     "layouts": partial(tables.markdown, "layouts"),
+    "preferences": partial(tables.markdown, "preferences"),
     "robust": partial(tables.markdown, "robust"),
     "scoring": partial(tables.markdown, "scoring"),
     "training": partial(tables.markdown, "training"),

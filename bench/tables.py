@@ -6,7 +6,6 @@ commit it was measured at.
 
 import json
 from collections.abc import Sequence
-from itertools import pairwise
 
 from common.results.tables import pipes
 from common.settings import UserError, results
@@ -16,7 +15,7 @@ KEYS = ("name", "code", "environment", "data", "measurements", "notes")
 # value is the median of `repetitions` measurements, low and high their minimum and maximum; target is {"at_least": x},
 # {"at_most": x} or None, met is None where there is no target or where nothing could be measured (value None).
 MEASUREMENT_KEYS = ("name", "what", "unit", "value", "low", "high", "repetitions", "target", "met")
-RATIOS = ("scoring", "training", "training-qwen2.5-coder-0.5b-instruct", "layouts", "generation")
+RATIOS = ("scoring", "training", "training-qwen2.5-coder-0.5b-instruct", "preferences", "layouts", "generation")
 # A ratio's line begins with one of these; behind it, what the table of all ratios adds to the line that it is of.
 BASELINES = {"– against the published": "", "– against TRL's layout": ", against TRL's layout"}
 
@@ -91,10 +90,13 @@ def ratios(names: Sequence[str] = RATIOS) -> str:
             continue
         code = record["code"]["commit"][:12] or "unknown"
         places.append(f"{name} at `{code}` on {record['environment']['device']}")
-        for before, line in pairwise(record["measurements"]):
+        subject = ""
+        for line in record["measurements"]:
+            if not line["what"].startswith("– "):
+                subject = line["what"]
             for start, addition in BASELINES.items():
                 if line["unit"] == "×" and line["what"].startswith(start):
-                    lines.append(line | {"what": f"{name}: {before['what']}{addition}"})
+                    lines.append(line | {"what": f"{name}: {subject}{addition}"})
     if not lines:
         return "Not measured yet; `make bench` does it."
     return "\n\n".join([table(lines), f"Against the published recipe, in the same run. {'; '.join(places)}."])

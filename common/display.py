@@ -183,9 +183,12 @@ def plot_shares(table: pandas.DataFrame, columns: Sequence[str], *, xlabel: str)
 
 
 def trial_table(trials: pandas.DataFrame, stage: int) -> pandas.DataFrame:
-    """The trials of one stage of a search, the best first; a value that all of them share is left out."""
+    """The trials of one stage of a search, the best first, by their score where candidates are ranked by it; a value
+    that all of them share is left out."""
     table = trials[trials["stage"] == stage].sort_values(["loss", "trial"]).set_index("trial")
-    always = ("train_rows", "valid_rows", "loss")
+    if "score" in table:
+        table = table.sort_values("score", ascending=False, kind="stable").round({"score": 4})
+    always = ("train_rows", "valid_rows", "loss", "score")
     same = [name for name in table if name not in always and len(table) > 1 and table[name].astype(str).nunique() == 1]
     table = table.drop(columns=[*same, *(name for name in ("stage", "seconds") if name in table and name not in same)])
     return table.assign(loss=table["loss"].round(4))

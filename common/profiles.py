@@ -68,7 +68,7 @@ PROFILES = {
         ),
         Profile(
             *("cpu", *_CODER, "embedded", _CPU, 640, 96, "float32", 2, 32, 640, 96, 16),
-            evaluations=3,
+            evaluations=2,
             other_test_rows=320,
         ),
         Profile("t4", *_QWEN3, "gretel", _PUBLISHED, 5851, 512, "float16", 2, 32, 1024, 128, 15),

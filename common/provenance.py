@@ -29,6 +29,11 @@ PACKAGE = "common"
 # scorer asks for new verdicts, which cost no model.
 # In two pieces, or they would count as imports of this module. Of prompts only what takes the SQL out of an answer.
 SCORING = (f"{PACKAGE}.scoring", f"{PACKAGE}.extraction", f"{PACKAGE}.prose")
+# Modules of values that a record holds by themselves: the recipe that trained, the sizes of the profile. Another
+# default for one method makes no other training of the rest.
+VALUES = (f"{PACKAGE}.profiles", f"{PACKAGE}.training.defaults")
+# This module names code and computes no result. `digest`, by which samples are drawn, is fixed by a test.
+_NAMING = f"{PACKAGE}.provenance"
 # Imported, and without a say in any result: they show, write or fetch what others have computed.
 IMMATERIAL = ("tqdm", "matplotlib", "wandb", "papermill", "nbformat", "nbclient", "IPython", "huggingface_hub")
 
@@ -65,10 +70,11 @@ def _code(modules: tuple[str, ...], without: tuple[str, ...], root: Path) -> str
 def closure(*modules: str, without: Iterable[str] = (), root: Path = ROOT) -> dict[str, Path]:
     """The modules and all that they import of this repository, by name.
 
-    without: modules and packages that are left out, with what they alone import. Raises KeyError for a module that is
-    not there.
+    without: modules and packages that are left out, with what they alone import; so are VALUES and this module, unless
+    they are among `modules`. Raises KeyError for a module that is not there.
     """
     waiting, files = list(modules), {}
+    without = {*without, *VALUES, _NAMING} - set(modules)
     while waiting:
         name = waiting.pop()
         if name in files or any(f"{name}.".startswith(f"{other}.") for other in without):

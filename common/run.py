@@ -27,6 +27,7 @@ from common.profiles import Profile, resolve
 from common.results import sections
 from common.results.comparable import find_comparable
 from common.results.ledger import check_name
+from common.results.measures import find_measures, save_measures
 from common.results.places import command, place, usual_seed, with_overrides
 from common.results.record import Decoding, Record
 from common.settings import UserError, outputs, relative, writable
@@ -74,15 +75,34 @@ class Run:
         Raises UserError, with the command that makes such a record, where there is none, and where the file or folder
         that the rows are from has changed since: its references may be others.
         """
-        # A run at another seed has a folder of its own, and the same rows.
-        folders = dict.fromkeys([self.place, usual_seed(self.place), results.folder(self.profile.name)])
         rerun = command(method, self.profile)
-        place = find_comparable(method, self.terms, [*folders], rerun)
+        place = find_comparable(method, self.terms, self._folders, rerun)
         record, source = results.read_record(place, method), self.profile.data
         is_file = source.partition("@")[0] not in ("embedded", "gretel")
         if is_file and record["data"]["revision"] != self.terms["data"]["revision"]:
             raise UserError(f"{source} has changed since the record '{method}' was made from it; {rerun} makes it anew")
         return record, results.read_predictions(place, method)
+
+    @property
+    def _folders(self) -> list[Path]:
+        """Where records lie that this run may use: a run at another seed has a folder of its own, and the same rows."""
+        return [*dict.fromkeys([self.place, usual_seed(self.place), results.folder(self.profile.name)])]
+
+    def upstream(self, method: str) -> str:
+        """What names the weights or the files that a record of `method` is of, "" where there are none.
+
+        Raises UserError, with what to run first, unless there is a record of it: of a comparable run, or of what is no
+        run, such as pairs, which rows to test on are nothing to.
+        """
+        usual = place(self.notebook, self.profile.name, self.seed, self.parameters | {"test_rows": 0})
+        source = sections.source_name(self.profile.data)
+        if record := find_measures(method, [*self._folders, usual], base=self._base, source=source):
+            return str(record["facts"].get("files", ""))
+        return self.needed(method)[0]["model"].get("weights_digest", "")
+
+    @property
+    def _base(self) -> dict[str, str]:
+        return {"id": sections.model_name(self.profile.model_id), "revision": self.revision}
 
     def optional(self, *methods: str) -> dict[str, list[dict]]:
         """Predictions rows by method, of those of `methods` whose records are there and comparable, see `needed`."""
@@ -102,7 +122,7 @@ class Run:
             "code": {"scorer_digest": sections.scorer_digest()},
             "data": asdict(sections.data(sizes.data, self.tests[TEST])),
             "splits": others,
-            "model": {"id": sections.model_name(sizes.model_id), "revision": self.revision},
+            "model": self._base,
             "scoring": asdict(sections.scoring(sizes.databases)),
             "decoding": asdict(self._decoding),
         }
@@ -135,6 +155,13 @@ class Run:
     def _decoding(self) -> Decoding:
         return Decoding(max_new_tokens=self.profile.max_new_tokens, do_sample=False)
 
+    def save_tables(self, kind: str, tables: "dict[str, pandas.DataFrame]", **about: object) -> Path:
+        """Write the record of what is no run of a method under the run's name, see `results.measures`. about: its
+        `loaded`, `trained` and `facts`."""
+        about |= {"notebook": self.notebook, "profile": self.profile, "seed": self.seed, "parameters": self.parameters}
+        about |= {"base": self._base}
+        return save_measures(self.place, kind, self.name, tables, **about)
+
     def save(
         self,
         report: "Report",
@@ -158,7 +185,8 @@ class Run:
             status="complete",
             notebook=self.notebook,
             seed=self.seed,
-            parameters=sections.public(self.parameters) | ({"recipe": asdict(recipe)} if recipe else {}),
+            parameters=sections.public(self.parameters)
+            | ({"recipe": sections.public(asdict(recipe))} if recipe else {}),
             code=sections.code(self.notebook, report, trained),
             data=sections.data(self.profile.data, self.tests[TEST]),
             model=sections.model(loaded, self.profile.precision, adapter, trained),
@@ -227,23 +255,26 @@ def start_run(
     _quiet()
     modules = sections.computing_modules(notebook)
     with distributed.main_first():  # a model that is made or fetched is so by one process, the others find it
-        revision = _revision(sizes.model_id) if "common.models" in modules else ""
-    basis = provenance.basis(*modules, without=provenance.SCORING)  # rows are scored anew each time
+        revision = _revision(sizes.model_id) if sections.loads_a_model(modules) else ""
+    # Rows are scored anew each time; what a parameter of 0 stands for is one of the values.
+    basis = provenance.basis(*modules, *provenance.VALUES, without=provenance.SCORING)
     # Folders are no facts: the same data under another path are the same run's.
     named = [sections.public(part) for part in (dataclasses.asdict(sizes), parameters)]
-    digest = provenance.digest(name, *named, data_revision(sizes.data), revision, seed, basis)
+    facts = [name, *named, data_revision(sizes.data), revision, seed, basis]
     run = Run(
         name=name,
         notebook=notebook,
         profile=sizes,
         seed=seed,
         parameters=parameters,
-        folder=outputs() / "runs" / sizes.name / f"{name}-{digest[:10]}",
+        folder=outputs(),
         place=place(notebook, sizes.name, seed, {**parameters, "run_name": name}),
         revision=revision,
     )
-    for method in needs:
-        run.needed(method)  # raises with what to run first
+    # What it goes on from names its folder too; raises with what to run first.
+    facts += [(method, digest) for method in needs if (digest := run.upstream(method))]
+    folder = outputs() / "runs" / sizes.name / f"{name}-{provenance.digest(*facts)[:10]}"
+    run = dataclasses.replace(run, folder=folder)
     writable(run.place)
     distributed.from_main(lambda: locks.hold(run.folder))
     random.seed(seed)

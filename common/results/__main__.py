@@ -1,11 +1,13 @@
-"""`python -m common.results table | rescore | readme`: what can be made from the ledger without a model."""
+"""`python -m common.results table | rescore | restamp | readme`: what can be made from the ledger without a model."""
 
 import argparse
 from pathlib import Path
 
 from common.results import ledger, readme, tables
+from common.results.audits import audit_paths
 from common.results.figure import save_comparison
 from common.results.rescore import rescore
+from common.results.restamp import restamp
 from common.settings import run_cli
 
 
@@ -18,6 +20,8 @@ def main() -> int:
     verb = verbs.add_parser("rescore", help="judge recorded completions again with today's scorer")
     verb.add_argument("paths", nargs="*", type=Path, metavar="RECORD", help="record files; default: all committed ones")
     verb.add_argument("--data", default="", help="where the rows are, for records of Spider or of a file")
+    verb = verbs.add_parser("restamp", help="digests of code by today's definition, proved from the history")
+    verb.add_argument("paths", nargs="*", type=Path, metavar="RECORD", help="record files; default: all committed ones")
     verb = verbs.add_parser("readme", help="write the tables into README.md and comparison.md")
     verb.add_argument("--check", action="store_true", help="only compare; exit code 1 where they differ")
     arguments = parser.parse_args()
@@ -28,8 +32,10 @@ def main() -> int:
     if arguments.verb == "table":
         print(tables.markdown(arguments.folder or ledger.folder(arguments.profile)))
         return 0
-    for path in arguments.paths or [*ledger.record_paths(), *ledger.seed_paths()]:
-        print(rescore(path, arguments.data), flush=True)
+    audits = audit_paths() if arguments.verb == "restamp" else []
+    for path in arguments.paths or [*ledger.record_paths(), *ledger.seed_paths(), *audits]:
+        line = restamp(path) if arguments.verb == "restamp" else rescore(path, arguments.data)
+        print(line, flush=True)
     return 0
 
 

@@ -64,7 +64,7 @@ def save_audit(
         },
         "environment": {"python": platform.python_version(), "packages": provenance.packages(*modules)},
         "data": {"source": name, **data},
-        "tables": {table: _plain(frame) for table, frame in tables.items()},
+        "tables": {table: plain(frame) for table, frame in tables.items()},
     }
     path = writable(place(notebook, profile, seed, parameters) / FOLDER) / f"{name}.json"
     text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)  # tables keep the order of their lines
@@ -149,7 +149,8 @@ def _share(value: float | None) -> str:
     return "–" if value is None else f"{value:.1%}"
 
 
-def _plain(frame: pandas.DataFrame) -> dict:
+def plain(frame: pandas.DataFrame) -> dict:
+    """A table as JSON holds it, line by line by their names: six digits, null for what is missing."""
     lines = frame.astype(object).where(frame.notna(), None).to_dict("index")
     return {
         str(name): {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in line.items()}

@@ -31,6 +31,7 @@ PLANNED = (
     ("example-lora", LARGER),
     ("sft-continued", "sft-lora"),  # longer on the same rows, or on more rows
     ("sft-more", "sft-continued"),
+    ("dpo", "baseline-nf4"),  # which is where it starts
     ("sft-dpo", "dpo"),  # preferences after SFT, against none before and against more of SFT
     ("sft-dpo", "sft-lora"),
     ("sft-dpo", "sft-continued"),

@@ -45,7 +45,12 @@ def computing_modules(notebook: str) -> list[str]:
         raise UserError(f"start_run was given notebook='{notebook}', which is no file; give its path from {ROOT.name}/")
     names = [name for name in provenance.imports(path) if name.split(".")[1:2] not in _IMMATERIAL]
     # What loads a model has it answer, which `run` does for it.
-    return sorted({*names, EVALUATION}) if "common.models" in names else names
+    return sorted({*names, EVALUATION}) if loads_a_model(names) else names
+
+
+def loads_a_model(modules: Sequence[str]) -> bool:
+    """Whether a notebook that imports these modules loads a model."""
+    return bool({"common.models", "common.starts"}.intersection(modules))
 
 
 def code(notebook: str, report: "Report", trained: "Trained | None" = None) -> Code:
@@ -127,7 +132,7 @@ def model_name(model_id: str) -> str:
 
 def public(parameters: Mapping[str, object]) -> dict[str, object]:
     """Parameters as a record may show them: data and model by their names, without any folder."""
-    names = {"data": source_name, "model_id": model_name}
+    names = {"data": source_name, "validation": source_name, "model_id": model_name}
     return {key: names[key](str(value)) if key in names else value for key, value in parameters.items()}
 
 

@@ -5,10 +5,12 @@ is here is what was made by today's code from the rows of the usual seed's recor
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from common.provenance import notebook_digest
 from common.results import folder, read_record
 from common.results.comparable import disagreement, same_base
+from common.results.measures import is_measured
 from common.results.places import at_seed
 from common.results.sections import staleness
 from common.settings import UserError
@@ -38,10 +40,16 @@ def _is_there(notebook: Notebook, method: str, profile: str, seed: int) -> bool:
     return fits and not staleness(record) and record["code"]["notebook_digest"] == notebook_digest(notebook.path)
 
 
+def _is_of_a_method(notebook: Notebook, place: Path) -> bool:
+    """Whether a notebook makes runs of a method: a reward model's worth, say, is no such run."""
+    names = notebook.methods
+    return bool(names) and names[0].startswith(METHODS) and not is_measured(place, names[0])
+
+
 def run_seeds(notebooks: Sequence[Notebook], profile: str, seeds: Sequence[int] = SEEDS) -> None:
     """Execute the example notebooks at each seed, where their records are not there yet; the comparison and the README
     follow. Raises UserError as `execute.run` with publish, and where the usual seed's records are missing."""
-    examples = [notebook for notebook in notebooks if notebook.methods and notebook.methods[0].startswith(METHODS)]
+    examples = [notebook for notebook in notebooks if _is_of_a_method(notebook, folder(profile))]
     if not examples:
         raise UserError(f"none of these notebooks makes a record '{METHODS}…'; name one of examples/")
     for seed in seeds:

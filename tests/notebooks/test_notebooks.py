@@ -15,21 +15,25 @@ from nbclient import NotebookClient
 from common import results
 from common.data import load_examples
 from common.data.splits import TESTS
+from common.preferences.files import check, questions_of, read
 from common.profiles import PROFILES
 from common.provenance import SCORING, code
 from common.results import audits
+from common.results.measures import KINDS, PAIRS
 from common.results.rescore import rescore
 from common.run import start_run
 from common.settings import ROOT, UserError, outputs
 from common.study.execute import copy_path, execute, run
 from common.study.notebooks import find
 from common.synthetic import SPLITS
+from common.training.preference_defaults import SIZES
 from tests.cost import spent, unit
 
 NOTEBOOKS = find()
 BY_NAME = {notebook.name: notebook for notebook in NOTEBOOKS}
 BASELINE, LORA = BY_NAME["baseline/baseline.ipynb"], BY_NAME["examples/train_lora.ipynb"]
 SEARCH = BY_NAME["sft/lora.ipynb"]
+CONTROLS = ("sft-continued", "sft-more")
 # For the kernels: a fifth of what the imports take is looking for garbage, and every training ends in that, a third of
 # a second in all that they have made.
 STARTUP = """
@@ -87,6 +91,23 @@ def check_audit(paths, notebook):
     assert notebook.name not in {run["notebook"] for run in results.read_records(records())}
 
 
+def check_tables(notebook, kinds):
+    """What is no run of a method, such as pairs, has tables, and no record in the ledger."""
+    (path,) = [path for kind in kinds for path in (records() / kind).glob(f"{notebook.methods[0]}.json")]
+    record = json.loads(path.read_text())
+    assert (record["notebook"], record["profile"], record["status"]) == (notebook.name, "smoke", "complete")
+    assert record["tables"] and all(record["tables"].values())
+    assert not record["model"]["id"] or record["code"]["training_digest"]
+    if kinds == [PAIRS]:
+        held_out = [row for split in ("validation", *TESTS) for row in load_examples("embedded", split, limit=640)]
+        paths = sorted((outputs() / "preferences").glob("smoke-*/*.parquet"))
+        assert {path.stem for path in paths} == {"base", "sft-lora"} and all(map(read, paths))
+        for path in paths:
+            check(read(path), held_out)  # raises for a row of them
+            assert {row.id for row in load_examples("embedded", "post", limit=24)} >= questions_of(path)
+    assert notebook.name not in {run["notebook"] for run in results.read_records(records())}
+
+
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.name)
 def test_executes_at_smoke(notebook, monkeypatch):
     if notebook is SEARCH:  # its trials are logged, offline
@@ -102,6 +123,9 @@ def test_executes_at_smoke(notebook, monkeypatch):
     if audit := [path for path in paths if audits.load(path)["notebook"] == notebook.name]:
         check_audit(audit, notebook)
         return
+    if kinds := [kind for kind in KINDS if (records() / kind / f"{notebook.methods[0]}.json").exists()]:
+        check_tables(notebook, kinds)
+        return
     for method in notebook.methods:
         record = results.read_record(records(), method)
         assert (record["status"], record["notebook"], record["data"]["n"]) == ("complete", notebook.name, 16)
@@ -112,8 +136,11 @@ def test_executes_at_smoke(notebook, monkeypatch):
         if record["stages"]:
             assert record["code"]["training_digest"] == code(*record["code"]["training_modules"], without=SCORING)
             *searched, last = record["stages"]
-            plans = PROFILES["smoke"].stages
-            assert (last["train_rows"], last["trials"]) == (plans[-1].train_rows, 1)
+            preferences = "common.training.dpo" in record["code"]["training_modules"]
+            plans = SIZES["smoke"].stages if preferences else PROFILES["smoke"].stages
+            assert last["trials"] == 1 and last["train_rows"] > 0
+            if not preferences and not method.startswith(CONTROLS):  # their rows are what there are, or what time gives
+                assert last["train_rows"] == plans[-1].train_rows
             for stage, plan in zip(searched, plans, strict=False):  # and at most six beyond an edge, or variants
                 assert stage["train_rows"] == plan.train_rows and 0 <= stage["trials"] - plan.trials <= 6
             assert len(searched) == (2 if record["search"] else 0)

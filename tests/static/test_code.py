@@ -13,7 +13,8 @@ LAYERS = [
     *("settings", "tracking", "locks", "arithmetic", "provenance", "hub", "profiles", "paths", "synthetic", "data"),
     *("retrieval", "prose", "extraction", "prompts", "sandbox", "mutations", "scoring", "statistics", "metric"),
     *("certify", "shots", "distributed", "threads", "gguf", "weights", "tiny", "models", "generation", "completions"),
-    *("evaluation", "training", "sweeps", "results", "display", "run", "notebook", "study"),
+    *("preferences", "evaluation", "training", "sweeps", "assessment", "results", "display", "pair_display"),
+    *("run", "starts", "notebook", "study"),
 ]
 # The same within each package; `__init__` and `__main__` stand above all parts of theirs.
 PARTS = {
@@ -27,24 +28,26 @@ PARTS = {
     + ["support", "single", "answers"],
     "metric": ["metric"],
     "mutations": ["edits", "clauses", "expressions", "changes", "neighbours"],
+    "preferences": ["candidates", "sampled", "calls", "remote", "errors", "certification", "pairs", "files", "sources"],
     "retrieval": ["schemas", "questions", "neighbours", "filling"],
     "results": ["formats", "record", "sections", "ledger", "places", "comparable", "entries", "planned"]
-    + ["comparison", "seeds", "tables", "figure", "audits", "rescore", "readme"],
+    + ["comparison", "seeds", "tables", "figure", "audits", "measures", "rescore", "restamp", "readme"],
     "sandbox": ["guard", "frames", "functions", "connections", "process", "worker", "database", "messages", "pool"]
     + ["statements"],
     "scoring": ["pairing", "compare", "columns", "query", "rouge", "state", "keys", "ordering", "running", "published"]
     + ["suites", "judge", "arguments", "scorer"],
     "scoring.suites": ["naming", "formats", "survey", "store", "links", "mentions", "values", "misses", "filling"]
     + ["workshop", "building"],
-    "statistics": ["intervals", "rows"],
+    "statistics": ["intervals", "rows", "ranking"],
     "study": ["notebooks", "execute", "publish", "seeds"],
     "sweeps": ["liveness", "journal", "storage", "space", "sampler", "sweep", "attempts", "folders", "objective"]
-    + ["result", "additions", "searching"],
+    + ["result", "additions", "searching", "preferences"],
     "synthetic": ["content", "tables", "scene", "plan", "render", "check", "conditions", "phrases", "lists", "totals"]
     + ["grouping", "linked", "rollups", "nesting", "analytic", "combos", "steps", "writes", "mix"],
     "training": ["recipe", "defaults", "tree", "plan", "architecture", "hours", "estimate", "memory", "probe"]
     + ["adapters", "adapt", "attention", "layers", "rows", "layout", "losses", "objective", "checkpoints"]
-    + ["arguments", "optimizers", "trainer", "session", "sft"],
+    + ["arguments", "optimizers", "trainer", "session", "sft"]
+    + ["preference_losses", "likelihoods", "dpo", "reward", "preference_defaults", "pair_tables"],
 }
 MODULES = sorted(ROOT.glob("common/**/*.py"))
 MOST_LINES = 320

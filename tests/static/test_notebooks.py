@@ -16,7 +16,7 @@ from common.study.publish import NBSTRIPOUT
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = [notebook.path for notebook in find()]
-# Not executed yet on the second edition of the embedded data; without outputs until they are.
+# Not executed yet; without outputs until they are.
 AWAITED = {
     "baseline/baseline-8B.ipynb",
     "sft/fullft.ipynb",
@@ -24,6 +24,13 @@ AWAITED = {
     "sft/prompt_tuning_random.ipynb",
     "sft/prompt_tuning_text.ipynb",
     "sft/qlora.ipynb",
+    "dpo/controls.ipynb",
+    "dpo/dpo.ipynb",
+    "dpo/sft_dpo.ipynb",
+    "examples/train_dpo.ipynb",
+    "examples/train_rm.ipynb",
+    "grpo/reward_model/reward_model.ipynb",
+    "grpo/reward_model/rm_data_generation.ipynb",
 }
 MOST_CODE_LINES, MOST_PARAMETERS, MOST_BYTES, MOST_FIGURES = 110, 12, 200_000, 3
 PARAMETER = re.compile(r"[A-Z][A-Z0-9_]*: (str|int|float|bool) = \S.*  # [^=]+")

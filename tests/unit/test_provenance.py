@@ -75,6 +75,20 @@ def test_a_mended_scorer_asks_for_new_verdicts_and_for_no_new_training(tree):
     assert {name.split(".")[1] for name in left_out} == {"scoring", "sandbox", "mutations", "extraction", "prose"}
 
 
+def test_a_default_makes_no_other_code_of_a_training_that_holds_its_values(tree):
+    """But of a run that a parameter of 0 leaves it to, so that it gets a folder of its own."""
+    before = [tree.digest("common.training.sft"), tree.digest("common.training.sft", *provenance.VALUES)]
+    for module in provenance.VALUES:
+        path = tree.root / f"{module.replace('.', '/')}.py"
+        path.write_text(path.read_text() + "\nchanged = 1\n")
+    assert tree.digest("common.training.sft") == before[0]
+    assert tree.digest("common.training.sft", *provenance.VALUES) != before[1]
+
+
+def test_the_digest_by_which_samples_are_drawn_stays():
+    assert provenance.digest("a", 1, {"b": 2}) == "319197405aecb92f"
+
+
 def test_comments_docstrings_and_layout_change_nothing(tree):
     path = tree.root / "common" / "prompts.py"
     text, before = path.read_text(), tree.digest("common.prompts")

@@ -1,0 +1,102 @@
+"""Records of what is no run of a method: pairs that were certified, and a reward model's worth, as tables by name.
+
+`<folder of runs>/<kind>/<name>.json` holds aggregates only, never a row of the data. Covers the record's shape; how its
+tables are measured is their modules' affair.
+"""
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas
+
+from common import provenance
+from common.data import revision as data_revision
+from common.profiles import Profile
+from common.results.audits import plain
+from common.results.sections import computing_modules, model, public, scorer_digest, source_name
+from common.settings import ROOT, relative, replace_text, writable, writing
+
+if TYPE_CHECKING:
+    from common.models import LoadedModel
+    from common.training.objective import Trained
+
+PAIRS, REWARD = KINDS = ("preferences", "reward")
+
+
+def is_measured(place: Path, name: str) -> bool:
+    """Whether a folder of runs has such a record of that name."""
+    return any((place / kind / f"{name}.json").exists() for kind in KINDS)
+
+
+def find_measures(name: str, places: Sequence[Path], *, base: Mapping[str, str], source: str) -> dict:
+    """The first record of that name in folders of runs that is of this base model and this source of data; {} where
+    there is none."""
+    for path in (place / kind / f"{name}.json" for place in places for kind in KINDS):
+        if path.exists():
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if (record["base"], record["data"]["source"]) == (base, source):
+                return record
+    return {}
+
+
+def save_measures(
+    place: Path,
+    kind: str,
+    name: str,
+    tables: Mapping[str, pandas.DataFrame],
+    *,
+    notebook: str,
+    profile: Profile,
+    seed: int,
+    parameters: Mapping[str, object],
+    base: Mapping[str, str],
+    loaded: "LoadedModel | None" = None,
+    trained: "Trained | None" = None,
+    facts: Mapping[str, object] | None = None,
+) -> Path:
+    """Write the record below the folder of runs `place` and print its path.
+
+    tables: by name; numbers keep six digits. base: id and revision of the model that policies and judges start from.
+    loaded: the model that is measured. facts: more of what was measured.
+    Raises UserError for a disk that refuses, ValueError for another kind.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"records of tables are of {', '.join(KINDS)}, not of {kind}")
+    modules = computing_modules(notebook)
+    commit, dirty = provenance.commit(notebook)
+    record = {
+        "method": name,
+        "profile": profile.name,
+        "status": "complete",
+        "notebook": notebook,
+        "seed": seed,
+        "parameters": public(parameters),
+        "code": {
+            "commit": commit,
+            "dirty": dirty,
+            "notebook_digest": provenance.notebook_digest(ROOT / notebook),
+            "scorer_digest": scorer_digest(),
+            "measures_digest": provenance.code(*modules, without=provenance.SCORING),
+            "training_digest": trained.code_digest if trained else "",
+            "training_modules": list(trained.code_modules) if trained else [],
+        },
+        "data": {"source": source_name(profile.data), "revision": data_revision(profile.data)},
+        "base": dict(base),
+        "model": vars(model(loaded, profile.precision, "lora" if trained else "", trained)),
+        "environment": {
+            "python": platform.python_version(),
+            "packages": provenance.packages(*modules),
+            "device": provenance.device_name(),
+        },
+        "facts": dict(facts or {}),
+        "tables": {table: plain(frame) for table, frame in tables.items()},
+    }
+    path = writable(place / kind) / f"{name}.json"
+    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
+    with writing(path):
+        replace_text(path, text + "\n")
+    print(f"record: {relative(path)}")
+    return path

@@ -1,0 +1,126 @@
+"""The trained adapter that a later method goes on from: the folder of the run whose record is there, or trained anew.
+
+Adapters are not committed, records are. Where a record's weights are not on this machine, the training is repeated by
+the recipe that the record holds, on the same rows; they are the same weights but for rounding.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import cycle, islice
+from pathlib import Path
+
+from peft import PeftModel
+
+from common.data import Example, load_examples
+from common.models import LoadedModel, load_model, weights_digest
+from common.preferences import files
+from common.profiles import Profile
+from common.provenance import digest
+from common.results.sections import model_name, source_name
+from common.run import Run
+from common.settings import UserError, outputs
+from common.training.recipe import Recipe
+from common.training.sft import load_rows, train_sft
+
+
+def adapter_of(run: Run, method: str) -> str:
+    """The folder of the trained weights of `method`, below outputs/; trained anew where they are not there.
+
+    Raises UserError where there is no comparable record of it.
+    """
+    record, _ = run.needed(method)
+    wanted = record["model"]["weights_digest"]
+    for folder in sorted((outputs() / "runs" / run.profile.name).glob(f"{method}-*/training/weights")):
+        if weights_digest(folder) == wanted:
+            return folder.relative_to(outputs()).as_posix()
+    recipe = recipe_of(record)
+    print(f"the weights of '{method}' are not here; they are trained anew by the recipe of its record")
+    name = f"{method}-anew-{digest(record['parameters']['recipe'], wanted)[:10]}"
+    folder = outputs() / "runs" / run.profile.name / name / "training"
+    trained = train_sft(
+        base_model(run.profile, recipe), *rows_of(run.profile), recipe, folder=folder, **decoding_of(run.profile)
+    )
+    if weights_digest(trained.weights) != wanted:
+        print(f"the weights of '{method}' trained here differ from the record's by rounding")
+    return trained.weights.relative_to(outputs()).as_posix()
+
+
+def recipe_of(record: dict) -> Recipe:
+    """The recipe by which a record's weights were trained. Raises UserError for a record without one."""
+    if not (values := record["parameters"].get("recipe")):
+        raise UserError(f"the record '{record['method']}' holds no recipe; execute {record['notebook']} again")
+    return Recipe().with_values(values)
+
+
+def base_model(profile: Profile, recipe: Recipe) -> LoadedModel:
+    """The profile's model as the recipe trains it, loaded anew."""
+    return load_model(profile.model_id, precision=profile.precision, quantisation=recipe.quantisation)
+
+
+def rows_of(profile: Profile) -> tuple[list, list]:
+    """The training and validation rows of the profile's last stage."""
+    stage = profile.stages[-1]
+    train = load_rows(profile.data, "train", limit=stage.train_rows)
+    return train, load_rows(profile.data, "validation", limit=stage.valid_rows)
+
+
+def decoding_of(profile: Profile) -> dict[str, int]:
+    """How a training at the profile answers on its way."""
+    return {
+        "max_new_tokens": profile.max_new_tokens,
+        "batch_size": profile.eval_batch_size,
+        "databases": profile.databases,
+    }
+
+
+def pairs_file(run: Run, policy: str) -> Path:
+    """Where the pairs of a policy lie for the run's base model, data and seed, see `common.preferences.files`."""
+    facts = (model_name(run.profile.model_id), run.revision, source_name(run.profile.data), run.seed)
+    return outputs() / "preferences" / f"{run.profile.name}-{digest(*facts)[:8]}" / f"{policy}.parquet"
+
+
+def policy_of(profile: Profile, adapter: str = "", *, quantisation: str = "") -> LoadedModel:
+    """The profile's model, with the adapter of that folder below outputs/ beside it; "" for none."""
+    loaded = load_model(profile.model_id, precision=profile.precision, quantisation=quantisation)
+    if not adapter:
+        return loaded
+    return replace(loaded, model=PeftModel.from_pretrained(loaded.model, outputs() / adapter).eval())
+
+
+def adapter_sizes(recipe: Recipe) -> dict[str, object]:
+    """What a recipe has to agree in with the adapter that it goes on from."""
+    return {name: getattr(recipe, name) for name in ("lora_rank", "lora_alpha", "lora_targets")}
+
+
+def rows_of_equal_seconds(sft: dict, other: dict) -> int:
+    """Rows that the training of the record `sft` sees in the seconds of the other record's training, at least one.
+
+    Raises UserError where the two are of different devices, whose seconds are not the same.
+    """
+    devices = [record["environment"]["device"] for record in (sft, other)]
+    if devices[0] != devices[1]:
+        raise UserError(
+            f"'{sft['method']}' was trained on {devices[0]}, '{other['method']}' on {devices[1]}: their seconds cannot "
+            "be compared; execute both on one machine"
+        )
+    return max(1, round(other["cost"]["train_seconds"] * sft["cost"]["train_rows_per_second"]))
+
+
+def cycled(rows: Sequence[Example], count: int) -> list[Example]:
+    """The first `count` of the rows, which begin again where they end."""
+    return list(islice(cycle(rows), count))
+
+
+def held_out_questions(profile: Profile, file: Path, count: int) -> list[Example]:
+    """The first `count` rows of `post` behind those that the file's pairs were looked for in, of other schemas.
+
+    Those questions of which no pair came are left out too: they were always right, or never. Raises UserError where
+    `post` has no more.
+    """
+    questions = files.questions_of(file)
+    rows = load_examples(profile.data, "post")
+    used = {row.schema for row in rows if row.id in questions}
+    rest = [row for row in rows if row.id not in questions and row.schema not in used][:count]
+    if not rest:
+        raise UserError("all rows of `post`, or all their schemas, are among the pairs' questions; ask fewer for pairs")
+    return rest
