@@ -96,7 +96,8 @@ def check_tables(notebook, kinds):
     (path,) = [path for kind in kinds for path in (records() / kind).glob(f"{notebook.methods[0]}.json")]
     record = json.loads(path.read_text())
     assert (record["notebook"], record["profile"], record["status"]) == (notebook.name, "smoke", "complete")
-    assert record["tables"] and all(record["tables"].values())
+    assert all(lines for name, lines in record["tables"].items() if name != "errors")  # which need a right answer
+    assert len(record["tables"]) >= 1
     assert not record["model"]["id"] or record["code"]["training_digest"]
     if kinds == [PAIRS]:
         held_out = [row for split in ("validation", *TESTS) for row in load_examples("embedded", split, limit=640)]
