@@ -12,7 +12,7 @@ import pytest
 from common.settings import ROOT
 from common.statistics import paired_difference, paired_rows
 
-EXAMPLES = ("example-lora",)
+EXAMPLES = ("example-lora", "example-qlora", "example-fullft")
 SPLITS = {"test": 640, "test_unseen": 320, "test_forms": 320}
 
 
@@ -59,7 +59,7 @@ def test_every_row_of_the_embedded_data_can_be_scored(split):
 
 
 def test_the_evaluations_of_a_training_cost_less_than_it():
-    """Three of them answer and score enough validation rows to choose weights by."""
+    """They answer and score enough validation rows to choose weights by."""
     names = git("ls-tree", "--name-only", "HEAD", "results/cpu/").decode().split()
     records = [json.loads(git("show", f"HEAD:{name}")) for name in names if name.endswith(".json")]
     shares = {
