@@ -33,11 +33,11 @@ def splits_of(pairs: Sequence[Pair], *, seed: int = 42) -> list[str]:
     return ["validation" if bucket(f"pairs:{seed}:{key}") < VALIDATION else "train" for key in keys]
 
 
-def parted(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
+def split_pairs(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
     """Pairs to train on and pairs to validate on, in their order, by `splits_of`."""
     splits = splits_of(pairs)
     train, valid = (
-        [pair for pair, own in zip(pairs, splits, strict=True) if own == split] for split in ("train", "validation")
+        [pair for pair, part in zip(pairs, splits, strict=True) if part == split] for split in ("train", "validation")
     )
     return train, valid
 

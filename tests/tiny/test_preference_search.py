@@ -29,7 +29,7 @@ def searched(tmp_path_factory):
     """A search of two stages on a file of pairs: two trials, the better one again, and its two variants."""
     place = tmp_path_factory.mktemp("search")
     every = pairs_of(load_examples("embedded", "train", limit=80))
-    by_split = dict(zip(("train", "validation"), files.parted(every), strict=True))
+    by_split = dict(zip(("train", "validation"), files.split_pairs(every), strict=True))
     path = files.write(place / "pairs.parquet", by_split["train"][:6] + by_split["validation"][:2], "a card")
     stages = (Stage(4, 2, 2), Stage(6, 2, 1), Stage(6, 2, 1))
     profile = replace(PROFILES["smoke"], max_new_tokens=4, databases=0)

@@ -19,7 +19,7 @@ from common.data import Example, load_examples
 from common.preferences import pairs as stage
 from common.preferences.candidates import GROQ, MUTATION, REFERENCE, SAMPLED, mutated
 from common.preferences.certification import Certificate, Judgement, certify
-from common.preferences.files import card, check, parted, questions_of, read, splits_of, write
+from common.preferences.files import card, check, questions_of, read, split_pairs, splits_of, write
 from common.preferences.pairs import Pair, Selection, select
 from common.prompts import messages
 from common.scoring import Scorer
@@ -238,26 +238,12 @@ def test_what_was_written_is_read_in_its_order(real, tmp_path):
     assert sorted(file.name for file in path.parent.iterdir()) == ["base.md", "base.parquet"]
     assert path.with_suffix(".md").read_text() == "a card\n"
     assert read(path) == pairs and read(path, limit=7) == pairs[:7]
-    assert (read(path, "train"), read(path, "validation")) == parted(pairs) and all(parted(pairs))
-    assert read(path, "train", limit=5) == parted(pairs)[0][:5]
+    assert (read(path, "train"), read(path, "validation")) == split_pairs(pairs) and all(split_pairs(pairs))
+    assert read(path, "train", limit=5) == split_pairs(pairs)[0][:5]
     frame = pandas.read_parquet(path)
     assert [list(prompt) for prompt in frame["prompt"]] == [messages(pair.example) for pair in pairs]
     assert list(frame["split"]) == splits_of(pairs)
     assert questions_of(path) == {pair.example.id for pair in pairs}
-
-
-def test_a_schema_has_one_split_that_never_changes():
-    examples = [Example(f"{n}", "Which?", f"CREATE TABLE t{n % 3_000} (a)", "SELECT 1") for n in range(6_000)]
-    pairs = [Pair(each, "a", "b", REFERENCE, MUTATION, "", "") for each in examples]
-    splits = splits_of(pairs)
-    assert splits[:3_000] == splits[3_000:]
-    assert splits.count("validation") / 6_000 == pytest.approx(0.15, abs=0.02)
-    assert [n for n in range(30) if splits[n] == "validation"] == [14, 17, 25]
-    assert splits_of(pairs, seed=1) != splits
-    few = splits_of(
-        pairs[:3] * 3 + [replace(pairs[0], example=replace(examples[0], question=f"{n}")) for n in range(40)]
-    )
-    assert set(few) == {"train", "validation"} and few[:3] == few[3:6]  # by the question
 
 
 @pytest.mark.parametrize("content", ["missing", "text", "cut", "empty", "foreign"])
@@ -298,7 +284,7 @@ def rows_of(text: str, title: str) -> dict[str, int]:
 def test_the_cards_numbers_add_up(real):
     selection, drops = real
     pairs, text = selection.pairs, card(selection.pairs, drops + selection.drops, **CARD)
-    (train, valid), examples = map(len, parted(pairs)), len({pair.example.id for pair in pairs})
+    (train, valid), examples = map(len, split_pairs(pairs)), len({pair.example.id for pair in pairs})
     assert f"{len(pairs)} pairs of {examples} questions: {train} to train on, {valid} to validate on" in text
     titles = ("Rejected answers by source", "Chosen answers by source", "Errors", "Complexities")
     assert [sum(rows_of(text, title).values()) for title in titles] == [len(pairs)] * 4
