@@ -35,7 +35,7 @@ def overlap(one: str, other: str) -> float:
     """F1 of the operations of two SQL texts, in [0, 1]; symmetric, 1.0 for a text that can be parsed and itself.
 
     0.0 where either cannot be parsed or holds no operation, is longer than LONGEST or nests deeper than DEEPEST. Never
-    raises.
+    raises. Takes a millisecond, and at worst 3 s: for LONGEST characters of calls in calls that are named like types.
     """
     try:
         readers = [_read(text) for text in (one, other)]

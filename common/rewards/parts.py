@@ -23,8 +23,8 @@ def part(name: str, example: Example, completion: str, verdict: Verdict) -> floa
     """One of NAMES for one completion, in [0, 1]; 0.0 where the reference cannot be scored.
 
     hybrid: the published reward on the raw completion, 1.0 or 0.7 × ROUGE-L. strict: 1.0 for a match on the given
-    database. robust: 1.0 for a robust match. runs: the same, else RUNS for what runs. partial: the same, else PARTIAL ×
-    `overlap` with the reference for what runs.
+    database. robust: 1.0 for a robust match. runs: the same, else RUNS for what runs, be it a write where a query was
+    asked for. partial: the same, else PARTIAL × `overlap` with the reference for what runs.
     """
     if verdict.match is None:
         return 0.0

@@ -6,6 +6,7 @@ Expected operations and F1 are worked out by hand. Not covered: how much of it a
 # ruff: noqa: E501 - a table of cases reads best with one case a line
 
 from collections import Counter
+from itertools import count
 
 import pytest
 from hypothesis import given
@@ -176,6 +177,11 @@ def nest(depth: int) -> str:
 def test_nested_calls_that_the_parser_reads_again_and_again_cost_nothing(text):
     # sqlglot would take 2 ** 20 seconds for these.
     assert cost(lambda: overlap(text, JOIN), below=0.5) < 0.5
+
+
+def test_the_deepest_call_that_is_read_costs_little():
+    numbers = count()  # a text that has been read is not read again
+    assert cost(lambda: overlap(f"SELECT {nest(DEEPEST)}, {next(numbers)}", JOIN), below=2.0) < 2.0
 
 
 def test_a_long_statement_within_the_limits_is_read():
