@@ -13,7 +13,7 @@ LAYERS = [
     *("settings", "tracking", "locks", "arithmetic", "provenance", "hub", "profiles", "paths", "synthetic", "data"),
     *("retrieval", "prose", "extraction", "prompts", "sandbox", "mutations", "scoring", "statistics", "metric"),
     *("certify", "shots", "distributed", "threads", "gguf", "weights", "tiny", "models", "generation", "completions"),
-    *("preferences", "evaluation", "training", "sweeps", "assessment", "results", "display", "pair_display"),
+    *("rewards", "preferences", "evaluation", "training", "sweeps", "assessment", "results", "display", "pair_display"),
     *("run", "starts", "notebook", "study"),
 ]
 # The same within each package; `__init__` and `__main__` stand above all parts of theirs.
@@ -32,6 +32,7 @@ PARTS = {
     "retrieval": ["schemas", "questions", "neighbours", "filling"],
     "results": ["formats", "record", "sections", "ledger", "places", "comparable", "entries", "planned"]
     + ["comparison", "seeds", "tables", "figure", "audits", "measures", "rescore", "restamp", "readme"],
+    "rewards": ["scope", "reading", "operations", "parts", "functions", "rewards", "display"],
     "sandbox": ["guard", "frames", "functions", "connections", "process", "worker", "database", "messages", "pool"]
     + ["statements"],
     "scoring": ["pairing", "compare", "columns", "query", "rouge", "state", "keys", "ordering", "running", "published"]
