@@ -14,7 +14,6 @@ from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 
-import pandas
 import torch
 from transformers import Trainer, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
@@ -26,14 +25,13 @@ from common.rewards import Reward, Rewards
 from common.settings import UserError
 from common.training.adapters import evaluation_weights
 from common.training.group_recipe import GroupRecipe
-from common.training.groups import SAME, Group, GroupLayout, items, prompt_item, step_totals
+from common.training.groups import Group, GroupLayout, items, prompt_item, step_totals
 from common.training.held_out import held_out_means
 from common.training.layout import implementation
 from common.training.losses import Inputs, Loss
 from common.training.objective import Objective, Trained
 from common.training.policy_losses import divergence_loss, group_loss
 from common.training.policy_start import PolicyStart, policy_start
-from common.training.recipe import Recipe
 from common.training.rollouts import Rollouts
 from common.training.rows import tokenise
 from common.training.session import Session, check
@@ -295,7 +293,7 @@ def train_grpo(
     examples, rows = map(list, zip(*pairs, strict=True))
     decoding = {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "databases": databases}
     answered = list(valid[: recipe.score_rows])
-    asked = (answered or list(valid))[: recipe.divergence_rows]
+    asked = valid[: recipe.divergence_rows]
     with Rewards(dict(recipe.reward), functions=functions or {}, databases=DATABASES) as rewards:
         first = policy_start(loaded, answered, asked, recipe, decoding)
         objective = Objective(
@@ -330,4 +328,3 @@ train = train_grpo  # what a search calls, see `Recipe.module`
 def _loss(model, inputs: Inputs, virtual_tokens: int) -> Loss:
     """Of sampled rows the training's, of the start's the divergence."""
     return (divergence_loss if "reference" in inputs else group_loss)(model, inputs, virtual_tokens)
-

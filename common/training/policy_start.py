@@ -47,7 +47,11 @@ def policy_start(
         provenance.basis(recipe.module, without=provenance.SCORING),
     )
     path = writable(outputs() / "references") / f"{digest}.json"
-    return distributed.from_main(lambda: _kept(path) or _taken(path, loaded, answered, asked, recipe, decoding))
+    start = distributed.from_main(lambda: _kept(path))
+    if start is None:
+        start = _taken(loaded, answered, asked, recipe, decoding)
+        distributed.from_main(lambda: replace_text(path, json.dumps(vars(start))))
+    return start
 
 
 def _kept(path: Path) -> PolicyStart | None:
@@ -57,25 +61,30 @@ def _kept(path: Path) -> PolicyStart | None:
         return None
 
 
-def _taken(path: Path, loaded: LoadedModel, answered, asked, recipe: GroupRecipe, decoding: dict) -> PolicyStart:
-    model, dtype, folder = loaded.model, loaded.model.dtype, recipe.start_folder
+def _taken(loaded: LoadedModel, answered, asked, recipe: GroupRecipe, decoding: dict) -> PolicyStart:
+    model, folder = loaded.model, recipe.start_folder
     begin = time.perf_counter()
     trained = adapt(loaded, recipe, folder) if folder else model
     try:
         policy = replace(loaded, model=trained.eval())
-        items = _samples(policy, asked, recipe, decoding)
-        options = {"base": model, "pad": loaded.tokenizer.pad_token_id, "dtype": dtype}
-        references = by_row(trained, items, recipe, numbers=log_probabilities, **options)
-        means = held_out_means(policy, answered, **decoding) if answered else {}
+        items = distributed.from_main(
+            lambda: _measured(policy, model, _samples(policy, asked, recipe, decoding), recipe)
+        )
+        means = held_out_means(policy, answered, **decoding) if answered else {}  # processes share the rows
     finally:
         if folder:
             trained.unload()  # the adapter comes again with the training
-    for item, values in zip(items, references, strict=True):
-        for row, value in zip(item, values, strict=True):
-            row["reference"] = value
-    start = PolicyStart(means, items, time.perf_counter() - begin)
-    replace_text(path, json.dumps(vars(start)))
-    return start
+    return PolicyStart(means, items, time.perf_counter() - begin)
+
+
+def _measured(policy: LoadedModel, base, items: list[Item], recipe: GroupRecipe) -> list[Item]:
+    """The items, each row with its log-probability. base: the model as it was loaded."""
+    options = {"base": base, "pad": policy.tokenizer.pad_token_id, "dtype": base.dtype}
+    references = by_row(policy.model, items, recipe, numbers=log_probabilities, **options)
+    return [
+        [row | {"reference": value} for row, value in zip(item, values, strict=True)]
+        for item, values in zip(items, references, strict=True)
+    ]
 
 
 def _samples(policy: LoadedModel, asked: Sequence[Example], recipe: GroupRecipe, decoding: dict) -> list[Item]:

@@ -13,7 +13,18 @@ LAYERS = [
     *("settings", "tracking", "locks", "arithmetic", "provenance", "hub", "profiles", "paths", "synthetic", "data"),
     *("retrieval", "prose", "extraction", "prompts", "sandbox", "mutations", "scoring", "statistics", "metric"),
     *("certify", "shots", "distributed", "threads", "gguf", "weights", "tiny", "models", "generation", "completions"),
-    *("rewards", "preferences", "evaluation", "training", "sweeps", "assessment", "results", "display", "pair_display"),
+    *(
+        "rewards",
+        "preferences",
+        "evaluation",
+        "training",
+        "sweeps",
+        "assessment",
+        "results",
+        "display",
+        "pair_display",
+        "group_display",
+    ),
     *("run", "starts", "notebook", "study"),
 ]
 # The same within each package; `__init__` and `__main__` stand above all parts of theirs.
@@ -48,7 +59,9 @@ PARTS = {
     "training": ["recipe", "defaults", "tree", "plan", "architecture", "hours", "estimate", "memory", "probe"]
     + ["adapters", "adapt", "attention", "layers", "rows", "layout", "losses", "objective", "checkpoints"]
     + ["arguments", "optimizers", "trainer", "session", "sft"]
-    + ["preference_losses", "likelihoods", "dpo", "reward", "preference_defaults", "pair_tables"],
+    + ["preference_losses", "likelihoods", "dpo", "reward", "preference_defaults", "pair_tables"]
+    + ["group_recipe", "policy_losses", "groups", "held_out", "policy_start", "rollouts", "grpo", "preflight"]
+    + ["group_defaults"],
 }
 MODULES = sorted(ROOT.glob("common/**/*.py"))
 MOST_LINES = 320
