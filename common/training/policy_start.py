@@ -33,14 +33,14 @@ class PolicyStart:
 
 
 def policy_start(
-    loaded: LoadedModel, answered: Sequence[Example], asked: Sequence[Example], recipe: GroupRecipe, decoding: dict
+    loaded: LoadedModel, answered: Sequence[Example], drawn: Sequence[Example], recipe: GroupRecipe, decoding: dict
 ) -> PolicyStart:
-    """Answers to `answered`, and `recipe.divergence_samples` samples of each of `asked`, by the base model or the
+    """Answers to `answered`, and `recipe.divergence_samples` samples of each of `drawn`, by the base model or the
     adapter that the recipe starts from. Kept in outputs/references/; of several processes the main one takes them."""
     folder = recipe.start_folder
     digest = provenance.digest(
         base_digest(loaded.model) + (weights_digest(folder) if folder else ""),
-        [[[e.id, e.question, e.schema, e.sql] for e in part] for part in (answered, asked)],
+        [[[e.id, e.question, e.schema, e.sql] for e in part] for part in (answered, drawn)],
         [recipe.divergence_samples, recipe.temperature, recipe.seed],
         {name: value for name, value in decoding.items() if name != "batch_size"},
         provenance.code(*provenance.SCORING),
@@ -49,7 +49,7 @@ def policy_start(
     path = writable(outputs() / "references") / f"{digest}.json"
     start = distributed.from_main(lambda: _kept(path))
     if start is None:
-        start = _taken(loaded, answered, asked, recipe, decoding)
+        start = _taken(loaded, answered, drawn, recipe, decoding)
         distributed.from_main(lambda: replace_text(path, json.dumps(vars(start))))
     return start
 
@@ -61,14 +61,14 @@ def _kept(path: Path) -> PolicyStart | None:
         return None
 
 
-def _taken(loaded: LoadedModel, answered, asked, recipe: GroupRecipe, decoding: dict) -> PolicyStart:
+def _taken(loaded: LoadedModel, answered, drawn, recipe: GroupRecipe, decoding: dict) -> PolicyStart:
     model, folder = loaded.model, recipe.start_folder
     begin = time.perf_counter()
     trained = adapt(loaded, recipe, folder) if folder else model
     try:
         policy = replace(loaded, model=trained.eval())
         items = distributed.from_main(
-            lambda: _measured(policy, model, _samples(policy, asked, recipe, decoding), recipe)
+            lambda: _measured(policy, model, _samples(policy, drawn, recipe, decoding), recipe)
         )
         means = held_out_means(policy, answered, **decoding) if answered else {}  # processes share the rows
     finally:
@@ -87,9 +87,9 @@ def _measured(policy: LoadedModel, base, items: list[Item], recipe: GroupRecipe)
     ]
 
 
-def _samples(policy: LoadedModel, asked: Sequence[Example], recipe: GroupRecipe, decoding: dict) -> list[Item]:
+def _samples(policy: LoadedModel, drawn: Sequence[Example], recipe: GroupRecipe, decoding: dict) -> list[Item]:
     """An item a prompt, of what was sampled for it."""
-    prompts = [prompt_ids(example, policy.tokenizer) for example in asked]
+    prompts = [prompt_ids(example, policy.tokenizer) for example in drawn]
     count = recipe.divergence_samples
     completions = complete(
         policy,

@@ -60,8 +60,8 @@ PARTS = {
     + ["adapters", "adapt", "attention", "layers", "rows", "layout", "losses", "objective", "checkpoints"]
     + ["arguments", "optimizers", "trainer", "session", "sft"]
     + ["preference_losses", "likelihoods", "dpo", "reward", "preference_defaults", "pair_tables"]
-    + ["group_recipe", "policy_losses", "groups", "held_out", "policy_start", "rollouts", "grpo", "preflight"]
-    + ["group_defaults"],
+    + ["group_recipe", "policy_losses", "groups", "held_out", "policy_start", "rollouts"]
+    + ["group_trainer", "grpo", "preflight", "group_defaults"],
 }
 MODULES = sorted(ROOT.glob("common/**/*.py"))
 MOST_LINES = 320

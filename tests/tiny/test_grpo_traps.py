@@ -25,7 +25,8 @@ from common.prompts import prompt_ids
 from common.settings import outputs
 from common.training.adapters import adapt, save_weights
 from common.training.group_recipe import GroupRecipe
-from common.training.grpo import GroupTrainer, train_grpo
+from common.training.group_trainer import GroupTrainer
+from common.training.grpo import train_grpo
 from common.training.rollouts import Rollouts
 from common.training.trainer import Clock
 
@@ -160,8 +161,13 @@ def jobs(tmp_path_factory) -> dict[str, dict]:
         command = [sys.executable, *words, *(["examples/ddp.yaml", "--main_process_port", "0"] if words else [])]
         environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
-            [*command, __file__, str(place), "job"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
-        )  # fmt: skip
+            [*command, __file__, str(place), "job"],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         ranks = {path.stem: json.loads(path.read_text()) for path in place.glob("rank*.json")}
         results[name] = {"ranks": ranks, "folder": place / "outputs"}
