@@ -45,6 +45,24 @@ def sample_table(curve: pandas.DataFrame, parts: int = 4) -> pandas.DataFrame:
     return table.rename(columns=_STEPS | words).round(3)
 
 
+def exploit_table(curves: Mapping[str, pandas.DataFrame]) -> pandas.DataFrame:
+    """What trainings under several rewards were paid for, by reward: shares of the samples of the first and of the last
+    third of the steps."""
+    names = ["robust", "strict_minus_robust", "published_minus_strict", "both_empty", "length"]
+    lines = {}
+    for reward, curve in curves.items():
+        steps = curve.dropna(subset=["reward"])[names]
+        third = max(1, len(steps) // 3)
+        for words, part in (("first steps", steps.iloc[:third]), ("last steps", steps.iloc[-third:])):
+            lines[f"{reward}, {words}"] = part.mean()
+    return pandas.DataFrame.from_dict(lines, orient="index").rename(columns=_STEPS).round(3)
+
+
+def measured_table(record: Mapping[str, object], name: str, digits: int = 3) -> pandas.DataFrame:
+    """A table of a record of what is no run, see `common.results.measures`."""
+    return pandas.DataFrame.from_dict(record["tables"][name], orient="index").round(digits)
+
+
 def _prefixed(curve: pandas.DataFrame, prefix: str) -> list[str]:
     return [name for name in curve if name.startswith(prefix)]
 

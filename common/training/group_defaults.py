@@ -33,7 +33,12 @@ SIZES = MappingProxyType(
 RATES = MappingProxyType({"smoke": 1e-3, "cpu": 1e-5, "t4": 1e-5, "h100": 1e-5})
 # An adapter that goes on has its own rank and alpha, with a smaller step at the same rate.
 START_RATES = MappingProxyType({"smoke": 1e-3, "cpu": 5e-5, "t4": 1e-5, "h100": 1e-5})
-_REWARDS = {"smoke": "robust", "cpu": "robust", "t4": "hybrid", "h100": "hybrid"}
+_ROBUST, _HYBRID = (("robust", 1.0),), (("hybrid", 1.0),)
+REWARDS = MappingProxyType({"smoke": _HYBRID, "cpu": _ROBUST, "t4": _HYBRID, "h100": _HYBRID})
+# With a reward model: beside execution, in the place of nothing; as published the reward model alone.
+_BESIDE, _ALONE = (("robust", 1.0), ("reward-model", 0.3)), (("reward-model", 1.0),)
+MODEL_REWARDS = MappingProxyType({"smoke": _BESIDE, "cpu": _BESIDE, "t4": _ALONE, "h100": _ALONE})
+ANCHORS = MappingProxyType({"smoke": 0.1, "cpu": 0.1, "t4": 0.1, "h100": 0.1})  # of the anchored training's SFT term
 
 
 def group_recipe(
@@ -63,7 +68,8 @@ def group_recipe(
         "evaluations": sizes.evaluations,
         "score_rows": min(profile.score_rows, profile.stages[-1].valid_rows),
         "select_by": "match",
-        "reward": ((_REWARDS[name], 1.0),),
+        "reward": REWARDS[name],
+        "least_divergence": 0.0 if name == "smoke" else 1e-4,  # three steps of a random model
         "divergence_rows": 4 if name == "smoke" else 32,
         "seed": seed,
         **({"lora_rank": 8, "lora_alpha": 32} if name == "smoke" else {}),

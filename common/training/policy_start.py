@@ -47,28 +47,28 @@ def policy_start(
         provenance.basis(recipe.module, without=provenance.SCORING),
     )
     path = writable(outputs() / "references") / f"{digest}.json"
-    start = distributed.from_main(lambda: _kept(path))
+    start = distributed.from_main(lambda: _read(path))
     if start is None:
-        start = _taken(loaded, answered, drawn, recipe, decoding)
+        start = _measure(loaded, answered, drawn, recipe, decoding)
         distributed.from_main(lambda: replace_text(path, json.dumps(vars(start))))
     return start
 
 
-def _kept(path: Path) -> PolicyStart | None:
+def _read(path: Path) -> PolicyStart | None:
     try:
         return PolicyStart(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):
         return None
 
 
-def _taken(loaded: LoadedModel, answered, drawn, recipe: GroupRecipe, decoding: dict) -> PolicyStart:
+def _measure(loaded: LoadedModel, answered, drawn, recipe: GroupRecipe, decoding: dict) -> PolicyStart:
     model, folder = loaded.model, recipe.start_folder
     begin = time.perf_counter()
     trained = adapt(loaded, recipe, folder) if folder else model
     try:
         policy = replace(loaded, model=trained.eval())
         items = distributed.from_main(
-            lambda: _measured(policy, model, _samples(policy, drawn, recipe, decoding), recipe)
+            lambda: _with_references(policy, model, _samples(policy, drawn, recipe, decoding), recipe)
         )
         means = held_out_means(policy, answered, **decoding) if answered else {}  # processes share the rows
     finally:
@@ -77,7 +77,7 @@ def _taken(loaded: LoadedModel, answered, drawn, recipe: GroupRecipe, decoding: 
     return PolicyStart(means, items, time.perf_counter() - begin)
 
 
-def _measured(policy: LoadedModel, base, items: list[Item], recipe: GroupRecipe) -> list[Item]:
+def _with_references(policy: LoadedModel, base, items: list[Item], recipe: GroupRecipe) -> list[Item]:
     """The items, each row with its log-probability. base: the model as it was loaded."""
     options = {"base": base, "pad": policy.tokenizer.pad_token_id, "dtype": base.dtype}
     references = by_row(policy.model, items, recipe, numbers=log_probabilities, **options)

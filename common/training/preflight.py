@@ -27,10 +27,11 @@ GREEDY = 64  # prompts that are answered greedily too
 
 @dataclass(frozen=True)
 class Preflight:
-    """table: a line a figure, as shares. mixed: the prompts of which some samples are right and some are wrong."""
+    """table: a line a figure, as shares. prompts: those of which some samples are right and some are wrong; where there
+    are none, those whose rewards have a spread."""
 
     table: pandas.DataFrame
-    mixed: list[Example]
+    prompts: list[Example]
 
 
 def preflight(
@@ -47,7 +48,7 @@ def preflight(
     """Samples as the training draws them, `recipe.generations` a prompt, kept in `folder` and used again; right is a
     robust match on databases of the reward seed.
 
-    Raises UserError where no prompt is left: the policy knows all of them, or none.
+    Raises UserError where no prompt is left: all samples of each have one reward.
     """
     count = recipe.generations
     sizes = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
@@ -61,12 +62,15 @@ def preflight(
     right = _groups([bool(verdict.robust_match) for verdict in samples.verdicts], count)
     totals = _groups(samples.totals, count)
     mixed = [example for example, group in zip(examples, right, strict=True) if any(group) and not all(group)]
-    if not mixed:
-        known = "all" if all(map(all, right)) else "none"
+    spread = [max(group) - min(group) > SAME for group in totals]
+    if not any(spread):
         raise UserError(
-            f"of {len(examples)} prompts the policy answers {known} right, or the same ones always: there is nothing "
-            "to learn from rewards; give other prompts, or more of them"
+            f"all {count} samples of each of {len(examples)} prompts have one reward: there is nothing to learn from; "
+            "give other prompts, or more of them"
         )
+    if not mixed:
+        print("no prompt has right and wrong samples: those whose rewards differ otherwise are trained on")
+    prompts = mixed or [example for example, differs in zip(examples, spread, strict=True) if differs]
     lengths = [len(policy.tokenizer(text, add_special_tokens=False).input_ids) for text in texts]
     lines = {
         "pass@1: one sample is right": mean(map(mean, right)),
@@ -75,10 +79,10 @@ def preflight(
         "prompts with right and wrong samples": len(mixed) / len(examples),
         "always right": mean(map(all, right)),
         "never right": mean(not any(group) for group in right),
-        "groups whose rewards have a spread": mean(max(group) - min(group) > SAME for group in totals),
+        "groups whose rewards have a spread": mean(spread),
         "samples as long as they may be": mean(length >= max_new_tokens for length in lengths),
     }
-    return Preflight(pandas.DataFrame({"share": lines}).astype(float).round(3), mixed)
+    return Preflight(pandas.DataFrame({"share": lines}).astype(float).round(3), prompts)
 
 
 def _groups(values: Sequence, size: int) -> list[Sequence]:

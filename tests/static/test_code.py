@@ -25,7 +25,7 @@ LAYERS = [
         "pair_display",
         "group_display",
     ),
-    *("run", "starts", "notebook", "study"),
+    *("costs", "run", "starts", "notebook", "study"),
 ]
 # The same within each package; `__init__` and `__main__` stand above all parts of theirs.
 PARTS = {
@@ -43,7 +43,7 @@ PARTS = {
     "retrieval": ["schemas", "questions", "neighbours", "filling"],
     "results": ["formats", "record", "sections", "ledger", "places", "comparable", "entries", "planned"]
     + ["comparison", "seeds", "tables", "figure", "audits", "measures", "rescore", "restamp", "readme"],
-    "rewards": ["scope", "reading", "operations", "parts", "functions", "rewards", "display"],
+    "rewards": ["scope", "reading", "operations", "parts", "functions", "rewards", "display", "brevity"],
     "sandbox": ["guard", "frames", "functions", "connections", "process", "worker", "database", "messages", "pool"]
     + ["statements"],
     "scoring": ["pairing", "compare", "columns", "query", "rouge", "state", "keys", "ordering", "running", "published"]
@@ -61,7 +61,8 @@ PARTS = {
     + ["arguments", "optimizers", "trainer", "session", "sft"]
     + ["preference_losses", "likelihoods", "dpo", "reward", "preference_defaults", "pair_tables"]
     + ["group_recipe", "policy_losses", "groups", "held_out", "policy_start", "rollouts"]
-    + ["group_trainer", "grpo", "preflight", "group_defaults"],
+    + ["group_trainer", "grpo", "preflight", "model_reward"]
+    + ["group_defaults"],
 }
 MODULES = sorted(ROOT.glob("common/**/*.py"))
 MOST_LINES = 320
