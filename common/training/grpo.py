@@ -32,7 +32,6 @@ from common.training.rollouts import Rollouts
 from common.training.rows import tokenise
 from common.training.session import Session, check
 
-DATABASES = 4  # generated ones that a reward asks for, of the reward seed
 # A log's names for what a step's samples were like, and the curve's.
 _TELEMETRY = {
     "reward": "reward",
@@ -132,7 +131,7 @@ def train_grpo(
     examples, rows = map(list, zip(*pairs, strict=True))
     decoding = {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "databases": databases}
     answered = list(valid[: recipe.score_rows])
-    with Rewards(dict(recipe.reward), functions=functions or {}, databases=DATABASES) as rewards:
+    with Rewards(dict(recipe.reward), functions=functions) as rewards:
         first = policy_start(loaded, answered, valid[: recipe.divergence_rows], recipe, decoding)
         items = [prompt_item(row) for row in rows]
         reading = implementation(loaded.model, [*items, *first.items], recipe)

@@ -21,7 +21,6 @@ from common.settings import UserError
 from common.training.group_recipe import GroupRecipe
 from common.training.groups import SAME
 
-DATABASES = 4  # as in training
 GREEDY = 64  # prompts that are answered greedily too
 
 
@@ -56,7 +55,7 @@ def preflight(
     texts = [candidate.completion for candidate in sampled(policy, examples, folder=folder, **sizes, **options)]
     some = examples[:GREEDY]
     greedy = complete(policy, [prompt_ids(example, policy.tokenizer) for example in some], **sizes)
-    with Rewards(dict(recipe.reward), functions=functions or {}, databases=DATABASES) as rewards:
+    with Rewards(dict(recipe.reward), functions=functions) as rewards:
         samples = rewards.score([example for example in examples for _ in range(count)], texts)
         answers = rewards.score(some, [answer.text for answer in greedy])
     right = _groups([bool(verdict.robust_match) for verdict in samples.verdicts], count)

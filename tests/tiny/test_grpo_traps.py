@@ -22,7 +22,7 @@ from common.generation import complete
 from common.models import load_model
 from common.profiles import TINY_MODEL
 from common.prompts import prompt_ids
-from common.settings import outputs
+from common.settings import UserError, outputs
 from common.training.adapters import adapt, save_weights
 from common.training.group_recipe import GroupRecipe
 from common.training.group_trainer import GroupTrainer
@@ -128,6 +128,15 @@ def test_in_bfloat16_what_is_trained_is_float32(place, monkeypatch, saved):
     trained = train_grpo(loaded, *parts, recipe, **options)
     assert kinds == {(torch.float32, torch.float32)} and not any(drops)
     assert {tensor.dtype for tensor in saved(trained.weights).values()} == {torch.float32}
+
+
+def test_an_adapter_of_other_sizes_is_refused_in_one_line(place):
+    parts = [load_examples("embedded", split, limit=n) for split, n in (("post", 8), ("validation", 2))]
+    recipe = RECIPE.with_values({"lora_rank": 8})
+    options = {"folder": place / "run", "functions": {"vowels": vowels}, "max_new_tokens": 6}
+    with pytest.raises(UserError, match="start holds an adapter with r 4, the recipe asks for 8"):
+        train_grpo(load_model(TINY_MODEL), *parts, recipe, **options)
+    assert not (place / "run" / "training.json").exists()
 
 
 # Killed
