@@ -111,7 +111,7 @@ def notes(runs: dict[str, list[dict]], *, prompts: int, steps: int, groups: int,
     """What a reader must know beside the table."""
     ours = runs["ours"][0]
     where = ours["accelerator"] or "the CPU"
-    tried = ", ".join(str(size * GENERATIONS) for size in rates)
+    sizes = ", ".join(str(size * GENERATIONS) for size in rates)
     return [
         f"Model {ours['model']}, base weights and products in {ours['precision']} on {where}, LoRA of rank 64 on all "
         f"linear layers. {steps} steps of {prompts} prompts, {GENERATIONS} completions each, temperature 1, at most "
@@ -119,7 +119,7 @@ def notes(runs: dict[str, list[dict]], *, prompts: int, steps: int, groups: int,
         "process of its own, over the same prompts in the same steps; memory is that process's, without those that "
         "score. What is sampled differs, so the tokens of a completion stand beside the seconds.",
         "TRL's loop is its GRPO trainer with transformers' `generate` for all completions of a step at once, then "
-        f"TRL's layout and loss: rows padded to one width, {groups * GENERATIONS} a micro-batch, of {tried} the "
+        f"TRL's layout and loss: rows padded to one width, {groups * GENERATIONS} a micro-batch, of {sizes} the "
         "fastest. It has our arithmetic, no checkpointing, no reference model and one update a sample. Not measured: "
         "TRL with vLLM, which needs a GPU.",
         "TRL's loop and `ours` have the robust reward and a little for the place in the group, so that every group "
@@ -127,7 +127,8 @@ def notes(runs: dict[str, list[dict]], *, prompts: int, steps: int, groups: int,
         "model's: an untrained one has few, and then a step is little more than sampling.",
         "Sampling and reward are the calls for them; update is the rest of a step, which is what lies between the ends "
         "of two optimiser steps. Each prompt's generated databases are on disk before the training, as `preflight` "
-        "leaves them; what they take stands apart. The published figure is of another model and another machine.",
+        f"leaves them; what they take stands apart. The published table has {PUBLISHED} samples a second, of another "
+        "model on a T4, and does not say whether a sample is a completion.",
     ]
 
 
