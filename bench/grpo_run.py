@@ -41,7 +41,7 @@ from common.training.arguments import precision_arguments
 from common.training.group_defaults import RATES
 from common.training.group_recipe import GroupRecipe
 from common.training.group_trainer import GroupTrainer
-from common.training.grpo import DATABASES, train_grpo
+from common.training.grpo import train_grpo
 from common.training.memory import peak_bytes, reset_peak
 from common.training.rollouts import Rollouts
 from common.training.rows import tokenise
@@ -105,7 +105,7 @@ def in_order(examples: Sequence[Example], settings: GroupRecipe) -> list[Example
 
 def make_databases(examples: Sequence[Example]) -> float:
     """Have the generated databases of each prompt on disk; seconds a prompt."""
-    with Rewards({"robust": 1.0}, databases=DATABASES) as rewards:
+    with Rewards({"robust": 1.0}) as rewards:
         rewards.score(examples[:1], ["SELECT 1"])  # starts the processes, and matches nothing
         seconds, _ = timed(lambda: rewards.score(examples, [example.sql for example in examples]))
     return seconds / len(examples)
@@ -202,7 +202,7 @@ def by_trl(
     loaded: LoadedModel, examples: Sequence[Example], settings: GroupRecipe, folder: Path, **sizes: int
 ) -> tuple[int, list[dict[str, float]]]:
     """(peak of memory in bytes, tokens of a completion and share of groups with a spread by step)"""
-    with Rewards(dict(settings.reward), functions=functions(settings), databases=DATABASES) as rewards:
+    with Rewards(dict(settings.reward), functions=functions(settings)) as rewards:
         trainer = trl_trainer(loaded, examples, settings, rewards, folder, **sizes)
         reset_peak()
         trainer.train()
