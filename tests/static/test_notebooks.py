@@ -20,7 +20,6 @@ NOTEBOOKS = [notebook.path for notebook in find()]
 AWAITED = {
     "baseline/baseline-8B.ipynb",
     "sft/fullft.ipynb",
-    "sft/lora.ipynb",
     "sft/prompt_tuning_random.ipynb",
     "sft/prompt_tuning_text.ipynb",
     "sft/qlora.ipynb",
