@@ -12,7 +12,7 @@ import pytest
 from common.settings import ROOT
 from common.statistics import paired_difference, paired_rows
 
-EXAMPLES = ("example-lora", "example-qlora", "example-fullft")
+TRAINED = ("example-lora", "example-qlora", "example-fullft", "sft-lora")
 SPLITS = {"test": 640, "test_unseen": 320, "test_forms": 320}
 
 
@@ -34,7 +34,7 @@ def robust(method, split):
 
 
 @pytest.mark.parametrize("split", SPLITS)
-@pytest.mark.parametrize("method", EXAMPLES)
+@pytest.mark.parametrize("method", TRAINED)
 def test_a_trained_model_is_better_than_the_baseline(method, split):
     base, trained = paired_rows(rows("baseline", split), rows(method, split))
     difference = paired_difference([row["robust_match"] for row in base], [row["robust_match"] for row in trained])
