@@ -67,11 +67,12 @@ check: setup  ## ruff, formatting, and the static tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/python -m pytest -q -W always::UserWarning tests/static
 
-bench: setup  ## measure scoring, training and generation against the published recipe (an hour, on a quiet machine)
+bench: setup  ## measure scoring, training and generation against the published recipe (over an hour, on a quiet machine)
 	@$(BIN)/python -m bench.scoring
 	@$(BIN)/python -m bench.training --repetitions 2
 	@$(BIN)/python -m bench.training --repetitions 1 --rows 32 --kinds published ours --model Qwen/Qwen2.5-Coder-0.5B-Instruct
 	@$(BIN)/python -m bench.preferences --repetitions 2
+	@$(BIN)/python -m bench.grpo
 	@$(BIN)/python -m bench.layouts
 	@$(BIN)/python -m bench.generation --long-rows 32 --alone 20
 	@$(BIN)/python -m bench.readme

@@ -11,6 +11,7 @@ from common.settings import results
 
 METHODS = {"full": "FullFT", "lora": "LoRA", "qlora": "QLoRA", "prompt": "prompt tuning"}
 TARGET_DEVICE = "H200"
+GRPO_DEVICE = "H100"  # that the target of a GRPO step is for; one with more memory has it too
 ANSWERED = 5_851  # rows of the published test set
 
 
@@ -18,7 +19,7 @@ ANSWERED = 5_851  # rows of the published test set
 class Line:
     """One line of the table. A ratio is of two other lines, by name: (over, under).
 
-    target: {"at_least": x} or {"at_most": x}, on one H200; `everywhere`: on any CUDA device.
+    target: {"at_least": x} or {"at_most": x}, on one of `devices`; `everywhere`: on any CUDA device.
     """
 
     name: str
@@ -27,10 +28,12 @@ class Line:
     target: dict[str, float] | None = None
     everywhere: bool = False
     ratio: tuple[str, str] | None = None
+    devices: tuple[str, ...] = (TARGET_DEVICE,)
 
     def target_on(self, device: str) -> dict[str, float] | None:
         """The target on a device of that name ("" is a CPU)."""
-        return self.target if TARGET_DEVICE in device or (device and self.everywhere) else None
+        is_meant = any(name in device for name in self.devices)
+        return self.target if is_meant or (device and self.everywhere) else None
 
 
 def _training(prefix: str, title: str, rows: float | None) -> Iterator[Line]:
@@ -101,6 +104,15 @@ def _tree() -> Iterator[Line]:
         yield Line(f"{prefix}-loss", what, "%", {"at_most": 1}, everywhere=True)
 
 
+def _grpo() -> Iterator[Line]:
+    """A whole step of our training by rewards."""
+    title, devices = "a GRPO step, LoRA, ours", (GRPO_DEVICE, TARGET_DEVICE)
+    yield Line("grpo-completions", f"{title}: completions", "completions/s", {"at_least": 60}, devices=devices)
+    yield Line("grpo-sampling", f"{title}: sampling, of its time", "%")
+    yield Line("grpo-reward", f"{title}: reward, of its time", "%")
+    yield Line("grpo-memory", f"{title}: peak memory", "GB")
+
+
 def _lines() -> Iterator[Line]:
     yield Line("products", "matrix products, a large square one", "TFLOP/s")
     yield Line("products-model", "matrix products, the best of the model's shapes", "TFLOP/s")
@@ -113,6 +125,7 @@ def _lines() -> Iterator[Line]:
     yield from _library()
     yield from _head()
     yield from _tree()
+    yield from _grpo()
     yield Line(
         "loss",
         "loss by step, ours against plain, largest difference in 100 steps",
@@ -150,6 +163,6 @@ def markdown() -> str:
     ]
     text = (
         f"Not measured: no CUDA device was at hand. `python -m bench.gpu` does it on any; these are its lines that "
-        f"have a target, for one {TARGET_DEVICE}."
+        f"have a target, for one {TARGET_DEVICE}; that of a GRPO step is for one {GRPO_DEVICE}."
     )
     return "\n\n".join([text, tables.table(lines)])

@@ -51,6 +51,7 @@ PARTS: dict[str, Part] = {
     "tree-sft": Part(_from("gpu_tree", "measure", "sft"), 40, needs=("trl",)),
     "tree-pair": Part(_from("gpu_tree", "measure", "pair"), 40, needs=("trl",)),
     "tree-group": Part(_from("gpu_tree", "measure", "group"), 40, needs=("trl",)),
+    "grpo": Part(_from("gpu_grpo", "measure"), 60, needs=("trl", "datasets")),
     "loss": Part(_from("gpu_checks", "loss"), 50),
     "t4": Part(_from("gpu_checks", "t4"), 40),
     "trainer": Part(_from("gpu_checks", "trainer"), 40, needs=("trl", "datasets")),

@@ -16,6 +16,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "ratios": tables.ratios,
     "curves": partial(tables.markdown, "curves"),
     "generation": partial(tables.markdown, "generation"),
+    "grpo": partial(tables.markdown, "grpo"),
     "layouts": partial(tables.markdown, "layouts"),
     "preferences": partial(tables.markdown, "preferences"),
     "robust": partial(tables.markdown, "robust"),

@@ -15,9 +15,13 @@ KEYS = ("name", "code", "environment", "data", "measurements", "notes")
 # value is the median of `repetitions` measurements, low and high their minimum and maximum; target is {"at_least": x},
 # {"at_most": x} or None, met is None where there is no target or where nothing could be measured (value None).
 MEASUREMENT_KEYS = ("name", "what", "unit", "value", "low", "high", "repetitions", "target", "met")
-RATIOS = ("scoring", "training", "training-qwen2.5-coder-0.5b-instruct", "preferences", "layouts", "generation")
+RATIOS = ("scoring", "training", "training-qwen2.5-coder-0.5b-instruct", "preferences", "grpo", "layouts", "generation")
 # A ratio's line begins with one of these; behind it, what the table of all ratios adds to the line that it is of.
-BASELINES = {"– against the published": "", "– against TRL's layout": ", against TRL's layout"}
+BASELINES = {
+    "– against the published": "",
+    "– against TRL's layout": ", against TRL's layout",
+    "– against TRL's loop": ", against TRL's loop",
+}
 
 
 def load(name: str) -> dict | None:
@@ -80,8 +84,8 @@ def table(measurements: Sequence[dict]) -> str:
 
 
 def ratios(names: Sequence[str] = RATIOS) -> str:
-    """One table of what records have against the published recipe, or TRL's layout, each line named after the one that
-    it compares."""
+    """One table of what records have against the published recipe, or against TRL's layout or loop, each line named
+    after the one that it compares."""
     lines, places = [], []
     for name in names:
         record = load(name)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pandas
 
 from common import distributed, locks, paths, provenance, results
+from common.costs import cost_table
 from common.data import Example, load_tests
 from common.data import revision as data_revision
 from common.profiles import Profile, resolve
@@ -39,19 +40,7 @@ if TYPE_CHECKING:
     from common.sweeps import SearchResult
     from common.training.sft import Trained
 
-# What `cost_table` shows of a record's cost: its name and unit there, and the divisor.
-_COSTS = {
-    "search_seconds": ("search, min", 60),
-    "search_tokens": ("search, tokens", 1),
-    "train_seconds": ("training, min", 60),
-    "train_rows_per_second": ("training, rows/s", 1),
-    "train_tokens_per_second": ("training, tokens/s", 1),
-    "validation_seconds": ("validation, min", 60),
-    "peak_memory_bytes": ("peak memory, GB", 1e9),
-    "eval_seconds": ("answering, min", 60),
-    "eval_rows_per_second": ("answering, rows/s", 1),
-    "eval_tokens_per_second": ("answering, tokens/s", 1),
-}
+__all__ = ["Run", "cost_table", "start_run"]
 
 
 @dataclass(frozen=True)
@@ -75,13 +64,19 @@ class Run:
         Raises UserError, with the command that makes such a record, where there is none, and where the file or folder
         that the rows are from has changed since: its references may be others.
         """
-        rerun = command(method, self.profile)
-        place = find_comparable(method, self.terms, self._folders, rerun)
+        rerun, place = command(method, self.profile), self._place_of(method)
         record, source = results.read_record(place, method), self.profile.data
         is_file = source.partition("@")[0] not in ("embedded", "gretel")
         if is_file and record["data"]["revision"] != self.terms["data"]["revision"]:
             raise UserError(f"{source} has changed since the record '{method}' was made from it; {rerun} makes it anew")
         return record, results.read_predictions(place, method)
+
+    def curve(self, method: str) -> pandas.DataFrame:
+        """The curve of a run that this one is compared with, see `needed`. Raises UserError as that does."""
+        return pandas.read_csv(self._place_of(method) / f"{method}.curve.csv")
+
+    def _place_of(self, method: str) -> Path:
+        return find_comparable(method, self.terms, self._folders, command(method, self.profile))
 
     @property
     def _folders(self) -> list[Path]:
@@ -94,11 +89,21 @@ class Run:
         Raises UserError, with what to run first, unless there is a record of it: of a comparable run, or of what is no
         run, such as pairs, which rows to test on are nothing to.
         """
-        usual = place(self.notebook, self.profile.name, self.seed, self.parameters | {"test_rows": 0})
-        source = sections.source_name(self.profile.data)
-        if record := find_measures(method, [*self._folders, usual], base=self._base, source=source):
+        if record := self._measures(method):
             return str(record["facts"].get("files", ""))
         return self.needed(method)[0]["model"].get("weights_digest", "")
+
+    def measures(self, method: str) -> dict:
+        """A record of what is no run, see `results.measures`. Raises UserError, with what to run first, where there is
+        none of this base model and data."""
+        if record := self._measures(method):
+            return record
+        raise UserError(f"there is no record '{method}' of this model; {command(method, self.profile)} writes it")
+
+    def _measures(self, method: str) -> dict:
+        usual = place(self.notebook, self.profile.name, self.seed, self.parameters | {"test_rows": 0})
+        source = sections.source_name(self.profile.data)
+        return find_measures(method, [*self._folders, usual], base=self._base, source=source)
 
     @property
     def _base(self) -> dict[str, str]:
@@ -286,15 +291,6 @@ def start_run(
         + f" · SQLite {sqlite3.sqlite_version}"
     )
     return run
-
-
-def cost_table(
-    report: "Report", trained: "Trained | None" = None, search: "SearchResult | None" = None
-) -> pandas.DataFrame:
-    """What the run cost on this machine; compare only within one machine."""
-    cost = asdict(sections.cost(report, trained, search))
-    lines = {label: f"{cost[key] / unit:,.1f}" for key, (label, unit) in _COSTS.items() if cost[key]}
-    return pandas.DataFrame({"value": lines})
 
 
 def _revision(model_id: str) -> str:

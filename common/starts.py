@@ -12,14 +12,19 @@ from pathlib import Path
 from peft import PeftModel
 
 from common.data import Example, load_examples
+from common.generation import complete
 from common.models import LoadedModel, load_model, weights_digest
 from common.preferences import files
 from common.profiles import Profile
+from common.prompts import prompt_ids
 from common.provenance import digest
+from common.results.measures import REWARD
+from common.results.places import command
 from common.results.sections import model_name, source_name
 from common.run import Run
 from common.settings import UserError, outputs
 from common.training.recipe import Recipe
+from common.training.reward import load_reward_model
 from common.training.sft import load_rows, train_sft
 
 
@@ -85,6 +90,31 @@ def policy_of(profile: Profile, adapter: str = "", *, quantisation: str = "") ->
     if not adapter:
         return loaded
     return replace(loaded, model=PeftModel.from_pretrained(loaded.model, outputs() / adapter).eval())
+
+
+def equal_answers(run: Run, policy: LoadedModel, method: str, count: int = 12) -> int:
+    """How many of the first `count` test rows the policy answers greedily as the record of `method` did: all of them
+    where it is the model that the record is of, but for rounding."""
+    examples = run.tests["test"][:count]
+    prompts = [prompt_ids(example, policy.tokenizer) for example in examples]
+    sizes = {name: value for name, value in decoding_of(run.profile).items() if name != "databases"}
+    answers = complete(policy, prompts, **sizes)
+    before = {row["id"]: row["completion"] for row in run.needed(method)[1]}
+    return sum(answer.text == before[example.id] for example, answer in zip(examples, answers, strict=True))
+
+
+def reward_model_of(run: Run, method: str) -> tuple[LoadedModel, dict]:
+    """The reward model that the record `method` measures, and that record. Raises UserError where its weights are not
+    on this machine."""
+    record = run.measures(method)
+    wanted = record["model"]["weights_digest"]
+    for folder in sorted((outputs() / "runs" / run.profile.name).glob(f"{method}-*/training/weights")):
+        if weights_digest(folder) == wanted:
+            return load_reward_model(load_model(run.profile.model_id, precision=run.profile.precision), folder), record
+    raise UserError(
+        f"the weights of '{method}' are not here, only its record ({REWARD}/{method}.json); "
+        f"{command(method, run.profile)} trains them again"
+    )
 
 
 def adapter_sizes(recipe: Recipe) -> dict[str, object]:

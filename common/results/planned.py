@@ -40,9 +40,12 @@ PLANNED = (
     ("grpo-lr1e6", "grpo-lr1e8"),
     ("grpo-lr1e6-ngen4", "grpo-lr1e6"),
     ("grpo-sft", "sft-lora"),
-    ("grpo-sft", "sft-continued"),
+    ("grpo-sft", "grpo-sft-continued"),
+    ("grpo-sft", "grpo-sft-more"),
     ("grpo-sft", "sft-dpo"),
-    ("grpo-rm", "grpo-lr1e6"),
+    ("grpo-sft-anchored", "grpo-sft"),  # with the references of its prompts, and against more of them
+    ("grpo-sft-anchored", "grpo-sft-more"),
+    ("grpo-rm", "grpo-lr1e5"),
 )
 _ACROSS = {LARGER}  # the one comparison of two base models that the study asks for
 

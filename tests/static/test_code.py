@@ -13,8 +13,19 @@ LAYERS = [
     *("settings", "tracking", "locks", "arithmetic", "provenance", "hub", "profiles", "paths", "synthetic", "data"),
     *("retrieval", "prose", "extraction", "prompts", "sandbox", "mutations", "scoring", "statistics", "metric"),
     *("certify", "shots", "distributed", "threads", "gguf", "weights", "tiny", "models", "generation", "completions"),
-    *("preferences", "evaluation", "training", "sweeps", "assessment", "results", "display", "pair_display"),
-    *("run", "starts", "notebook", "study"),
+    *(
+        "rewards",
+        "preferences",
+        "evaluation",
+        "training",
+        "sweeps",
+        "assessment",
+        "results",
+        "display",
+        "pair_display",
+        "group_display",
+    ),
+    *("costs", "run", "starts", "notebook", "study"),
 ]
 # The same within each package; `__init__` and `__main__` stand above all parts of theirs.
 PARTS = {
@@ -32,6 +43,7 @@ PARTS = {
     "retrieval": ["schemas", "questions", "neighbours", "filling"],
     "results": ["formats", "record", "sections", "ledger", "places", "comparable", "entries", "planned"]
     + ["comparison", "seeds", "tables", "figure", "audits", "measures", "rescore", "restamp", "readme"],
+    "rewards": ["scope", "reading", "operations", "parts", "functions", "rewards", "display", "brevity"],
     "sandbox": ["guard", "frames", "functions", "connections", "process", "worker", "database", "messages", "pool"]
     + ["statements"],
     "scoring": ["pairing", "compare", "columns", "query", "rouge", "state", "keys", "ordering", "running", "published"]
@@ -47,7 +59,10 @@ PARTS = {
     "training": ["recipe", "defaults", "tree", "plan", "architecture", "hours", "estimate", "memory", "probe"]
     + ["adapters", "adapt", "attention", "layers", "rows", "layout", "losses", "objective", "checkpoints"]
     + ["arguments", "optimizers", "trainer", "session", "sft"]
-    + ["preference_losses", "likelihoods", "dpo", "reward", "preference_defaults", "pair_tables"],
+    + ["preference_losses", "likelihoods", "dpo", "reward", "preference_defaults", "pair_tables"]
+    + ["group_recipe", "policy_losses", "groups", "held_out", "policy_start", "rollouts"]
+    + ["group_trainer", "grpo", "preflight", "model_reward"]
+    + ["group_defaults"],
 }
 MODULES = sorted(ROOT.glob("common/**/*.py"))
 MOST_LINES = 320

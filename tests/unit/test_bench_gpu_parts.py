@@ -88,13 +88,15 @@ def test_a_folder_that_is_not_there_is_refused():
 # The record and its table
 
 
-def test_targets_are_an_h200s_but_for_memory_and_loss():
+def test_targets_are_an_h200s_but_for_memory_loss_and_a_grpo_step():
     def targets(device):
         return {m["name"] for m in gpu.measurements({}, device) if m["target"]}
 
     everywhere = {"loss", "t4-full-memory", "t4-lora-memory", "t4-qlora-memory", *DIFFERENCES}
     assert targets("Tesla T4") == everywhere and targets("") == set()
-    assert targets("NVIDIA H200") == everywhere | {"full-rows", "lora-rows", "qlora-rows", "generation-seconds"}
+    assert targets("NVIDIA H100 PCIe") == everywhere | {"grpo-completions"}
+    rates = {"full-rows", "lora-rows", "qlora-rows", "generation-seconds", "grpo-completions"}
+    assert targets("NVIDIA H200") == everywhere | rates
     with pytest.raises(ValueError, match="full-rowz"):
         gpu.measurements({"full": {"values": {"full-rowz": [1.0]}, "notes": []}}, "")
 
@@ -113,6 +115,7 @@ def test_the_readme_shows_targets_until_a_gpu_was_measured(monkeypatch, tmp_path
     text = lines.markdown()
     assert "| FullFT, ours: rows | – | – | 0 | ≥ 400 rows/s | not measured |" in text
     assert "| answering 5,851 rows, ours | – | – | 0 | ≤ 60 s | not measured |" in text
+    assert "| a GRPO step, LoRA, ours: completions | – | – | 0 | ≥ 60 completions/s | not measured |" in text
     made = gpu.measurements({"full": {"values": {"full-rows": [500.0]}, "notes": []}}, "NVIDIA H200")
     for name in ("gpu-cpu", "gpu-nvidia-h200"):
         gpu.write(gpu.record(name, made, packages=(), data={}, notes=["a note"]))
