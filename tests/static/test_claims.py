@@ -12,7 +12,7 @@ import pytest
 from common.settings import ROOT
 from common.statistics import paired_difference, paired_rows
 
-TRAINED = ("example-lora", "example-qlora", "example-fullft", "sft-lora")
+TRAINED = ("example-lora", "example-qlora", "example-fullft", "sft-lora", "example-dpo")
 SPLITS = {"test": 640, "test_unseen": 320, "test_forms": 320}
 
 
@@ -52,6 +52,11 @@ def test_a_trained_model_is_better_than_the_baseline(method, split):
 def test_search_and_three_passes_cannot_be_told_from_one_pass_at_the_defaults(split):
     difference = paired("example-lora", "sft-lora", split)
     assert difference.low <= 0 <= difference.high
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_preferences_from_the_base_bring_less_than_references(split):
+    assert paired("example-dpo", "example-lora", split).low > 0
 
 
 def test_the_untrained_model_has_something_to_lose_and_lora_something_to_gain():
