@@ -122,18 +122,20 @@ def adapter_sizes(recipe: Recipe) -> dict[str, object]:
     return {name: getattr(recipe, name) for name in ("lora_rank", "lora_alpha", "lora_targets")}
 
 
-def rows_of_equal_seconds(sft: dict, other: dict) -> int:
-    """Rows that the training of the record `sft` sees in the seconds of the other record's training, at least one.
+def rows_of_equal_seconds(other: dict, *sft: dict) -> int:
+    """Rows that supervised fine-tuning sees in the seconds of the other record's training, at least one, at the highest
+    rate of the records `sft`: one of them may have been slowed by other work on the machine.
 
-    Raises UserError where the two are of different devices, whose seconds are not the same.
+    Raises UserError where records are of different devices, whose seconds are not the same.
     """
-    devices = [record["environment"]["device"] for record in (sft, other)]
-    if devices[0] != devices[1]:
+    device = other["environment"]["device"]
+    if strangers := [record for record in sft if record["environment"]["device"] != device]:
         raise UserError(
-            f"'{sft['method']}' was trained on {devices[0]}, '{other['method']}' on {devices[1]}: their seconds cannot "
-            "be compared; execute both on one machine"
+            f"'{strangers[0]['method']}' was trained on {strangers[0]['environment']['device']}, '{other['method']}' "
+            f"on {device}: their seconds cannot be compared; execute both on one machine"
         )
-    return max(1, round(other["cost"]["train_seconds"] * sft["cost"]["train_rows_per_second"]))
+    rate = max(record["cost"]["train_rows_per_second"] for record in sft)
+    return max(1, round(other["cost"]["train_seconds"] * rate))
 
 
 def cycled(rows: Sequence[Example], count: int) -> list[Example]:

@@ -108,11 +108,13 @@ def test_a_record_without_a_recipe_ends_in_one_line(record):
 
 def test_equal_seconds_are_rows_by_the_rate_of_sft(record):
     other = {"method": "sft-dpo", "environment": record["environment"]}
-    assert rows_of_equal_seconds(record, other | {"cost": {"train_seconds": 90.0}}) == 45
-    assert rows_of_equal_seconds(record, other | {"cost": {"train_seconds": 0.1}}) == 1
+    assert rows_of_equal_seconds(other | {"cost": {"train_seconds": 90.0}}, record) == 45
+    assert rows_of_equal_seconds(other | {"cost": {"train_seconds": 0.1}}, record) == 1
+    fast = record | {"method": "example-lora", "cost": {"train_rows_per_second": 0.7}}
+    assert rows_of_equal_seconds(other | {"cost": {"train_seconds": 90.0}}, record, fast) == 63
     far = other | {"environment": {"device": "another"}, "cost": {"train_seconds": 90.0}}
     with pytest.raises(UserError, match="^'sft-lora' was trained on a CPU, 'sft-dpo' on another: their seconds cannot"):
-        rows_of_equal_seconds(record, far)
+        rows_of_equal_seconds(far, record)
 
 
 def test_rows_come_again_where_they_end():
