@@ -26,7 +26,6 @@ AWAITED = {
     "dpo/controls.ipynb",
     "dpo/dpo.ipynb",
     "dpo/sft_dpo.ipynb",
-    "examples/train_rm.ipynb",
     "examples/add_a_reward.ipynb",
     "examples/train_grpo.ipynb",
     "grpo/controls.ipynb",
