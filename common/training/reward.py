@@ -6,10 +6,13 @@ kept and loaded like any adapter. Scores of different prompts are comparable onl
 Covers one process.
 """
 
+import copy
 import json
 import shutil
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,6 +20,7 @@ import torch
 import transformers
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
 from trl import RewardConfig, RewardTrainer
 
 from common import distributed
@@ -26,7 +30,7 @@ from common.preferences.pairs import Pair
 from common.settings import UserError, once, outputs, writable
 from common.training import dpo
 from common.training.adapters import adapt, save_weights
-from common.training.layout import implementation
+from common.training.layout import Layout, implementation
 from common.training.likelihoods import by_row
 from common.training.objective import Objective, Trained
 from common.training.preference_losses import pairs, reward_loss, row_scores
@@ -65,6 +69,29 @@ class RewardHead(torch.nn.Linear):
             return super().forward(hidden.float())
 
 
+def with_vocabulary(model: PreTrainedModel) -> PreTrainedModel:
+    """A reward model's causal model with a head over the vocabulary in the place of the one logit; the body is the same
+    one. For the question whether it keeps rows apart: one logit says little, and is of another precision."""
+    twin = copy.copy(model)
+    twin._modules, twin._forward_pre_hooks = dict(model._modules), OrderedDict()
+    embedding = model.get_input_embeddings().weight
+    head = torch.nn.Linear(embedding.shape[1], embedding.shape[0], bias=False, device="meta")
+    head.weight = torch.nn.Parameter(embedding.detach(), requires_grad=False)
+    setattr(twin, HEAD, head)
+    return twin
+
+
+class RewardSession(Session):
+    """A session whose rows lie as the model with its own head would have them."""
+
+    @cached_property
+    def _layout(self) -> Layout:
+        train, valid = self.objective.items, self.objective.valid_items
+        name = implementation(with_vocabulary(self.loaded.model), [*train, *valid], self.recipe)
+        pad, device = self.loaded.tokenizer.pad_token_id, self.loaded.model.device.type
+        return Layout(train, valid, self.recipe, name, pad, device)
+
+
 class ScoreTrainer(SessionMixin, RewardTrainer):
     """TRL's reward trainer in this study's session."""
 
@@ -93,8 +120,6 @@ def train_reward(
     parts = [_items(part, loaded, recipe) for part in (clean, valid)]
     if not all(parts):
         raise UserError(f"no pair fits in max_length {recipe.max_length} tokens; raise it")
-    if not implementation(loaded.model, parts[0], recipe):  # asked of the whole model: one logit says little
-        recipe = recipe.with_values({"shared_prefixes": False})
     start = once(writable(folder) / "start", lambda path: _write_start(loaded, recipe, path))
     _put_head(loaded)
     objective = Objective(
@@ -107,7 +132,7 @@ def train_reward(
         dropped=len(train) - len(parts[0]),
         leaked=leaks,
     )
-    return Session(loaded, objective, recipe, folder, {}, start, should_stop).run()
+    return RewardSession(loaded, objective, recipe, folder, {}, start, should_stop).run()
 
 
 train = train_reward  # what a search calls, see `Recipe.module`
@@ -131,7 +156,7 @@ def scores(
         model,
         list(items.values()),
         recipe,
-        base=model.get_base_model() if isinstance(model, PeftModel) else model,
+        base=with_vocabulary(model.get_base_model() if isinstance(model, PeftModel) else model),
         pad=tokenizer.pad_token_id,
         dtype=dtype or _precision(model),
         numbers=row_scores,

@@ -18,7 +18,7 @@ from common.profiles import TINY_MODEL
 from common.settings import UserError, outputs
 from common.training import attention, reward
 from common.training.preference_losses import reward_loss, row_scores
-from common.training.reward import RewardHead, RewardRecipe, train_reward
+from common.training.reward import RewardHead, RewardRecipe, scores, train_reward
 from common.training.rows import collated, dummy
 from common.training.trainer import Clock
 
@@ -217,6 +217,14 @@ def test_equal_seeds_train_equal_weights_whatever_was_drawn_before(pairs, tiny, 
         torch.manual_seed(seed)  # of the program around it
         weights.append(saved(train_reward(tiny(), *pairs, ONE, folder=tmp_path / str(seed)).weights))
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_rows_share_tokens_in_bfloat16_too(pairs, tmp_path, capsys):
+    """The one logit is float32, so it says nothing of the rounding of the body."""
+    loaded = load_model(TINY_MODEL, precision="bfloat16")
+    run = train_reward(loaded, *pairs, ONE, folder=tmp_path)
+    scores(run.loaded, [(pair.example, pair.chosen) for pair in pairs[1]])
+    assert "padded" not in capsys.readouterr().out
 
 
 def test_padded_rows_train_the_same_where_a_model_would_mix_them(
