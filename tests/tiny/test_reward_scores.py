@@ -21,7 +21,7 @@ from common.training import reward
 from common.training.reward import RewardRecipe, load_reward_model, scores, train_reward
 
 SIZES = {"effective_batch_size": 4, "per_device_train_batch_size": 2, "lora_rank": 4, "lora_alpha": 8}
-RECIPE = RewardRecipe(learning_rate=1e-2, epochs=8, evaluations=4, optimizer="nadam", **SIZES)
+RECIPE = RewardRecipe(learning_rate=1e-2, epochs=8, evaluations=4, optimizer="nadam", seed=1, **SIZES)
 SAVED = {"float32": ("lora", "float32"), "bfloat16": ("lora", "bfloat16"), "nf4": ("qlora", "float32")}
 
 
