@@ -186,10 +186,12 @@ def test_the_curve_says_what_happened(parts, tiny, tmp_path):
 
 def test_draws_depend_on_seed_and_step_alone(parts, tiny, tmp_path, monkeypatch):
     drawn: list[list[tuple[int, ...]]] = []
+    streams: list[int] = []
     real = rollouts.complete
 
     def watched(*args, **kwargs):
         completions = real(*args, **kwargs)
+        streams.append(kwargs["sampling"].stream)
         drawn.append([completion.token_ids for completion in completions])
         return completions
 
@@ -197,6 +199,7 @@ def test_draws_depend_on_seed_and_step_alone(parts, tiny, tmp_path, monkeypatch)
     train(tiny, parts, tmp_path / "one")
     train(tiny, parts, tmp_path / "other")
     assert drawn[: len(drawn) // 2] == drawn[len(drawn) // 2 :]
+    assert streams == [0, 1, 0, 1], "a step's random numbers are no other step's"
     assert len({tuple(group[at : at + 4]) for group in drawn for at in range(0, 16, 4)}) > 4
     drawn.clear()
     train(tiny, parts, tmp_path / "third", seed=7)
