@@ -97,7 +97,14 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where several processes share the files, the slow kinds go first, so that all end at about the same time."""
+    """Where several processes share the files, the slow kinds go first, so that all end at about the same time.
+
+    Raises:
+        pytest.UsageError: a test's name holds an object's address, which differs between the processes: they would
+            refuse each other's list.
+    """
+    if names := [item.nodeid for item in items if " at 0x" in item.nodeid]:
+        raise pytest.UsageError(f"{names[0]} has an address in its name: give its parameters ids")
     if hasattr(config, "workerinput"):
         tiers = ("notebooks", "tiny", "unit", "static")
         items.sort(key=lambda item: tiers.index(item.path.relative_to(ROOT / "tests").parts[0]))

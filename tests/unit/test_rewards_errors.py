@@ -125,7 +125,11 @@ def test_a_value_outside_of_its_bounds_is_refused():
     refuse("'mine' gave 1.5 for completion 2", "(0.0, 1.0)", call=lambda: call(1.5))
 
 
-@pytest.mark.parametrize("values", [(1, 0), numpy.array([1, 0], "float32"), [True, False], iter([1.0, -0.0])], ids=repr)
+@pytest.mark.parametrize(
+    "values",
+    [(1, 0), numpy.array([1, 0], "float32"), [True, False], iter([1.0, -0.0])],
+    ids=["tuple", "array", "booleans", "iterator"],
+)
 def test_numbers_of_any_kind_are_numbers(values):
     assert values_of("mine", lambda e, c: values, [EXAMPLE] * 2, ["a", "b"]) == [1.0, 0.0]
 
