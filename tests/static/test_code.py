@@ -11,8 +11,20 @@ ROOT = Path(__file__).resolve().parents[2]
 # Each module imports only from those before it. A new module gets its place here.
 LAYERS = [
     *("settings", "tracking", "locks", "arithmetic", "provenance", "hub", "profiles", "paths", "synthetic", "data"),
-    *("retrieval", "prose", "extraction", "prompts", "sandbox", "mutations", "scoring", "statistics", "metric"),
-    *("certify", "shots", "distributed", "threads", "gguf", "weights", "tiny", "models", "generation", "completions"),
+    *("retrieval", "prose", "extraction", "prompts", "sandbox", "mutations", "scoring", "execution", "statistics"),
+    *(
+        "metric",
+        "certify",
+        "shots",
+        "distributed",
+        "threads",
+        "gguf",
+        "weights",
+        "tiny",
+        "models",
+        "generation",
+        "completions",
+    ),
     *(
         "rewards",
         "preferences",
@@ -35,6 +47,7 @@ PARTS = {
     + ["windows", "layout"],
     "certify.rewrites": ["conditions", "safety", "queries", "writes", "texts"],
     "data": ["example", "notices", "cells", "tables", "files", "splits", "gretel", "ddl", "spider"],
+    "execution": ["task", "executions"],
     "generation": ["sampling", "onednn", "attention", "capacity", "columns", "prefill", "batching"]
     + ["support", "single", "answers"],
     "metric": ["metric"],
