@@ -41,8 +41,9 @@ class Table:
 class Execution:
     """What became of a text. outcome: "" where it came to its end, else a verdict's name for what stopped it.
 
-    detail: one line on that, or on what is left out. writes: whether it changes the database, or would: only a private copy was
-    changed."""
+    detail: one line on that, or on what is left out. writes: whether it changes the database, or would: only a private
+    copy was changed.
+    """
 
     tables: tuple[Table, ...]
     outcome: str = ""
