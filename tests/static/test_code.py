@@ -37,10 +37,11 @@ LAYERS = [
         "pair_display",
         "group_display",
     ),
-    *("costs", "run", "starts", "notebook", "study"),
+    *("costs", "run", "starts", "ask", "notebook", "study"),
 ]
 # The same within each package; `__init__` and `__main__` stand above all parts of theirs.
 PARTS = {
+    "ask": ["copies", "prompting", "hints", "votes", "display", "answers", "weights"],
     "certify": ["duplicates", "floor", "rewrites", "readings", "probe", "shares", "references", "equivalents"]
     + ["literals", "mutants"],
     "certify.readings": ["tables", "structure", "superlatives", "counting", "membership", "joining", "values"]

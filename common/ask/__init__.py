@@ -1,0 +1,11 @@
+"""A question put to one's own SQLite file: its schema read, the answer written, run on a private copy, and agreed upon.
+
+The file is never changed. Covers SQLite files of up to 60 MB; what a query may use is the scorer's limit.
+"""
+
+from common.ask.answers import agreed, ask
+from common.ask.copies import Copy, open_copy
+from common.ask.votes import Answer
+from common.ask.weights import load_run
+
+__all__ = ["Answer", "Copy", "agreed", "ask", "load_run", "open_copy"]

@@ -1,0 +1,100 @@
+"""An answer to a question: written greedily, run at once, and held against a few samples."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from transformers import TextStreamer
+
+from common.ask.copies import Copy
+from common.ask.prompting import prompt_schema
+from common.ask.votes import Answer, elected
+from common.data import Example
+from common.execution import Execution, Request, execute
+from common.generation import Sampling, complete
+from common.generation.answers import end_tokens
+from common.models import LoadedModel
+from common.prompts import extract_sql, prompt_ids
+from common.settings import UserError
+
+PROMPT_TOKENS = 1_500  # of the schema: about three seconds of reading on two cores
+MOST_ROWS = 10_000  # all that a statement may return
+
+
+def ask(
+    loaded: LoadedModel,
+    copy: Copy,
+    question: str,
+    *,
+    max_new_tokens: int = 256,
+    most_tokens: int = PROMPT_TOKENS,
+    rows: int = 3,
+    stream: bool = False,
+) -> tuple[Answer, Example]:
+    """The greedy answer, run on `copy`, and the example that it answers, which `agreed` takes samples of.
+
+    most_tokens: of the schema in the prompt. rows: of each table in it, at most. stream: print the answer as it is
+    written. Raises UserError for an empty question and where the prompt is longer than the model reads.
+    """
+    if not question.strip():
+        raise UserError("there is no question; write it in quotes behind the file")
+    tokenizer = loaded.tokenizer
+    schema = prompt_schema(
+        copy, question, most=most_tokens, rows=rows, count=lambda text: len(tokenizer(text).input_ids)
+    )
+    example = Example(id="own", question=question.strip(), schema=schema, sql="", database=copy.path)
+    ids = prompt_ids(example, tokenizer)
+    longest = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
+    if longest and len(ids) + max_new_tokens > longest:
+        raise UserError(
+            f"the question and its tables take {len(ids)} tokens, the model reads {longest - max_new_tokens}; "
+            "ask about fewer tables, or shorten the question"
+        )
+    sql = extract_sql(_write(loaded, ids, max_new_tokens, stream))
+    return Answer(sql, _run(copy, [sql])[0]), example
+
+
+def agreed(
+    loaded: LoadedModel,
+    copy: Copy,
+    example: Example,
+    first: Answer,
+    *,
+    samples: int = 5,
+    temperature: float = 0.7,
+    seed: int = 42,
+    max_new_tokens: int = 256,
+) -> Answer:
+    """The answer with the most votes of `first` and of `samples` further ones; `first` where it ties with others."""
+    ids = prompt_ids(example, loaded.tokenizer)
+    sampling = Sampling(temperature=temperature, seed=seed)
+    drawn = complete(loaded, [ids] * samples, max_new_tokens=max_new_tokens, sampling=sampling) if samples else []
+    texts = [first.sql, *(extract_sql(completion.text) for completion in drawn)]
+    different = list(dict.fromkeys(texts[1:]))
+    executions = dict(zip(different, _run(copy, different), strict=True)) | {first.sql: first.execution}
+    return elected([(text, executions[text]) for text in texts])
+
+
+def _run(copy: Copy, texts: Sequence[str]) -> list[Execution]:
+    executions = execute([Request(text, database=copy.path) for text in texts], most_rows=MOST_ROWS)
+    return [replace(each, detail=each.detail.replace(str(copy.path), str(copy.origin))) for each in executions]
+
+
+@torch.inference_mode()
+def _write(loaded: LoadedModel, ids: list[int], max_new_tokens: int, stream: bool) -> str:
+    tokenizer = loaded.tokenizer
+    inputs = torch.tensor([ids], device=loaded.model.device)
+    options = {"streamer": TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)} if stream else {}
+    tokens = loaded.model.generate(
+        input_ids=inputs,
+        attention_mask=torch.ones_like(inputs),
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        temperature=None,
+        top_p=None,
+        top_k=None,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=sorted(end_tokens(loaded)),
+        **options,
+    )
+    return tokenizer.decode(tokens[0, len(ids) :], skip_special_tokens=True)

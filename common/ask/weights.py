@@ -1,0 +1,88 @@
+"""The model that answers: a base model, a run of this study by its record's name, or a folder of trained weights."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from peft import PeftModel
+
+from common.models import LoadedModel, load_model, weights_digest
+from common.profiles import Profile, resolve
+from common.results.ledger import BASELINE, read_record
+from common.results.places import command
+from common.settings import UserError, outputs, relative, results
+from common.training.adapters import load_weights
+
+
+def load_run(name: str = BASELINE, *, profile: str = "auto", model_id: str = "") -> LoadedModel:
+    """The model of the record `name` at a profile; that of `baseline` is the base model.
+
+    A run of this machine goes before the committed record's; its weights lie below outputs/. model_id: of the base,
+    where it is not the profile's. Raises UserError, with the command that trains it, where the weights are not there.
+    """
+    sizes = resolve(profile)
+    sizes = replace(sizes, model_id=model_id or sizes.model_id)
+    if name == BASELINE:
+        return load_model(sizes.model_id, precision=sizes.precision)
+    record = _record(sizes, name)
+    if record is None:
+        raise UserError(f"there is no record '{name}' at the profile {sizes.name}; {_names(sizes)}")
+    wanted = record["model"].get("weights_digest", "")
+    if not wanted:
+        raise UserError(f"'{name}' trained nothing; ask {BASELINE}, or a run that trains")
+    folder = next((folder for folder in _weights(sizes) if weights_digest(folder) == wanted), None)
+    if folder is None:
+        raise UserError(
+            f"the weights of '{name}' are not on this machine, only its record; {command(name, sizes)} trains them"
+        )
+    return _with_weights(sizes, folder, record["model"]["quantisation"], sizes.model_id)
+
+
+def load_folder(folder: str | Path, *, profile: str = "auto", model_id: str = "") -> LoadedModel:
+    """The model whose trained weights lie in a folder: an adapter as peft saves it, or all weights.
+
+    model_id: of the base; "" takes the one that the adapter names. Raises UserError for a folder of anything else, and
+    for an adapter of another base.
+    """
+    sizes, path = resolve(profile), Path(folder).expanduser()
+    try:
+        config = json.loads((path / "adapter_config.json").read_text())
+    except (OSError, ValueError):
+        config = {}
+    if not config and not (path / "config.json").is_file():
+        raise UserError(f"{path} holds no trained weights; give a folder with adapter_config.json or config.json")
+    return _with_weights(sizes, path, "", model_id or config.get("base_model_name_or_path") or sizes.model_id)
+
+
+def _record(sizes: Profile, name: str) -> dict | None:
+    for place in (outputs() / "results" / sizes.name, results() / sizes.name):
+        if (place / f"{name}.json").is_file():
+            return read_record(place, name)
+    return None
+
+
+def _names(sizes: Profile) -> str:
+    paths = [*(outputs() / "results" / sizes.name).glob("*.json"), *(results() / sizes.name).glob("*.json")]
+    names = sorted({path.stem for path in paths})
+    return f"there are {', '.join(names)}" if names else "run a notebook first: `python -m common.study list`"
+
+
+def _weights(sizes: Profile) -> Iterator[Path]:
+    """Folders of trained weights of this profile's runs, those of the newest first."""
+    folders = [path for path in (outputs() / "runs" / sizes.name).glob("*/*/weights") if path.is_dir()]
+    yield from sorted(folders, key=lambda path: (-path.stat().st_mtime_ns, path))
+
+
+def _with_weights(sizes: Profile, folder: Path, quantisation: str, model_id: str) -> LoadedModel:
+    loaded = load_model(model_id, precision=sizes.precision, quantisation=quantisation)
+    if not (folder / "adapter_config.json").is_file():
+        load_weights(loaded.model, folder)
+        return loaded
+    try:
+        return replace(loaded, model=PeftModel.from_pretrained(loaded.model, folder).eval())
+    except (RuntimeError, ValueError, KeyError) as error:  # sizes that differ, modules that are not there
+        raise UserError(
+            f"{relative(folder)} holds an adapter of another model than {loaded.id} ({type(error).__name__}); "
+            "name the one that it was trained on"
+        ) from None

@@ -1,0 +1,93 @@
+"""Which answer is elected, what a hint says, and how rows are shown."""
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from common.ask.copies import open_copy
+from common.ask.display import frame, rows_text, vote_table
+from common.ask.hints import hint
+from common.ask.votes import Answer, elected
+from common.execution import Execution, Request, Table, execute
+
+FAILED = Execution((), "schema_error", "no such table: t")
+
+
+def rows(*values: object, name: str = "") -> Execution:
+    table = Table(("x",), tuple((value,) for value in values), len(values), name)
+    return Execution((table,), writes=bool(name))
+
+
+def test_equal_results_are_votes_and_the_first_wins_a_tie():
+    answers = [("SELECT 1", rows(1)), ("SELECT 2", rows(2)), ("SELECT 1.0", rows(1.0)), ("SELECT 3", rows(3))]
+    answer = elected(answers)
+    assert (answer.sql, answer.votes, answer.of, answer.agreement) == ("SELECT 1", 2, 4, 0.5)
+    assert answer.others == (("SELECT 2", 1), ("SELECT 3", 1))
+    assert elected(answers[1:2] + answers[3:]).sql == "SELECT 2"
+
+
+def test_more_votes_overrule_the_first():
+    answer = elected([("a", rows(1)), ("b", rows(2)), ("c", rows(2))])
+    assert (answer.sql, answer.votes, answer.others) == ("b", 2, (("a", 1),))
+
+
+def test_order_counts_where_both_statements_have_one():
+    ordered, other = ("SELECT x FROM t ORDER BY x", rows(1, 2)), ("SELECT x FROM t ORDER BY x DESC", rows(2, 1))
+    assert elected([ordered, other]).votes == 1
+    assert elected([ordered, ("SELECT x FROM t", rows(2, 1))]).votes == 2
+
+
+def test_what_fails_or_writes_is_elected_only_where_nothing_reads():
+    write = ("DELETE FROM t", rows(1, name="t"))
+    assert elected([("a", FAILED), ("b", FAILED), write, ("SELECT 7", rows(7))]).sql == "SELECT 7"
+    assert elected([("a", FAILED), ("b", FAILED), write]).sql == "DELETE FROM t"
+    answer = elected([("a", FAILED), ("b", FAILED), ("b", FAILED)])
+    assert (answer.sql, answer.votes, answer.of) == ("b", 2, 3)  # failures agree only where they are one text
+
+
+@pytest.fixture
+def copy(tmp_path):
+    file = tmp_path / "shop.sqlite"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executescript(
+            "CREATE TABLE customers (id INT, name TEXT, country TEXT);"
+            "INSERT INTO customers VALUES (1, 'Ada', 'Germany')"
+        )
+    with open_copy(file) as copy:
+        yield copy
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("SELECT * FROM customer", "the file has 'customers'; ask in its words"),
+        ("SELECT * FROM zzz", "its tables are customers; ask in their words"),
+        ("SELECT c.nam FROM customers AS c", "the file has 'name'; ask in its words"),
+        ("SELECT * FROM customers WHERE country = 'Germny'", "no column holds 'Germny', but there is 'Germany'"),
+        ("SELECT * FROM customers WHERE country LIKE '%xyz%'", "no column holds '%xyz%'"),
+        ("SELECT * FROM customers WHERE country LIKE 'germ%' AND id = 2", "every text in it occurs"),
+        ("SELECT * FROM customers WHERE id = 2", ""),
+        ("SELECT * FROM customers", ""),
+        ("SELECT * FROM", "ask again in other words"),
+        ("ATTACH 'a' AS b", "the sandbox runs one statement"),
+        ("WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c", "it did not end"),
+    ],
+)
+def test_hints(copy, sql, expected):
+    execution = execute([Request(sql, database=copy.path)])[0]
+    line = hint(copy, sql, execution)
+    assert line.startswith(expected) and bool(line) == bool(expected)
+
+
+def test_rows_as_text():
+    table = Table(("a", "b"), ((None, b"\xff"), (1, "x"), (2, "y")), 30)
+    assert rows_text(table, 2) == "a    b    \nNULL X'FF'\n   1     x\n(30 rows, the first 2)".replace("FF", "ff")
+    assert rows_text(Table(("a",), (), 0, "t", 2)) == "t:\nno rows"
+    assert rows_text(Table(("a",), ((1,),), 1)).endswith("(1 row)")
+    assert list(frame(table).columns) == ["a", "b"] and frame(table).iloc[0].tolist() == ["NULL", "X'ff'"]
+
+
+def test_votes_as_a_table():
+    table = vote_table(Answer("a", rows(1), 3, 5, (("b", 1), ("c", 1))))
+    assert table.to_numpy().tolist() == [["a", 3], ["b", 1], ["c", 1]] and table.columns[1] == "votes of 5"
