@@ -6,6 +6,7 @@ The answer is written as it comes, run on a private copy, and held against a few
 import argparse
 import json
 import sys
+import warnings
 
 from common.settings import UserError, run_cli
 
@@ -32,6 +33,7 @@ def main() -> int:
         raise UserError("--samples and --rows are numbers from 0 on")
     if given.adapter and given.run != "baseline":
         raise UserError("give --run or --adapter, not both")
+    warnings.filterwarnings("ignore")  # libraries' advice is no answer
     # These take seconds to import: not before the arguments are right.
     from common.ask import agreed, ask, load_run, open_copy
     from common.ask.hints import hint

@@ -51,7 +51,7 @@ def ask(
             "ask about fewer tables, or shorten the question"
         )
     sql = extract_sql(_write(loaded, ids, max_new_tokens, stream))
-    return Answer(sql, _run(copy, [sql])[0]), example
+    return Answer(sql, run_copy(copy, [sql])[0]), example
 
 
 def agreed(
@@ -71,11 +71,12 @@ def agreed(
     drawn = complete(loaded, [ids] * samples, max_new_tokens=max_new_tokens, sampling=sampling) if samples else []
     texts = [first.sql, *(extract_sql(completion.text) for completion in drawn)]
     different = list(dict.fromkeys(texts[1:]))
-    executions = dict(zip(different, _run(copy, different), strict=True)) | {first.sql: first.execution}
+    executions = dict(zip(different, run_copy(copy, different), strict=True)) | {first.sql: first.execution}
     return elected([(text, executions[text]) for text in texts])
 
 
-def _run(copy: Copy, texts: Sequence[str]) -> list[Execution]:
+def run_copy(copy: Copy, texts: Sequence[str]) -> list[Execution]:
+    """What becomes of statements on the copy, in their order."""
     executions = execute([Request(text, database=copy.path) for text in texts], most_rows=MOST_ROWS)
     return [replace(each, detail=each.detail.replace(str(copy.path), str(copy.origin))) for each in executions]
 

@@ -1,7 +1,10 @@
 """An answer's rows as a person reads them: plain text for a terminal, a table for a notebook."""
 
+from collections.abc import Mapping
+
 import pandas
 
+from common.ask.copies import Copy
 from common.ask.votes import Answer
 from common.execution import Table
 from common.execution.executions import words
@@ -28,3 +31,22 @@ def vote_table(answer: Answer) -> pandas.DataFrame:
     """Statements by the votes that their results have."""
     statements = [(answer.sql, answer.votes), *answer.others]
     return pandas.DataFrame(statements, columns=["statement", f"votes of {answer.of}"])
+
+
+def answer_table(answers: Mapping[str, Answer]) -> pandas.DataFrame:
+    """One line a model: its statement, the first row of what it gives, how many rows that is, and its votes."""
+    lines = []
+    for name, answer in answers.items():
+        execution = answer.execution
+        table = execution.tables[0] if execution.tables else None
+        first = ", ".join(words(table.rows[0])) if table and table.rows else execution.detail or "no rows"
+        votes = f"{answer.votes} of {answer.of}"
+        lines.append({"model": name, "statement": answer.sql, "first row": first, "rows": table.count if table else 0})
+        lines[-1]["votes"] = votes
+    return pandas.DataFrame(lines)
+
+
+def source_table(copy: Copy) -> pandas.DataFrame:
+    """The tables of a file: their columns, and the tables that their keys refer to."""
+    lines = [(table.name, ", ".join(table.columns), ", ".join(table.targets)) for table in copy.tables]
+    return pandas.DataFrame(lines, columns=["table", "columns", "refers to"])

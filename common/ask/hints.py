@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from common.ask.copies import Copy
 from common.execution import Execution
 from common.sandbox.statements import TOKEN
+from common.scoring.state import quote
 
 _MISSING = re.compile(r"no such (?P<kind>table|column): (?P<name>.+)|has no column named (?P<other>.+)")
 _PATTERN = re.compile(r"[%_]")
@@ -28,6 +29,19 @@ def hint(copy: Copy, sql: str, execution: Execution) -> str:
         return "ask again in other words, or take a trained run"
     is_empty = not execution.writes and not any(table.rows for table in execution.tables)
     return _absent(copy, sql) if is_empty else ""
+
+
+def slips(copy: Copy) -> list[str]:
+    """Two statements with a slip each, to show what `hint` says: a text without its last letter, where the file has
+    texts, and a table whose name has a letter too many."""
+    first = copy.tables[0].name
+    statements = [f"SELECT * FROM {quote(first + 'x')}"]
+    for table in copy.tables:
+        for column in table.columns:
+            if texts := [text for text in copy.texts(table.name, column) if len(text) > 3]:
+                text = texts[0][:-1].replace("'", "''")
+                return [f"SELECT * FROM {quote(table.name)} WHERE {quote(column)} = '{text}'", *statements]
+    return statements
 
 
 def _unknown(copy: Copy, detail: str) -> str:

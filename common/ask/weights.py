@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from peft import PeftModel
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors.torch import load_file
 
 from common.models import LoadedModel, load_model, weights_digest
 from common.profiles import Profile, resolve
@@ -46,10 +47,7 @@ def load_folder(folder: str | Path, *, profile: str = "auto", model_id: str = ""
     for an adapter of another base.
     """
     sizes, path = resolve(profile), Path(folder).expanduser()
-    try:
-        config = json.loads((path / "adapter_config.json").read_text())
-    except (OSError, ValueError):
-        config = {}
+    config = _adapter_config(path)
     if not config and not (path / "config.json").is_file():
         raise UserError(f"{path} holds no trained weights; give a folder with adapter_config.json or config.json")
     return _with_weights(sizes, path, "", model_id or config.get("base_model_name_or_path") or sizes.model_id)
@@ -76,13 +74,28 @@ def _weights(sizes: Profile) -> Iterator[Path]:
 
 def _with_weights(sizes: Profile, folder: Path, quantisation: str, model_id: str) -> LoadedModel:
     loaded = load_model(model_id, precision=sizes.precision, quantisation=quantisation)
-    if not (folder / "adapter_config.json").is_file():
+    config = _adapter_config(folder)
+    if not config:
         load_weights(loaded.model, folder)
         return loaded
+    # A folder's or a file's name says nothing; of an id it does.
+    is_other = not Path(model_id).exists() and config.get("base_model_name_or_path") not in (None, "", loaded.id)
     try:
-        return replace(loaded, model=PeftModel.from_pretrained(loaded.model, folder).eval())
-    except (RuntimeError, ValueError, KeyError) as error:  # sizes that differ, modules that are not there
+        model = PeftModel.from_pretrained(loaded.model, folder).eval()
+        # peft leaves layers out that the folder says nothing of.
+        is_whole = get_peft_model_state_dict(model).keys() == load_file(folder / "adapter_model.safetensors").keys()
+    except (RuntimeError, ValueError, KeyError, OSError):  # sizes that differ, modules that are not there
+        is_whole = False
+    if is_other or not is_whole:
         raise UserError(
-            f"{relative(folder)} holds an adapter of another model than {loaded.id} ({type(error).__name__}); "
-            "name the one that it was trained on"
-        ) from None
+            f"{relative(folder)} holds no adapter of {loaded.id}, or not all of it; name the model it was trained on"
+        )
+    return replace(loaded, model=model)
+
+
+def _adapter_config(folder: Path) -> dict:
+    """What peft has written of an adapter; {} where the folder holds none."""
+    try:
+        return json.loads((folder / "adapter_config.json").read_text())
+    except (OSError, ValueError):
+        return {}

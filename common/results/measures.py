@@ -1,4 +1,4 @@
-"""Records of what is no run of a method: certified pairs, a reward model's worth, what rewards pay for, as tables.
+"""Records of what is no run of a method, as tables: certified pairs, a reward model's worth, what rewards pay for.
 
 `<folder of runs>/<kind>/<name>.json` holds aggregates only, never a row of the data. Covers the record's shape; how its
 tables are measured is their modules' affair.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from common.models import LoadedModel
     from common.training.objective import Trained
 
-PAIRS, REWARD, REWARDS = KINDS = ("preferences", "reward", "rewards")
+PAIRS, REWARD, REWARDS, ANSWERS = KINDS = ("preferences", "reward", "rewards", "answers")
 
 
 def is_measured(place: Path, name: str) -> bool:

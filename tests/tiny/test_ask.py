@@ -1,0 +1,145 @@
+"""A question to one's own file by a tiny model: answer, samples, the weights of a run, and the command."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from common.ask import agreed, ask, load_run, open_copy
+from common.ask.shop import write_shop
+from common.ask.weights import load_folder
+from common.generation import complete
+from common.models import load_model, locate, weights_digest
+from common.profiles import LARGER_TINY_MODEL, TINY_MODEL
+from common.prompts import extract_sql, prompt_ids
+from common.results.ledger import folder
+from common.settings import ROOT, UserError, outputs
+from common.training.adapters import adapt, save_weights
+from common.training.recipe import Recipe
+from tests.unit.records import record as record_of
+
+QUESTION = "How many customers are there?"
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory) -> Path:
+    return write_shop(tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load_model(TINY_MODEL)
+
+
+def test_the_answer_is_the_greedy_one_and_the_file_is_as_it_was(shop, tiny, capsys):
+    before = shop.read_bytes()
+    with open_copy(shop) as copy:
+        answer, example = ask(tiny, copy, f"  {QUESTION} ", max_new_tokens=16, stream=True)
+        assert example.question == QUESTION and "INSERT INTO customers" in example.schema
+        (completion,) = complete(tiny, [prompt_ids(example, tiny.tokenizer)], max_new_tokens=16)
+        assert answer.sql == extract_sql(completion.text)
+        assert capsys.readouterr().out.strip() == completion.text.strip()
+        assert (answer.votes, answer.of) == (1, 1)
+        sampled = agreed(tiny, copy, example, answer, samples=3, max_new_tokens=16)
+        again = agreed(tiny, copy, example, answer, samples=3, max_new_tokens=16)
+    assert sampled == again and sampled.of == 4 == sampled.votes + sum(votes for _, votes in sampled.others)
+    assert shop.read_bytes() == before
+
+
+def test_questions_that_cannot_be_put(shop, tiny):
+    with open_copy(shop) as copy:
+        with pytest.raises(UserError, match="there is no question"):
+            ask(tiny, copy, " ")
+        with pytest.raises(UserError, match="ask about fewer tables"):
+            ask(tiny, copy, "word " * 5_000)
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory) -> Path:
+    """A LoRA adapter that changes answers."""
+    recipe = Recipe(method="lora", lora_rank=4, lora_alpha=8, lora_targets=("q_proj", "v_proj"))
+    model = adapt(load_model(TINY_MODEL), recipe)
+    generator = torch.Generator().manual_seed(0)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            weight.data.normal_(std=0.5, generator=generator)
+    path = outputs() / "runs" / "smoke" / "own-0123456789" / "training" / "weights"
+    path.parent.mkdir(parents=True)
+    save_weights(model, path)
+    return path
+
+
+def logits(loaded) -> torch.Tensor:
+    with torch.inference_mode():
+        return loaded.model(torch.tensor([[5, 6, 7]])).logits
+
+
+def test_a_run_is_its_record_and_the_weights_of_that_digest(adapter, tiny):
+    with pytest.raises(UserError, match="no record 'own' at the profile smoke"):
+        load_run("own", profile="smoke")
+    place = folder("smoke")
+    place.mkdir(parents=True, exist_ok=True)
+    record = record_of("own", [], profile="smoke")
+    record["model"] |= {"weights_digest": weights_digest(adapter), "quantisation": ""}
+    (place / "own.json").write_text(json.dumps(record))
+    trained = load_run("own", profile="smoke")
+    assert not torch.equal(logits(trained), logits(tiny))
+    assert torch.equal(logits(load_folder(adapter, profile="smoke")), logits(trained))
+    assert torch.equal(logits(load_run(profile="smoke")), logits(tiny))
+    record["model"]["weights_digest"] = "0" * 16
+    (place / "own.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="weights of 'own' are not on this machine.*make run PROFILE=smoke"):
+        load_run("own", profile="smoke")
+    record["model"]["weights_digest"] = ""
+    (place / "own.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="'own' trained nothing"):
+        load_run("own", profile="smoke")
+
+
+def test_a_folder_of_anything_else(tmp_path, adapter):
+    with pytest.raises(UserError, match="holds no trained weights"):
+        load_folder(tmp_path, profile="smoke")
+    with pytest.raises(UserError, match="holds no adapter of tiny-random-qwen3-4-layers, or not all"):
+        load_folder(adapter, profile="smoke", model_id=LARGER_TINY_MODEL)
+    # Under a folder's name the base may be any; then the modules decide.
+    larger = locate(LARGER_TINY_MODEL)[0]
+    with pytest.raises(UserError, match="or not all"):
+        load_folder(adapter, profile="smoke", model_id=larger)
+    same = load_folder(adapter, profile="smoke", model_id=locate(TINY_MODEL)[0])
+    assert torch.equal(logits(same), logits(load_folder(adapter, profile="smoke")))
+
+
+def run_ask(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "common.ask", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_command(shop):
+    done = run_ask(str(shop), QUESTION, "--profile", "smoke", "--samples", "2", "--json")
+    answer = json.loads(done.stdout)
+    assert done.returncode == (answer["outcome"] != "ran") and answer["of"] == 3
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("gone.sqlite", "?"), "error: there is no file gone.sqlite; give the path of a SQLite database"),
+        (("README.md", "?"), "error: README.md is no SQLite database"),
+        (("README.md", "?", "--samples", "-1"), "error: --samples and --rows are numbers from 0 on"),
+        (("README.md", "?", "--run", "x", "--adapter", "y"), "error: give --run or --adapter, not both"),
+    ],
+)
+def test_mistakes_end_in_one_line(arguments, line):
+    done = run_ask(*arguments)
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr.startswith(line) and done.stderr.count("\n") == 1
