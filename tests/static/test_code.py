@@ -37,7 +37,7 @@ LAYERS = [
         "pair_display",
         "group_display",
     ),
-    *("costs", "run", "starts", "ask", "notebook", "study"),
+    *("score", "costs", "run", "starts", "ask", "notebook", "study"),
 ]
 # The same within each package; `__init__` and `__main__` stand above all parts of theirs.
 PARTS = {

@@ -1,0 +1,109 @@
+"""`python -m common.score`: predictions joined with references, judged, and reported; mistakes in one line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from common.data import load_examples
+from common.score import aligned, judge, read_predictions, report
+from common.settings import ROOT, UserError
+
+SCHEMA = "CREATE TABLE t (a INT, b TEXT); INSERT INTO t VALUES (1, 'x'), (2, 'y'), (3, 'y');"
+REFERENCES = [
+    {"id": "one", "sql_prompt": "All a?", "sql_context": SCHEMA, "sql": "SELECT a FROM t"},
+    {"id": "two", "sql_prompt": "How many of y?", "sql_context": SCHEMA, "sql": "SELECT COUNT(*) FROM t WHERE b = 'y'"},
+    {"id": "three", "sql_prompt": "The b?", "sql_context": SCHEMA, "sql": "SELECT b FROM t ORDER BY a"},
+]
+PREDICTIONS = [
+    {"id": "two", "completion": "SELECT 2"},  # right on the given rows alone
+    {"id": "one", "completion": "```sql\nSELECT a FROM t;\n```"},
+]
+
+
+def write(path: Path, rows: list[object]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def run_score(*arguments: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "common.score", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def test_the_command(tmp_path):
+    references = write(tmp_path / "references.jsonl", REFERENCES)
+    predictions, output = write(tmp_path / "predictions.jsonl", PREDICTIONS), tmp_path / "verdicts.jsonl"
+    done = run_score(predictions, "--references", references, "--output", output)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "1 of 3 references have no prediction; they count as answered wrongly"
+    # one of three is right on generated databases, two are on the given one
+    assert lines[1].startswith("robust match") and "0.333 [" in lines[1] and lines[1].endswith("n = 3")
+    assert lines[2].startswith("strict match") and "0.667 [" in lines[2]
+    assert lines[-1] == "outcomes: empty_prediction 1, match 2"
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [(row["id"], row["match"], row["robust_match"], row["sql"]) for row in rows] == [
+        ("one", True, True, "SELECT a FROM t;"),
+        ("two", True, False, "SELECT 2"),
+        ("three", False, False, ""),
+    ]
+
+
+def test_the_studys_own_rows_judge_themselves_right():
+    examples = load_examples("embedded", "test_forms", limit=6)
+    rows = judge(examples, [example.sql for example in examples], databases=1)
+    assert [row["robust_match"] for row in rows] == [True] * 6
+    text = report(rows)
+    assert text.startswith("robust match                    1.000 [") and "n = 6" in text
+    assert all(example.complexity in text for example in examples) and "6/6" not in text.splitlines()[0]
+
+
+def test_lines_without_ids_are_in_the_references_order(tmp_path):
+    examples = load_examples("embedded", "test", limit=2)
+    predictions = read_predictions(write(tmp_path / "p.jsonl", [{"prediction": "a"}, {"sql": "b"}]))
+    assert aligned(examples, predictions) == (["a", "b"], 0)
+    with pytest.raises(UserError, match="2 predictions without ids for 1 references"):
+        aligned(examples[:1], predictions)
+    with pytest.raises(UserError, match="1 predictions are of no reference, 'x' among them"):
+        aligned(examples, [("x", "a")])
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("", "has no lines"),
+        ("[1]\n", "line 1 of .* is no object"),
+        ('{"id": 1, "completion": "a"}\n{"id"\n', "line 2 of .* is no JSON"),
+        ('{"id": 1}\n', "has no text as completion, prediction or sql"),
+        ('{"id": 1, "completion": null}\n', "has no text as"),
+        ('{"id": 1, "sql": "a"}\n{"sql": "a"}\n', "only some lines .* have an id"),
+        ('{"id": 1, "sql": "a"}\n{"id": "1", "sql": "b"}\n', "has the id '1' twice"),
+        (b"\xff\xfe", "cannot be read .UnicodeDecodeError."),
+    ],
+)
+def test_files_of_something_else(tmp_path, text, match):
+    path = tmp_path / "p.jsonl"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError, match=match):
+        read_predictions(path)
+
+
+def test_a_file_that_is_not_there_ends_in_one_line(tmp_path):
+    done = run_score("gone.jsonl", "--data", "embedded")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: there is no file gone.jsonl; give a .jsonl file of predictions\n",
+    )
+
+
+def test_a_separator_in_a_completion_ends_no_line(tmp_path):
+    path = tmp_path / "p.jsonl"
+    path.write_text(
+        json.dumps({"id": "a", "completion": "SELECT '\u2028'"}, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    assert read_predictions(path) == [("a", "SELECT '\u2028'")]
