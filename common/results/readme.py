@@ -1,7 +1,7 @@
-"""A README's generated blocks, made from committed files alone.
+"""The pages' generated blocks, made from committed files alone.
 
-A block stands between `<!-- results:NAME:begin -->` and `<!-- results:NAME:end -->`. In the main README, NAME is a key
-of BLOCKS, or a profile for its runs; without a name (`results:begin`) it is every published profile's runs. What a
+A block stands between `<!-- results:NAME:begin -->` and `<!-- results:NAME:end -->`. In PAGES, NAME is a key of BLOCKS,
+or a profile for its runs; without a name (`results:begin`) it is every published profile's runs. What a
 bench has measured stands in bench/README.md; `bench.readme` makes that.
 """
 
@@ -9,26 +9,38 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from common.results import audits, ledger, tables
+from common.results import audits, catalogue, findings, ledger, tables
 from common.settings import ROOT, UserError, replace_text, results, writing
 
 _BLOCK = re.compile(
     r"(<!-- results:(?:(?P<name>[\w-]+):)?begin -->\n)(.*?)(<!-- results:(?(name)(?P=name):)end -->)", re.DOTALL
 )
 SCRATCH = "smoke"  # its records come from random weights and are never published
+PAGES = ("README.md", "docs/metric.md", "docs/notebooks.md")
+
+
+def _findings() -> str:
+    texts = [findings.markdown(ledger.folder(profile)) for profile in profiles()]
+    return "\n".join(filter(None, texts)) or "No two runs are recorded yet; `make notebooks` does it."
+
+
 # Blocks that are no profile's runs: a name, and what gives its Markdown.
-BLOCKS: dict[str, Callable[[], str]] = {"audit": audits.markdown}
+BLOCKS: dict[str, Callable[[], str]] = {
+    "audit": audits.markdown,
+    "findings": _findings,
+    "notebooks": catalogue.markdown,
+}
 
 
 def block(name: str | None = None) -> str:
-    """What stands between the main README's markers: the block of that name, or every published profile's runs.
+    """What stands between the markers of a page: the block of that name, or every published profile's runs.
 
     Raises UserError for a name that is neither in BLOCKS nor a profile with records.
     """
     if name in BLOCKS:
         return BLOCKS[name]()
     if name and name not in profiles():
-        raise UserError(f"a README asks for the results of '{name}', which has no records; run it or drop the block")
+        raise UserError(f"a page asks for the results of '{name}', which has no records; run it or drop the block")
     texts = [_profile_block(profile) for profile in ([name] if name else profiles())]
     return "\n\n".join(texts) or "No run is recorded yet; `make notebooks` does it."
 
@@ -66,12 +78,14 @@ def update(
     check: bool = False,
     command: str = "python -m common.results readme",
 ) -> int:
-    """Write a README's blocks; with `check` only say whether they differ. Returns the exit code: 1 where they do.
+    """Write a page's blocks; with `check` only say whether they differ. Returns the exit code: 1 where they do.
 
-    path: the main README where none is given; command: what a reader calls to write it. Raises UserError without a
-    README or a block.
+    path: of one page; None for all of PAGES that are there, the README at least. command: what a reader calls to write
+    it. Raises UserError without a page or a block.
     """
-    path = path or ROOT / "README.md"
+    if path is None:
+        there = [page for page in PAGES if page == PAGES[0] or (ROOT / page).exists()]
+        return max(update(ROOT / page, make, check=check, command=command) for page in there)
     name = path.relative_to(ROOT).as_posix()
     if not path.exists() or not _BLOCK.search(text := path.read_text(encoding="utf-8")):
         raise UserError(

@@ -56,7 +56,19 @@ PARTS = {
     "preferences": ["candidates", "sampled", "calls", "remote", "errors", "certification", "pairs", "files", "sources"],
     "retrieval": ["schemas", "questions", "neighbours", "filling"],
     "results": ["formats", "record", "sections", "ledger", "places", "comparable", "entries", "planned"]
-    + ["comparison", "seeds", "tables", "figure", "audits", "measures", "rescore", "restamp", "readme"],
+    + [
+        "comparison",
+        "seeds",
+        "tables",
+        "findings",
+        "catalogue",
+        "figure",
+        "audits",
+        "measures",
+        "rescore",
+        "restamp",
+        "readme",
+    ],
     "rewards": ["scope", "reading", "operations", "parts", "functions", "rewards", "display", "brevity"],
     "sandbox": ["guard", "frames", "functions", "connections", "process", "worker", "database", "messages", "pool"]
     + ["statements"],

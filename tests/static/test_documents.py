@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 from bench.readme import block as bench_block
-from common.results.readme import block, with_blocks
+from common.results.readme import PAGES, block, with_blocks
 from common.study.notebooks import find
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,10 +74,10 @@ def markdown_of(path: Path) -> str:
     return "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
 
 
-def test_the_readmes_blocks_are_those_of_the_records(monkeypatch):
+def test_the_blocks_of_pages_are_those_of_the_records(monkeypatch):
     monkeypatch.setenv("TEXT_TO_SQL_RESULTS", str(ROOT / "results"))
     for path, make, command in (
-        ("README.md", block, "common.results readme"),
+        *((page, block, "common.results readme") for page in PAGES),
         ("bench/README.md", bench_block, "bench.readme"),
     ):
         text = (ROOT / path).read_text()

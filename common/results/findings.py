@@ -1,0 +1,64 @@
+"""What was found, a sentence a question: made of the planned pairs of which both records are there.
+
+QUESTIONS is the study's list. A sentence says "higher" or "lower" only where Holm's p over all planned pairs is below
+.05; elsewhere it says that the rows show no difference. Words that name a cause are left to the notebooks.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common.results.entries import Entry, select, splits
+from common.results.formats import interval, is_absent, number, p_value
+from common.results.ledger import BASELINE
+from common.results.planned import planned
+
+if TYPE_CHECKING:
+    import pandas
+
+LEVEL = 0.05
+# method, what it is compared with, and the words for both.
+QUESTIONS = (
+    ("example-lora", BASELINE, "One pass of LoRA over a few hundred rows", "the model as it comes"),
+    ("example-fullft", "example-lora", "Training all weights", "LoRA"),
+    ("example-lora", "example-qlora", "LoRA beside whole weights", "LoRA beside four-bit ones (QLoRA)"),
+    ("sft-lora", "example-lora", "LoRA with searched settings", "LoRA with the profile's"),
+    ("baseline-3shot", BASELINE, "Three examples in the prompt", "none"),
+    ("example-dpo", BASELINE, "DPO on pairs certified by execution", "the model that it starts from"),
+    ("sft-dpo", "sft-lora", "DPO after fine-tuning", "the fine-tuned model"),
+    ("sft-dpo", "sft-more", "DPO after fine-tuning", "fine-tuning on the same fresh rows' labels for the same seconds"),
+    ("grpo-lr1e5", BASELINE, "GRPO on execution rewards", "the model that it starts from"),
+    ("grpo-sft", "sft-lora", "GRPO after fine-tuning", "the fine-tuned model"),
+    ("grpo-sft", "grpo-sft-more", "GRPO after fine-tuning", "fine-tuning on the same labels for the same seconds"),
+    ("grpo-rm", "grpo-lr1e5", "GRPO with a reward model", "GRPO without"),
+)
+
+
+def markdown(place: Path) -> str:
+    """A list of one sentence a question; "" where no question has both records."""
+    entries = select(place)
+    pairs = planned(entries)
+    names, runs = splits(entries), {entry.method: entry for entry in entries}
+    return "\n".join(
+        f"- {_sentence(runs[method], runs[other], words, others, pairs.loc[(method, other)], names)}"
+        for method, other, words, others in QUESTIONS
+        if (method, other) in pairs.index
+    )
+
+
+def _sentence(entry: Entry, other: Entry, words: str, others: str, pair: "pandas.Series", names: Sequence[str]) -> str:
+    values = f"{number(entry.right('test')['value'])} against {number(other.right('test')['value'])}"
+    text = (
+        f"**{words}** against {others}: {verdict(pair)}. Robust match {values}, "
+        f"{interval(pair.to_dict(), '+')}, Holm p {p_value(pair['p_holm'])}"
+    )
+    there = [name for name in names if name in pair and not is_absent(pair[name])]
+    differences = ", ".join(f"{number(pair[name], '+')} on `{name}`" for name in there)
+    return f"{text}; {differences}." if differences else f"{text}."
+
+
+def verdict(pair: "pandas.Series") -> str:
+    """higher, lower, or that the rows show no difference."""
+    if not pair["p_holm"] < LEVEL:
+        return f"no difference that {pair['n']:,.0f} rows show"
+    return "higher" if pair["value"] > 0 else "lower"
