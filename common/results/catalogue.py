@@ -11,7 +11,7 @@ _SECONDS = ("search_seconds", "train_seconds", "validation_seconds", "eval_secon
 
 
 def markdown(profile: str = "cpu") -> str:
-    """One line a notebook, by folder: its question, the records of a profile that it wrote, and their minutes together
+    """For a page in docs/, one line a notebook, by folder: its question, the records of a profile that it wrote, and their minutes together
     on the machine that wrote them; a dash for one that has written none."""
     records = read_records(folder(profile))
     lines = []
@@ -20,7 +20,7 @@ def markdown(profile: str = "cpu") -> str:
         names = ", ".join(f"`{name}`" for name in sorted(record["method"] for record in own)) or _tables(profile, path)
         seconds = sum(record["cost"].get(name, 0.0) for record in own for name in _SECONDS)
         minutes = f"{seconds / 60:,.0f}" if seconds >= 60 else "–"
-        lines.append([f"[{path.as_posix()}]({path.as_posix()})", _question(path), names or "–", minutes])
+        lines.append([f"[{path.as_posix()}](../{path.as_posix()})", _question(path), names or "–", minutes])
     head = f"| notebook | question | records | minutes at `{profile}` |\n| --- | --- | --- | ---: |"
     return "\n".join([head, *("| " + " | ".join(cells) + " |" for cells in lines)])
 
