@@ -11,8 +11,8 @@ _SECONDS = ("search_seconds", "train_seconds", "validation_seconds", "eval_secon
 
 
 def markdown(profile: str = "cpu") -> str:
-    """For a page in docs/, one line a notebook, by folder: its question, the records of a profile that it wrote, and their minutes together
-    on the machine that wrote them; a dash for one that has written none."""
+    """For a page in docs/, one line a notebook, by folder: its question, the records of a profile that it wrote, and
+    their minutes together on the machine that wrote them; a dash for one that has written none."""
     records = read_records(folder(profile))
     lines = []
     for path in notebook_paths():

@@ -36,6 +36,7 @@ LAYERS = [
         "display",
         "pair_display",
         "group_display",
+        "overview",
     ),
     *("score", "costs", "run", "starts", "ask", "notebook", "study"),
 ]

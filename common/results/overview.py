@@ -1,0 +1,134 @@
+"""All runs of a profile as tables of text: what each brought against where it started, and how each was trained.
+
+Made of records and predictions alone.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common.results.comparable import same_environment
+from common.results.entries import Entry, select, splits
+from common.results.formats import interval, is_absent, number, p_value
+from common.results.ledger import BASELINE
+from common.results.published import METHODS, SCORES
+from common.statistics import difference, holm, of_split
+
+if TYPE_CHECKING:
+    import pandas
+
+NF4, TUNED = "baseline-nf4", "sft-lora"
+_FROM_TUNED = ("sft-dpo", "sft-continued", "sft-more", "grpo-sft")  # these names, and those that go on from them
+
+
+def start_of(record: dict) -> str:
+    """The record of what a run started from: the model as it comes, in NF4 where that is what was trained beside, or
+    the fine-tuned one; "" for what trains nothing."""
+    method = record["method"]
+    if not record["model"]["trainable_parameters"]:
+        return ""
+    if any(method == name or method.startswith(f"{name}-") for name in _FROM_TUNED):
+        return TUNED
+    return NF4 if record["model"].get("quantisation") == "nf4" else BASELINE
+
+
+def final_table(place: Path) -> "pandas.DataFrame":
+    """One line a run, by kind and the best first: parameters trained, memory of the training, robust match with its
+    interval on each split, the paired difference to its starting point with Holm's p over this table, and minutes of
+    search and training. Costs are of one device; others have a dash."""
+    import pandas
+
+    entries = [entry for entry in select(place) if entry.rows]
+    names, runs = splits(entries), {entry.method: entry for entry in entries}
+    pairs = {
+        entry.method: difference(*(of_split(runs[name].predictions) for name in (start, entry.method)))
+        for entry in entries
+        if (start := start_of(entry.record)) in runs
+    }
+    p_values = dict(zip(pairs, holm([pair.p for pair in pairs.values()]), strict=True))
+    lines = {}
+    for entry in entries:
+        method, cost = entry.method, entry.record["cost"]
+        is_alike = same_environment(entry.record, entries[0].record)
+        memory = cost["peak_memory_bytes"] if is_alike else 0
+        seconds = cost.get("search_seconds", 0) + cost["train_seconds"] if is_alike else 0
+        line = {
+            "parameters trained": f"{entry.record['model']['trainable_parameters']:,}",
+            "memory, GB": f"{memory / 1e9:.1f}" if memory else "–",
+            "robust match [95 %]": interval(entry.right("test")),
+        }
+        line |= {f"{name} [95 %]": interval(entry.right(name)) for name in names}
+        line["started from"] = start_of(entry.record) or "–"
+        line["− start [95 %]"] = interval(pairs[method].as_dict(), "+") if method in pairs else "–"
+        line["p (Holm)"] = p_value(p_values.get(method))
+        line["search and training, min"] = f"{seconds / 60:,.1f}" if seconds else "–"
+        lines[method] = line
+    return pandas.DataFrame.from_dict(lines, orient="index").rename_axis("method")
+
+
+def stage_table(place: Path) -> "pandas.DataFrame":
+    """How each run was trained, one line a stage: rows, candidates, the best loss on validation rows and the best
+    held-out match, where a stage has them."""
+    import pandas
+
+    lines = []
+    for entry in select(place):
+        for stage in entry.record["stages"]:
+            best = stage.get("best", {})
+            lines.append(
+                {
+                    "method": entry.method,
+                    "stage": stage["stage"],
+                    "training rows": f"{stage['train_rows']:,}",
+                    "validation rows": f"{stage['valid_rows']:,}",
+                    "candidates": stage["trials"],
+                    "best validation loss": number(best.get("loss")),
+                    "best held-out match": number(best.get("match")),
+                }
+            )
+    return pandas.DataFrame(lines).set_index(["method", "stage"]) if lines else pandas.DataFrame()
+
+
+def published_table(place: Path) -> "pandas.DataFrame":
+    """The published study's scores beside this profile's, run by run. They are of another model and other data: what
+    can be compared is which way a method went from its own baseline."""
+    import pandas
+
+    runs = {entry.method: entry.record["metrics"] for entry in select(place) if entry.rows}
+    lines = {}
+    for name, score in SCORES.items():
+        metrics = runs.get(METHODS[name], {})
+        values = [metrics.get(key, {}).get("value") for key in ("published_score", "right")]
+        lines[name] = {"published": number(score), "our record": METHODS[name]}
+        lines[name] |= dict(
+            zip(("its published score here", "its robust match here"), map(number, values), strict=True)
+        )
+    return pandas.DataFrame.from_dict(lines, orient="index").rename_axis("published run")
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Positions of the points (cost, score) that no other one beats: none costs at most as much and scores more, or
+    costs less and scores as much; by cost."""
+    front = [
+        i
+        for i, (cost, score) in enumerate(points)
+        if not any(c <= cost and s >= score and (c, s) != (cost, score) for c, s in points)
+    ]
+    return sorted(front, key=lambda i: points[i])
+
+
+def costs(entries: Sequence[Entry]) -> "pandas.DataFrame":
+    """score, memory in GB and minutes of search and training of each run that trained on the first one's device."""
+    import pandas
+
+    trained = [entry for entry in entries if entry.rows and entry.record["cost"]["train_seconds"]]
+    lines = {
+        entry.method: {
+            "score": entry.right("test").get("value"),
+            "memory": entry.record["cost"]["peak_memory_bytes"] / 1e9,
+            "minutes": (entry.record["cost"].get("search_seconds", 0) + entry.record["cost"]["train_seconds"]) / 60,
+        }
+        for entry in trained
+        if same_environment(entry.record, trained[0].record) and not is_absent(entry.right("test").get("value"))
+    }
+    return pandas.DataFrame.from_dict(lines, orient="index", columns=["score", "memory", "minutes"])
