@@ -16,6 +16,7 @@ LAYERS = [
     *(
         "rewards",
         "preferences",
+        "evaluators",
         "evaluation",
         "training",
         "sweeps",
@@ -35,6 +36,7 @@ PARTS = {
     + ["windows", "layout"],
     "certify.rewrites": ["conditions", "safety", "queries", "writes", "texts"],
     "data": ["example", "notices", "cells", "tables", "files", "splits", "gretel", "ddl", "spider"],
+    "evaluators": ["results", "texts", "task", "verdicts"],
     "generation": ["sampling", "onednn", "attention", "capacity", "columns", "prefill", "batching"]
     + ["support", "single", "answers"],
     "metric": ["metric"],
@@ -42,7 +44,9 @@ PARTS = {
     "preferences": ["candidates", "sampled", "calls", "remote", "errors", "certification", "pairs", "files", "sources"],
     "retrieval": ["schemas", "questions", "neighbours", "filling"],
     "results": ["formats", "record", "sections", "ledger", "places", "comparable", "entries", "planned"]
-    + ["comparison", "seeds", "tables", "figure", "audits", "measures", "rescore", "restamp", "readme"],
+    + ["comparison", "seeds", "tables", "figure", "audits", "measures", "rescore", "restamp"]
+    + ["evaluators", "readme"],
+    "results.evaluators": ["store", "ranking", "kinds", "report"],
     "rewards": ["scope", "reading", "operations", "parts", "functions", "rewards", "display", "brevity"],
     "sandbox": ["guard", "frames", "functions", "connections", "process", "worker", "database", "messages", "pool"]
     + ["statements"],
@@ -50,7 +54,7 @@ PARTS = {
     + ["suites", "judge", "arguments", "scorer"],
     "scoring.suites": ["naming", "formats", "survey", "store", "links", "mentions", "values", "misses", "filling"]
     + ["workshop", "building"],
-    "statistics": ["intervals", "rows", "ranking"],
+    "statistics": ["intervals", "rows", "ranking", "concordance"],
     "study": ["notebooks", "execute", "publish", "seeds"],
     "sweeps": ["liveness", "journal", "storage", "space", "sampler", "sweep", "attempts", "folders", "objective"]
     + ["result", "additions", "searching", "preferences"],
