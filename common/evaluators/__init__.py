@@ -2,7 +2,7 @@
 
 | name | an answer is right where | after |
 | --- | --- | --- |
-| `published` | the raw completion returns the reference's list of rows | the published study; recorded with the answers |
+| `published` | the raw completion returns the reference's list of rows | the published study; recorded |
 | `strict` | bags agree, in order where the reference's outermost statement orders, ties free | this study; recorded |
 | `robust` | it does so on generated databases too | this study; recorded |
 | `set` | `set(rows)` is the reference's: duplicates and order do not count | BIRD (Li et al. 2023) |

@@ -18,6 +18,7 @@ OTHER = "something else"
 LENIENT = {
     "luck": "right on the given database only",
     "write": "one of the two writes, and neither returns rows",
+    "after": "it fails by itself, and runs after the reference's change",
     "words": "the words agree and the rows do not",
     "empty": "neither returns rows, and the numbers of columns differ",
     "duplicates": "the same rows, each another number of times",
@@ -28,6 +29,7 @@ LENIENT = {
 # An answer that it refuses and `robust` accepts.
 STRICT = {
     "prose": "prose or a fence around the statement",
+    "after": "a change that cannot be made a second time, after the reference's",
     "words": "the same rows in other words",
     "ties": "rows that tie under the reference's ORDER BY",
     "inner": "rows in another order, where only a subquery or a window of the reference orders",
@@ -76,6 +78,8 @@ def lenient_kind(evaluator: str, *, match: bool, relation: str) -> str:
         return "luck"
     if evaluator in _WORDS:
         return "words"
+    if evaluator == "published" and relation == "!":  # it runs both on one database
+        return "after"
     return _RELATIONS.get(relation, "other")
 
 
@@ -83,6 +87,8 @@ def strict_kind(evaluator: str, *, relation: str, order: str, bare: bool) -> str
     """Why an evaluator refuses what REFERENCE accepts, a key of STRICT. bare: the completion is its SQL and no more."""
     if evaluator == "published" and not bare:
         return "prose"
+    if evaluator == "published" and relation == "w":
+        return "after"
     if evaluator in _WORDS:
         return "words"
     if relation == "~":

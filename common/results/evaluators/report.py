@@ -47,7 +47,7 @@ def markdown(place: Path) -> str:
     schemas = {row["id"]: row.get("schema") for row in entries[0].predictions}
     panels = {split: panel(by_method, split, schemas) for split in (TEST, *splits(entries))}
     marks = {entry.method: f"`{entry.method}`{' †' if staleness(entry.record) else ''}" for entry in entries}
-    parts = [_introduction(entries, panels), *notes, pipes(["evaluator", "an answer is right where"], _rules())]
+    parts = [*notes, _introduction(entries, panels), _rules()]
     parts += ["## Scores", _scores_sentence(panels[TEST]), _scores_table(panels[TEST], marks)]
     parts += [STALE] if any(mark.endswith("†") for mark in marks.values()) else []
     if len(entries) > 1:
@@ -87,8 +87,8 @@ def _names(names: Sequence[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-def _rules() -> list[list[str]]:
-    return [[f"`{name}`", RULES[name]] for name in EVALUATORS]
+def _rules() -> str:
+    return "\n".join(f"- `{name}`: {RULES[name]}." for name in EVALUATORS)
 
 
 def _introduction(entries: Sequence[Entry], panels: Mapping[str, Panel]) -> str:
@@ -97,7 +97,7 @@ def _introduction(entries: Sequence[Entry], panels: Mapping[str, Panel]) -> str:
         f"Profile `{entries[0].record['profile']}`: the recorded answers of {len(entries)} runs to {sizes}, judged "
         "again without a model. All evaluators but `published` are given the SQL taken out of the completion and the "
         "sandbox with its frozen clock; an answer that fails there is wrong by each of them. One run a method, of one "
-        "seed."
+        "seed. An answer is right by"
     )
 
 
@@ -116,7 +116,7 @@ def _scores_sentence(panel: Panel) -> str:
     else:
         words = [f"`{method}` by {_names(names)}" for method, names in firsts.items()]
         leader = f"First is {'; '.join(words)}"
-    return f"Share of right answers on `{TEST}` with its 95 % interval, and in brackets the rank by that evaluator. {leader}."
+    return f"Right answers on `{TEST}` as a share with its 95 % interval, in brackets the rank. {leader}."
 
 
 def _scores_table(panel: Panel, marks: Mapping[str, str]) -> str:
