@@ -55,7 +55,8 @@ def with_blocks(text: str, make: Callable[[str | None], str] = block) -> str:
 
 
 def follow(profile: str) -> None:
-    """Update the README after a run, where it shows the run's records: the two go together or `make check` is red."""
+    """Update the README and evaluators.md after a run, where they show its records: all go together or `make check` is
+    red."""
     if results() == ROOT / "results" and profile != SCRATCH:
         update()
         report.follow(ledger.folder(profile))

@@ -134,7 +134,8 @@ def _scores_table(panel: Panel, marks: Mapping[str, str]) -> str:
 
 def _orders(panels: Mapping[str, Panel]) -> list[str]:
     by_split = {split: taus(panel) for split, panel in panels.items()}
-    pairs = compare_pairs(panels[TEST])
+    pairs_by_split = {split: compare_pairs(panel) for split, panel in panels.items()}
+    pairs = pairs_by_split[TEST]
     methods = len(panels[TEST].methods)
     count = methods * (methods - 1) // 2
     lines = [
@@ -148,9 +149,11 @@ def _orders(panels: Mapping[str, Panel]) -> list[str]:
         for name in pairs
     ]
     heads = ["evaluator", *(f"tau-b on {split} [95 %]" for split in by_split)]
-    heads += ["pairs the other way round", "tied by one", "significant by both"]
+    heads += [f"{words} on {TEST}" for words in ("the other way round", "tied by one", "significant by both")]
     parts = ["## Orders", _tau_sentence(by_split[TEST], pairs, count), pipes(heads, lines)]
-    flips = [flip for each in pairs.values() for flip in each.flips]
+    flips = [
+        (split, flip) for split, values in pairs_by_split.items() for each in values.values() for flip in each.flips
+    ]
     return [*parts, _flips_sentence(flips), *([_flips_table(flips)] if flips else [])]
 
 
@@ -170,36 +173,38 @@ def _tau_sentence(values: Mapping[str, Interval], pairs: Mapping[str, Pairs], co
     )
 
 
-def _flips_sentence(flips: Sequence[Flip]) -> str:
+def _flips_sentence(flips: Sequence[tuple[str, Flip]]) -> str:
     if not flips:
-        return f"No evaluator turns a pair of methods round on `{TEST}`."
-    both = [flip for flip in flips if flip.is_certain]
-    certain = [flip for flip in flips if flip.is_significant]
+        return "No evaluator turns a pair of methods round on any split."
+    certain = [(split, flip) for split, flip in flips if flip.is_certain]
+    significant = [flip.evaluator for _, flip in flips if flip.is_significant]
+    names = f" (by {_names(list(dict.fromkeys(significant)))})" if significant else ""
     lead = (
-        f"Pairs that an evaluator orders the other way round than `{REFERENCE}` on `{TEST}`: {len(flips)} over all "
-        f"evaluators. In {len(certain)} of them one of the two orders is significant at least"
+        f"Pairs that an evaluator orders the other way round than `{REFERENCE}`: {len(flips)} over all evaluators and "
+        f"splits. In {len(significant)} of them{names} at least one of the two orders is significant, with Holm's p "
+        f"over all pairs of a split, in {len(certain)} both"
     )
-    if not certain:
-        return f"{lead}: each is a pair that the rows do not part."
-    if not both:
-        return f"{lead}, in none both."
-    words = "; ".join(f"`{flip.better}` above `{flip.worse}`, and below it by `{flip.evaluator}`" for flip in both)
-    return f"{lead}, in {len(both)} both: {words}."
+    words = "; ".join(
+        f"on `{split}` `{flip.better}` above `{flip.worse}`, and below it by `{flip.evaluator}`"
+        for split, flip in certain
+    )
+    return f"{lead}: {words}." if certain else f"{lead}."
 
 
-def _flips_table(flips: Sequence[Flip]) -> str:
+def _flips_table(flips: Sequence[tuple[str, Flip]]) -> str:
     lines = [
         [
             f"`{flip.better}` − `{flip.worse}`",
             f"`{flip.evaluator}`",
+            split,
             interval(flip.reference.as_dict(), "+"),
             p_value(flip.reference_p),
             interval(flip.other.as_dict(), "+"),
             p_value(flip.other_p),
         ]
-        for flip in flips
+        for split, flip in flips
     ]
-    heads = ["pair", "evaluator", f"difference by {REFERENCE} [95 %]", "p (Holm)"]
+    heads = ["pair", "evaluator", "split", f"difference by {REFERENCE} [95 %]", "p (Holm)"]
     return pipes([*heads, "difference by the evaluator [95 %]", "p (Holm)"], lines)
 
 
