@@ -1,14 +1,15 @@
-"""`python -m common.results table | rescore | restamp | readme`: what can be made from the ledger without a model."""
+"""`python -m common.results VERB`: what can be made from the ledger without a model. `--help` names the verbs."""
 
 import argparse
 from pathlib import Path
 
 from common.results import ledger, readme, tables
 from common.results.audits import audit_paths
+from common.results.evaluators import report, store
 from common.results.figure import save_comparison
 from common.results.rescore import rescore
 from common.results.restamp import restamp
-from common.settings import run_cli
+from common.settings import relative, run_cli
 
 
 def main() -> int:
@@ -22,13 +23,22 @@ def main() -> int:
     verb.add_argument("--data", default="", help="where the rows are, for records of Spider or of a file")
     verb = verbs.add_parser("restamp", help="digests of code by today's definition, proved from the history")
     verb.add_argument("paths", nargs="*", type=Path, metavar="RECORD", help="record files; default: all committed ones")
+    verb = verbs.add_parser("evaluators", help="judge recorded answers by other evaluators, and compare the orders")
+    verb.add_argument("--profile", default="cpu", help="of the committed records of a profile (cpu)")
+    verb.add_argument("--folder", type=Path, help="of the records in a folder, such as outputs/results/cpu")
+    verb.add_argument("--data", default="", help="where the rows are, for records of Spider or of a file")
+    verb.add_argument("--check", action="store_true", help="only compare evaluators.md with the records, judge nothing")
     verb = verbs.add_parser("readme", help="write the tables into README.md and comparison.md")
     verb.add_argument("--check", action="store_true", help="only compare; exit code 1 where they differ")
     arguments = parser.parse_args()
     if arguments.verb == "readme":
         for profile in [] if arguments.check else readme.profiles():
             save_comparison(ledger.folder(profile))  # the same tables, beside the records
+        for profile in readme.profiles():
+            (report.check if arguments.check else report.follow)(ledger.folder(profile))
         return readme.update(check=arguments.check)
+    if arguments.verb == "evaluators":
+        return evaluators(arguments.folder or ledger.folder(arguments.profile), arguments.data, check=arguments.check)
     if arguments.verb == "table":
         print(tables.markdown(arguments.folder or ledger.folder(arguments.profile)))
         return 0
@@ -36,6 +46,18 @@ def main() -> int:
     for path in arguments.paths or [*ledger.record_paths(), *ledger.seed_paths(), *audits]:
         line = restamp(path) if arguments.verb == "restamp" else rescore(path, arguments.data)
         print(line, flush=True)
+    return 0
+
+
+def evaluators(place: Path, source: str, *, check: bool) -> int:
+    """Judge what is not judged yet and write evaluators.md, or only compare it."""
+    if check:
+        report.check(place)
+        print(f"{place.name}/{report.REPORT} agrees with the records")
+        return 0
+    for line in store.judge(place, source):
+        print(line, flush=True)
+    print(f"written: {relative(report.save(place))}")
     return 0
 
 

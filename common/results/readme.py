@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.results import audits, catalogue, findings, ledger, tables
+from common.results.evaluators import report
 from common.settings import ROOT, UserError, replace_text, results, writing
 
 _BLOCK = re.compile(
@@ -66,9 +67,11 @@ def with_blocks(text: str, make: Callable[[str | None], str] = block) -> str:
 
 
 def follow(profile: str) -> None:
-    """Update the README after a run, where it shows the run's records: the two go together or `make check` is red."""
+    """Update the README and evaluators.md after a run, where they show its records: all go together or `make check` is
+    red."""
     if results() == ROOT / "results" and profile != SCRATCH:
         update()
+        report.follow(ledger.folder(profile))
 
 
 def update(

@@ -4,10 +4,11 @@ Rewrites verdicts, metrics, slices and what says which scorer gave them. Trains 
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from common.data import ids_hash, load_examples
+from common.data import Example, ids_hash, load_examples
 from common.prompts import extract_sql
 from common.results.ledger import load, read_predictions, write_record
 from common.results.sections import prompt_hash, scorer_digest, scoring
@@ -31,18 +32,9 @@ def rescore(path: Path, source: str = "") -> str:
     rows = read_predictions(path.parent, record["method"])
     if not rows:
         return f"{name}: no predictions to judge"
-    sections = {data["split"]: data, **record.get("splits", {})}
-    examples = []
-    for split in splits_of(rows):
-        facts = sections[split]
-        part = load_examples(source or _source(data), split, limit=facts["n"], seed=data.get("seed", record["seed"]))
-        if ids_hash(part) != facts["ids_hash"] or prompt_hash(part) != facts["prompt_hash"]:
-            raise UserError(_OTHER_ROWS.format(path.name))
-        examples += part
-    if [row["id"] for row in rows] != [example.id for example in examples]:
-        raise UserError(_OTHER_ROWS.format(path.name))
+    examples = examples_of(record, rows, source)
     databases, generator, generator_seed = (record["scoring"][key] for key in ("databases", "generator", "seed"))
-    with Scorer(workers=_cores(), databases=databases, generator=generator, seed=generator_seed) as scorer:
+    with Scorer(workers=cores(), databases=databases, generator=generator, seed=generator_seed) as scorer:
         pairs = [(example, row["completion"]) for example, row in zip(examples, rows, strict=True)]
         verdicts = scorer.score_batch(pairs, progress=True)
     news = [
@@ -60,6 +52,25 @@ def rescore(path: Path, source: str = "") -> str:
     return f"{name}: {changes} of {len(news)} verdicts changed"
 
 
+def examples_of(record: dict, rows: Sequence[dict], source: str = "") -> list[Example]:
+    """The examples that a record's predictions rows answer, in their order.
+
+    source: as of `rescore`. Raises UserError where they cannot be loaded as they were.
+    """
+    data = record["data"]
+    sections = {data["split"]: data, **record.get("splits", {})}
+    examples = []
+    for split in splits_of(rows):
+        facts = sections[split]
+        part = load_examples(source or _source(data), split, limit=facts["n"], seed=data.get("seed", record["seed"]))
+        if ids_hash(part) != facts["ids_hash"] or prompt_hash(part) != facts["prompt_hash"]:
+            raise UserError(_OTHER_ROWS.format(f"{record['method']}.json"))
+        examples += part
+    if [row["id"] for row in rows] != [example.id for example in examples]:
+        raise UserError(_OTHER_ROWS.format(f"{record['method']}.json"))
+    return examples
+
+
 def _source(data: dict) -> str:
     """What `load_examples` takes for a record's rows. Raises UserError where only the user knows where they are."""
     if data["source"] == "embedded":
@@ -69,6 +80,6 @@ def _source(data: dict) -> str:
     raise UserError(f"a record of '{data['source']}' does not say where its rows are; give them as --data")
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may use: in a container fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

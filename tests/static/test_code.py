@@ -28,6 +28,7 @@ LAYERS = [
     *(
         "rewards",
         "preferences",
+        "evaluators",
         "evaluation",
         "training",
         "sweeps",
@@ -49,6 +50,7 @@ PARTS = {
     + ["windows", "layout"],
     "certify.rewrites": ["conditions", "safety", "queries", "writes", "texts"],
     "data": ["example", "notices", "cells", "tables", "files", "splits", "gretel", "ddl", "spider"],
+    "evaluators": ["results", "texts", "task", "verdicts"],
     "execution": ["task", "executions"],
     "generation": ["sampling", "onednn", "attention", "capacity", "columns", "prefill", "batching"]
     + ["support", "single", "answers"],
@@ -60,16 +62,17 @@ PARTS = {
     + [
         "comparison",
         "seeds",
+        "published",
         "tables",
+        "overview",
         "findings",
         "catalogue",
         "figure",
         "audits",
         "measures",
-        "rescore",
-        "restamp",
-        "readme",
-    ],
+    ]
+    + ["rescore", "restamp", "evaluators", "readme"],
+    "results.evaluators": ["store", "ranking", "kinds", "report"],
     "rewards": ["scope", "reading", "operations", "parts", "functions", "rewards", "display", "brevity"],
     "sandbox": ["guard", "frames", "functions", "connections", "process", "worker", "database", "messages", "pool"]
     + ["statements"],
@@ -77,7 +80,7 @@ PARTS = {
     + ["suites", "judge", "arguments", "scorer"],
     "scoring.suites": ["naming", "formats", "survey", "store", "links", "mentions", "values", "misses", "filling"]
     + ["workshop", "building"],
-    "statistics": ["intervals", "rows", "ranking"],
+    "statistics": ["intervals", "rows", "ranking", "concordance"],
     "study": ["notebooks", "execute", "publish", "seeds"],
     "sweeps": ["liveness", "journal", "storage", "space", "sampler", "sweep", "attempts", "folders", "objective"]
     + ["result", "additions", "searching", "preferences"],
