@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from common.results.comparable import same_environment
 from common.results.entries import Entry, select, splits
 from common.results.formats import interval, is_absent, number, p_value
-from common.results.ledger import BASELINE
+from common.results.ledger import BASELINE, folder
 from common.results.published import METHODS, SCORES
 from common.statistics import difference, holm, of_split
 
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 NF4, TUNED = "baseline-nf4", "sft-lora"
 _FROM_TUNED = ("sft-dpo", "sft-continued", "sft-more", "grpo-sft")  # these names, and those that go on from them
+
+
+def records_of(place: Path, profile: str) -> Path:
+    """The folder of the records to compare: `place` where it has some, else the committed ones of the profile."""
+    return place if any(place.glob("*.json")) else folder(profile)
 
 
 def start_of(record: dict) -> str:

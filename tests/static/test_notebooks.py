@@ -38,6 +38,7 @@ AWAITED = {
     "grpo/grpo_sft.ipynb",
     "grpo/reward_model/reward_model.ipynb",
     "grpo/reward_model/rm_data_generation.ipynb",
+    "results/comparison.ipynb",
 }
 MOST_CODE_LINES, MOST_PARAMETERS, MOST_BYTES, MOST_FIGURES = 110, 12, 200_000, 3
 PARAMETER = re.compile(r"[A-Z][A-Z0-9_]*: (str|int|float|bool) = \S.*  # [^=]+")
