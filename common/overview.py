@@ -3,38 +3,58 @@
 Shows only; numbers are those of `common.results.overview`.
 """
 
+from io import BytesIO
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas
+import PIL.Image
+from IPython.display import Image
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from common.display import OUTCOMES
 from common.results.entries import Entry, select
+from common.results.figure import plot
 from common.results.overview import costs, pareto
 
 _MARKERS = "osD^vP*Xh<>p"
 _GREYS = ("#08306b", "#d9822b", "#7aa874", "#9e5b9b", "#555555", "#b0413e", "#3f90a5", "#bcae3c")
 _HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo", "--")
+COLOURS = 64  # of a picture
 COMMON = ("match", "mismatch", "syntax_error", "schema_error")  # outcomes with a part of their own
 
 
-def plot_costs(place: Path) -> None:
+def runs_image(place: Path) -> Image:
+    """Each run with its interval on every split, and by complexity: the figure of the folder's comparison."""
+    return _image(plot(place))
+
+
+def costs_image(place: Path) -> Image:
     """Robust match on `test` against memory and against minutes of search and training; a line joins the runs that none
     beats in both."""
     table = costs([entry for entry in select(place) if entry.rows])
-    figure, panels = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained", sharey=True)
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
     for axes, column, words in zip(panels, ("memory", "minutes"), ("peak memory, GB", "minutes"), strict=True):
         _draw_costs(axes, table, column)
         axes.set(xlabel=words, ylabel="robust match on test" if column == "memory" else "")
-        axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
     if len(table):
         panels[1].legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
-    plt.show()
-    plt.close(figure)
+    return _image(figure)
 
 
-def _draw_costs(axes: plt.Axes, table: pandas.DataFrame, column: str) -> None:
+def _image(figure: Figure) -> Image:
+    """As a picture of few colours, a third of the bytes, since it goes into a notebook."""
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+    content, small = BytesIO(), BytesIO()
+    figure.savefig(content, dpi=80, metadata={"Software": None})
+    PIL.Image.open(content).convert("RGB").quantize(COLOURS).save(small, format="png", optimize=True)
+    return Image(small.getvalue(), format="png")
+
+
+def _draw_costs(axes: Axes, table: pandas.DataFrame, column: str) -> None:
     points = list(zip(table[column], table["score"], strict=True))
     front = [points[i] for i in pareto(points)]
     axes.plot(*zip(*front, strict=True), color="0.6", lw=1, zorder=0) if front else None
@@ -43,17 +63,14 @@ def _draw_costs(axes: plt.Axes, table: pandas.DataFrame, column: str) -> None:
         axes.plot(*point, marker=marker, color=colour, ls="none", ms=7, label=method)
 
 
-def plot_outcomes_and_curves(place: Path) -> None:
+def outcomes_image(place: Path) -> Image:
     """Left, what became of each run's answers on `test`; right, held-out match by share of the training."""
     entries = [entry for entry in select(place) if entry.rows]
-    height = 1.4 + 0.3 * len(entries)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, height), layout="constrained", width_ratios=[1.2, 1])
+    figure = Figure(figsize=(12, 1.4 + 0.3 * len(entries)), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[1.2, 1])
     _draw_outcomes(left, entries)
     _draw_curves(right, entries)
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-    plt.show()
-    plt.close(figure)
+    return _image(figure)
 
 
 def outcome_shares(entries: list[Entry]) -> pandas.DataFrame:
@@ -67,7 +84,7 @@ def outcome_shares(entries: list[Entry]) -> pandas.DataFrame:
     return pandas.DataFrame.from_dict(lines, orient="index", columns=[*COMMON, "other"])
 
 
-def _draw_outcomes(axes: plt.Axes, entries: list[Entry]) -> None:
+def _draw_outcomes(axes: Axes, entries: list[Entry]) -> None:
     table = outcome_shares(entries)
     left = pandas.Series(0.0, index=table.index)
     shades = ("#08306b", "#6baed6", "#c6dbef", "#d9822b", "#dddddd")
@@ -83,7 +100,7 @@ def _draw_outcomes(axes: plt.Axes, entries: list[Entry]) -> None:
     axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.4, -0.12), ncols=2, fontsize=8)
 
 
-def _draw_curves(axes: plt.Axes, entries: list[Entry]) -> None:
+def _draw_curves(axes: Axes, entries: list[Entry]) -> None:
     drawn = 0
     for entry in entries:
         path = entry.place / (entry.record["curve"] or "-")

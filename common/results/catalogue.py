@@ -16,8 +16,8 @@ def markdown(profile: str = "cpu") -> str:
     records = read_records(folder(profile))
     lines = []
     for path in notebook_paths():
-        own = [record for record in records if record["notebook"] == path.as_posix()]
-        names = ", ".join(f"`{name}`" for name in sorted(record["method"] for record in own)) or _tables(profile, path)
+        runs = [record for record in records if record["notebook"] == path.as_posix()]
+        names = ", ".join(f"`{name}`" for name in sorted(record["method"] for record in runs)) or _tables(profile, path)
         seconds = sum(record["cost"].get(name, 0.0) for record in own for name in _SECONDS)
         minutes = f"{seconds / 60:,.0f}" if seconds >= 60 else "–"
         lines.append([f"[{path.as_posix()}](../{path.as_posix()})", _question(path), names or "–", minutes])
