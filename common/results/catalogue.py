@@ -18,7 +18,7 @@ def markdown(profile: str = "cpu") -> str:
     for path in notebook_paths():
         runs = [record for record in records if record["notebook"] == path.as_posix()]
         names = ", ".join(f"`{name}`" for name in sorted(record["method"] for record in runs)) or _tables(profile, path)
-        seconds = sum(record["cost"].get(name, 0.0) for record in own for name in _SECONDS)
+        seconds = sum(record["cost"].get(name, 0.0) for record in runs for name in _SECONDS)
         minutes = f"{seconds / 60:,.0f}" if seconds >= 60 else "–"
         lines.append([f"[{path.as_posix()}](../{path.as_posix()})", _question(path), names or "–", minutes])
     head = f"| notebook | question | records | minutes at `{profile}` |\n| --- | --- | --- | ---: |"
