@@ -88,8 +88,8 @@ def test_findings_say_higher_only_where_the_test_does(place):
     lines = findings.markdown(folder("cpu")).splitlines()
     assert len(lines) == 3
     assert lines[0].startswith(
-        "- **One pass of LoRA over a few hundred rows** against the model as it comes: higher. Robust match 1.000 against "
-        "0.000, +1.000 ["
+        "- **One pass of LoRA over a few hundred rows** against the model as it comes: higher. "
+        "Robust match 1.000 against 0.000, +1.000 ["
     )
     assert "against LoRA with the profile's: no difference that 40 rows show." in lines[1]
     assert "against the model that it starts from: no difference that 40 rows show. Robust match 0.025" in lines[2]
