@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: setup lock run test check notebooks seeds bench clean help
+.PHONY: setup lock run test check notebooks study seeds bench clean help
 
 setup: .venv/.ready  ## make .venv with the locked packages; a second call does nothing
 
@@ -54,6 +54,9 @@ run: setup  ## execute NOTEBOOKS at PROFILE (default: audit, baseline and LoRA a
 notebooks: setup  ## execute NOTEBOOKS as committed, write results/ and README.md, put the outputs into the notebooks
 	@$(BIN)/python -m common.study run --to-results --profile $(PROFILE) $(NOTEBOOKS)
 	@$(BIN)/python -m common.study publish --profile $(PROFILE) $(NOTEBOOKS)
+
+study: setup  ## execute every notebook whose record is missing or of older code, in order, as committed; goes on when stopped
+	@$(BIN)/python -m common.study all --profile $(PROFILE)
 
 seeds: setup  ## execute the example notebooks at two further seeds, for mean and spread; only what is missing is run
 	@$(BIN)/python -m common.study seeds --profile $(PROFILE)

@@ -1,4 +1,4 @@
-"""`python -m common.study list | run | publish | seeds`: the notebooks as one study."""
+"""`python -m common.study list | run | publish | seeds | all`: the notebooks as one study."""
 
 import argparse
 import signal
@@ -9,6 +9,7 @@ from common.profiles import resolve
 from common.settings import UserError, run_cli
 from common.study.execute import run
 from common.study.notebooks import find, in_order, read
+from common.study.pending import run_pending
 from common.study.publish import publish
 from common.study.seeds import run_seeds
 
@@ -20,6 +21,7 @@ def main() -> int:
     for name, text in (
         ("run", "execute notebooks and compare"),
         ("publish", "put outputs into the notebooks"),
+        ("all", "execute every notebook whose record is missing or of other code, for results/"),
         ("seeds", "execute the example notebooks at further seeds, for mean and spread in results/"),
     ):
         verb = verbs.add_parser(name, help=text)
@@ -45,6 +47,10 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: the kernel is shut down with us
     if arguments.verb == "seeds":
         run_seeds(notebooks, profile)
+    elif arguments.verb == "all":
+        failures = run_pending(notebooks, profile)
+        print(f"failed: {', '.join(failures)}" if failures else "all of them are executed")
+        return 1 if failures else 0
     else:
         run(notebooks, profile, pairs(arguments.parameters), publish=arguments.to_results)
     return 0

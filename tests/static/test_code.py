@@ -81,7 +81,7 @@ PARTS = {
     "scoring.suites": ["naming", "formats", "survey", "store", "links", "mentions", "values", "misses", "filling"]
     + ["workshop", "building"],
     "statistics": ["intervals", "rows", "ranking", "concordance"],
-    "study": ["notebooks", "execute", "publish", "seeds"],
+    "study": ["notebooks", "execute", "publish", "pending", "seeds"],
     "sweeps": ["liveness", "journal", "storage", "space", "sampler", "sweep", "attempts", "folders", "objective"]
     + ["result", "additions", "searching", "preferences"],
     "synthetic": ["content", "tables", "scene", "plan", "render", "check", "conditions", "phrases", "lists", "totals"]

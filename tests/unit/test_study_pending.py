@@ -1,0 +1,74 @@
+"""Which notebooks the study still has to execute, and that one that fails does not stop the others."""
+
+import nbformat
+import pytest
+
+from common.provenance import notebook_digest
+from common.settings import ROOT, UserError
+from common.study.notebooks import read
+from common.study.pending import SUMMARY, pending, run_pending
+from tests.unit import records
+from tests.unit.records import trained, write
+
+place = records.place  # every test has a ledger of its own
+LORA, AUDIT = (read(ROOT / name) for name in ("examples/train_lora.ipynb", "baseline/data_audit.ipynb"))
+OVERALL = read(ROOT / SUMMARY)
+
+
+def code(**changes: str) -> dict:
+    return trained("common.training.sft") | {"notebook_digest": notebook_digest(LORA.path)} | changes
+
+
+def reasons(*notebooks) -> list[str]:
+    return [reason for _, reason in pending(notebooks, "cpu")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, []),
+        ({"training_digest": "0" * 16}, ["example-lora: other code (training)"]),
+        ({"answers_digest": "0" * 16}, ["example-lora: other code (answers)"]),
+        ({"notebook_digest": "0" * 16}, ["example-lora: another notebook"]),
+    ],
+)
+def test_a_record_of_todays_code_is_not_made_again(place, changes, reason):
+    write("example-lora", "yn", code=code(**changes), model={"trainable_parameters": 8})
+    assert reasons(LORA) == reason
+
+
+def test_without_a_record_and_without_outputs(place, tmp_path):
+    assert reasons(LORA) == ["example-lora: no record"]
+    bare = tmp_path / "bare.ipynb"
+    bare.write_text(LORA.path.read_text())
+    content = nbformat.read(bare, as_version=4)
+    for cell in content.cells:
+        if cell.cell_type == "code":
+            cell.outputs = []
+    nbformat.write(content, bare)
+    assert reasons(read(bare)) == ["not executed"]
+
+
+def test_an_audit_is_known_by_its_notebook(place):
+    assert [reason.partition(":")[2] for reason in reasons(AUDIT)] == [" no record"]
+    (place / "cpu" / "audit").mkdir(parents=True)
+    (place / "cpu" / "audit" / "embedded.json").write_text('{"notebook": "baseline/data_audit.ipynb", "code": {}}')
+    assert reasons(AUDIT) == []
+
+
+def test_what_shows_all_records_comes_last(place):
+    assert [notebook.name for notebook, _ in pending([OVERALL, LORA], "cpu")] == [LORA.name, SUMMARY]
+
+
+def test_one_that_fails_is_named_and_the_others_go_on(place, capsys):
+    calls = []
+
+    def execute(notebook, profile):
+        calls.append((notebook.name, profile))
+        if notebook is LORA:
+            raise UserError("no space is left")
+
+    assert run_pending([LORA, AUDIT], "cpu", execute) == [LORA.name]
+    assert calls == [(LORA.name, "cpu"), (AUDIT.name, "cpu")]
+    out = capsys.readouterr().out
+    assert out.startswith("2 of 2 notebooks to run at cpu") and "failed, the others go on: no space is left" in out
