@@ -5,10 +5,12 @@ from pathlib import Path
 
 from common.results import ledger, readme, tables
 from common.results.audits import audit_paths
+from common.results.cards import write_cards
 from common.results.evaluators import report, store
 from common.results.figure import save_comparison
 from common.results.rescore import rescore
 from common.results.restamp import restamp
+from common.results.verify import verify
 from common.settings import relative, run_cli
 
 
@@ -28,6 +30,9 @@ def main() -> int:
     verb.add_argument("--folder", type=Path, help="of the records in a folder, such as outputs/results/cpu")
     verb.add_argument("--data", default="", help="where the rows are, for records of Spider or of a file")
     verb.add_argument("--check", action="store_true", help="only compare evaluators.md with the records, judge nothing")
+    verb = verbs.add_parser("verify", help="whether records are what they say: files, figures, code, data")
+    verb.add_argument("paths", nargs="*", type=Path, metavar="RECORD", help="record files; default: all committed ones")
+    verbs.add_parser("cards", help="a model card of every trained run, below outputs/cards/")
     verb = verbs.add_parser("readme", help="write the tables into README.md and comparison.md")
     verb.add_argument("--check", action="store_true", help="only compare; exit code 1 where they differ")
     arguments = parser.parse_args()
@@ -42,6 +47,13 @@ def main() -> int:
     if arguments.verb == "table":
         print(tables.markdown(arguments.folder or ledger.folder(arguments.profile)))
         return 0
+    if arguments.verb == "cards":
+        return 0 if write_cards() else 1
+    if arguments.verb == "verify":
+        faults = {path: verify(path) for path in arguments.paths or [*ledger.record_paths(), *ledger.seed_paths()]}
+        for path, lines in faults.items():
+            print(f"{path.parent.name}/{path.stem}: {'; '.join(lines) or 'sound'}")
+        return int(any(faults.values()))
     audits = audit_paths() if arguments.verb == "restamp" else []
     for path in arguments.paths or [*ledger.record_paths(), *ledger.seed_paths(), *audits]:
         line = restamp(path) if arguments.verb == "restamp" else rescore(path, arguments.data)

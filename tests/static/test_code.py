@@ -71,7 +71,7 @@ PARTS = {
         "audits",
         "measures",
     ]
-    + ["rescore", "restamp", "evaluators", "readme"],
+    + ["rescore", "restamp", "verify", "cards", "evaluators", "readme"],
     "results.evaluators": ["store", "ranking", "kinds", "report"],
     "rewards": ["scope", "reading", "operations", "parts", "functions", "rewards", "display", "brevity"],
     "sandbox": ["guard", "frames", "functions", "connections", "process", "worker", "database", "messages", "pool"]
