@@ -23,7 +23,7 @@ def card(record: dict) -> str:
     if not model["trainable_parameters"]:
         raise UserError(f"'{record['method']}' trained nothing; a card is of trained weights")
     recipe = record["parameters"].get("recipe", {})
-    sizes = {name: section["n"] for name, section in record.get("splits", {}).items()}
+    sections = {data["split"]: record | {"n": data["n"]}, **record.get("splits", {})}
     header = [
         "---",
         "license: apache-2.0",
@@ -38,13 +38,7 @@ def card(record: dict) -> str:
         f"{model['id']} adapted to text-to-SQL for SQLite by `{record['notebook']}`, from "
         f"`{start_of(record)}`. {model['trainable_parameters']:,} parameters were trained.",
         "## How well it answers",
-        *(
-            f"- `{name}`, {count:,} questions: robust match {interval(metrics['right'])}, strict {interval(metrics['match'])}"
-            for name, count, metrics in [
-                (data["split"], data["n"], record["metrics"]),
-                *((name, count, record["splits"][name]["metrics"]) for name, count in sizes.items()),
-            ]
-        ),
+        *(_score(name, section) for name, section in sections.items()),
         "## How it was made",
         f"- Data: `{data['source']}` at `{data['revision'][:12]}`; weights `{model.get('weights_digest', '')}`; commit "
         f"`{record['code']['commit'][:12]}`.",
@@ -53,6 +47,12 @@ def card(record: dict) -> str:
         *(f"- {line}" for line in _LIMITS),
     ]
     return "\n".join([*header, "", *_spaced(lines)]) + "\n"
+
+
+def _score(split: str, section: dict) -> str:
+    metrics = section["metrics"]
+    scores = f"robust match {interval(metrics['right'])}, strict {interval(metrics['match'])}"
+    return f"- `{split}`, {section['n']:,} questions: {scores}"
 
 
 def _spaced(lines: list[str]) -> list[str]:

@@ -58,9 +58,9 @@ def _figures(record: dict, rows: list[dict]) -> Iterator[str]:
             yield f"{split}: {len(part)} answers, the record says {section['n']}"
             continue
         for name, metric in figures(part)["metrics"].items() if part else ():
-            value, said = metric["value"], section["metrics"].get(name, {}).get("value")
-            if (value is None) != (said is None) or (value is not None and not _is_near(value, said)):
-                yield f"{split}: {name} of the answers is {value}, the record says {said}"
+            value, recorded = metric["value"], section["metrics"].get(name, {}).get("value")
+            if (value is None) != (recorded is None) or (value is not None and not _is_near(value, recorded)):
+                yield f"{split}: {name} of the answers is {value}, the record says {recorded}"
 
 
 def _is_near(value: float, other: float) -> bool:
