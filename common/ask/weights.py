@@ -26,6 +26,13 @@ def load_run(name: str = BASELINE, *, profile: str = "auto", model_id: str = "")
     sizes = replace(sizes, model_id=model_id or sizes.model_id)
     if name == BASELINE:
         return load_model(sizes.model_id, precision=sizes.precision)
+    folder, record = weights_of(name, sizes)
+    return _with_weights(sizes, folder, record["model"]["quantisation"], sizes.model_id)
+
+
+def weights_of(name: str, sizes: Profile) -> tuple[Path, dict]:
+    """The folder of the trained weights of the record `name` at a profile, and that record. Raises UserError as
+    `load_run`."""
     record = _record(sizes, name)
     if record is None:
         raise UserError(f"there is no record '{name}' at the profile {sizes.name}; {_names(sizes)}")
@@ -37,7 +44,7 @@ def load_run(name: str = BASELINE, *, profile: str = "auto", model_id: str = "")
         raise UserError(
             f"the weights of '{name}' are not on this machine, only its record; {command(name, sizes)} trains them"
         )
-    return _with_weights(sizes, folder, record["model"]["quantisation"], sizes.model_id)
+    return folder, record
 
 
 def load_folder(folder: str | Path, *, profile: str = "auto", model_id: str = "") -> LoadedModel:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from common.ask import agreed, ask, load_run, open_copy
+from common.ask.export import export
 from common.ask.shop import write_shop
 from common.ask.weights import load_folder
 from common.generation import complete
@@ -100,6 +101,7 @@ def test_a_run_is_its_record_and_the_weights_of_that_digest(adapter, tiny):
         load_run("own", profile="smoke")
 
 
+@pytest.mark.filterwarnings("ignore:Found missing adapter keys")
 def test_a_folder_of_anything_else(tmp_path, adapter):
     with pytest.raises(UserError, match="holds no trained weights"):
         load_folder(tmp_path, profile="smoke")
@@ -111,6 +113,17 @@ def test_a_folder_of_anything_else(tmp_path, adapter):
         load_folder(adapter, profile="smoke", model_id=larger)
     same = load_folder(adapter, profile="smoke", model_id=locate(TINY_MODEL)[0])
     assert torch.equal(logits(same), logits(load_folder(adapter, profile="smoke")))
+
+
+def test_merged_weights_answer_as_the_adapter_does(adapter, tmp_path):
+    record = record_of("merged", [], profile="smoke")
+    record["model"] |= {"weights_digest": weights_digest(adapter), "quantisation": ""}
+    (folder("smoke") / "merged.json").write_text(json.dumps(record))
+    target = export("merged", tmp_path / "new", profile="smoke")
+    merged, beside = load_model(str(target)), load_run("merged", profile="smoke")
+    torch.testing.assert_close(logits(merged), logits(beside), rtol=1e-4, atol=1e-4)
+    with pytest.raises(UserError, match="is there already"):
+        export("merged", target, profile="smoke")
 
 
 def run_ask(*arguments: str) -> subprocess.CompletedProcess:
