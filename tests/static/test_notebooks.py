@@ -36,7 +36,6 @@ AWAITED = {
     "grpo/grpo_rm.ipynb",
     "grpo/grpo_sft.ipynb",
     "grpo/reward_model/reward_model.ipynb",
-    "grpo/reward_model/rm_data_generation.ipynb",
 }
 MOST_CODE_LINES, MOST_PARAMETERS, MOST_BYTES, MOST_FIGURES = 110, 12, 200_000, 3
 PARAMETER = re.compile(r"[A-Z][A-Z0-9_]*: (str|int|float|bool) = \S.*  # [^=]+")
