@@ -25,7 +25,6 @@ AWAITED = {
     "sft/qlora.ipynb",
     "dpo/controls.ipynb",
     "dpo/dpo.ipynb",
-    "dpo/sft_dpo.ipynb",
     "examples/add_a_reward.ipynb",
     "examples/train_grpo.ipynb",
     "grpo/controls.ipynb",
