@@ -25,7 +25,6 @@ AWAITED = {
     "sft/qlora.ipynb",
     "dpo/controls.ipynb",
     "dpo/dpo.ipynb",
-    "dpo/sft_dpo.ipynb",
     "examples/add_a_reward.ipynb",
     "examples/ask_your_database.ipynb",
     "examples/train_grpo.ipynb",
@@ -37,7 +36,6 @@ AWAITED = {
     "grpo/grpo_rm.ipynb",
     "grpo/grpo_sft.ipynb",
     "grpo/reward_model/reward_model.ipynb",
-    "grpo/reward_model/rm_data_generation.ipynb",
     "results/comparison.ipynb",
 }
 MOST_CODE_LINES, MOST_PARAMETERS, MOST_BYTES, MOST_FIGURES = 110, 12, 200_000, 3
