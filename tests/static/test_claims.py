@@ -12,7 +12,7 @@ import pytest
 from common.settings import ROOT
 from common.statistics import paired_difference, paired_rows
 
-TRAINED = ("example-lora", "example-qlora", "example-fullft", "sft-lora", "example-dpo")
+TRAINED = ("example-lora", "example-qlora", "example-fullft", "sft-lora", "example-dpo", "sft-dpo")
 SPLITS = {"test": 640, "test_unseen": 320, "test_forms": 320}
 
 
@@ -52,6 +52,34 @@ def test_a_trained_model_is_better_than_the_baseline(method, split):
 def test_search_and_three_passes_cannot_be_told_from_one_pass_at_the_defaults(split):
     difference = paired("example-lora", "sft-lora", split)
     assert difference.low <= 0 <= difference.high
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_preferences_after_fine_tuning_bring_nothing_that_can_be_told(split):
+    difference = paired("sft-lora", "sft-dpo", split)
+    assert difference.low <= 0 <= difference.high and difference.p > 0.05
+
+
+def test_what_preferences_move_cancels_out():
+    def right(method, complexity):
+        return mean(row["robust_match"] for row in rows(method) if row["complexity"] == complexity)
+
+    def unknown_names(method):
+        return sum(row["outcome"] == "schema_error" for row in rows(method))
+
+    assert right("sft-dpo", "multiple_joins") > right("sft-lora", "multiple_joins") + 0.1
+    assert right("sft-dpo", "subqueries") < right("sft-lora", "subqueries") - 0.1
+    assert unknown_names("sft-dpo") > unknown_names("sft-lora")
+
+
+def test_a_fine_tuned_model_repeats_itself():
+    record = json.loads(git("show", "HEAD:results/cpu/preferences/rm-data.json"))
+    samples = 8 * record["facts"]["questions"]
+
+    def repeated(policy):
+        return record["tables"][f"drops {policy}"]["sampled: the same statement again"]["number"] / samples
+
+    assert repeated("sft-lora") > 0.5 and 0.1 < repeated("base") < 0.17
 
 
 @pytest.mark.parametrize("split", SPLITS)
