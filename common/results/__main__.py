@@ -1,9 +1,9 @@
-"""`python -m common.results table | rescore | restamp | readme`: what can be made from the ledger without a model."""
+"""`python -m common.results table | rescore | restamp | readme | explorer`: what the ledger gives without a model."""
 
 import argparse
 from pathlib import Path
 
-from common.results import ledger, readme, tables
+from common.results import explorer, ledger, readme, tables
 from common.results.audits import audit_paths
 from common.results.figure import save_comparison
 from common.results.rescore import rescore
@@ -24,13 +24,17 @@ def main() -> int:
     verb.add_argument("paths", nargs="*", type=Path, metavar="RECORD", help="record files; default: all committed ones")
     verb = verbs.add_parser("readme", help="write the tables into README.md and comparison.md")
     verb.add_argument("--check", action="store_true", help="only compare; exit code 1 where they differ")
+    verb = verbs.add_parser("explorer", help="write the page of what each method answered, explorer.html")
+    verb.add_argument("--profile", default="cpu", help="of the committed records of a profile (cpu)")
+    verb.add_argument("--folder", type=Path, help="of the records in a folder, such as outputs/results/cpu")
     arguments = parser.parse_args()
     if arguments.verb == "readme":
         for profile in [] if arguments.check else readme.profiles():
             save_comparison(ledger.folder(profile))  # the same tables, beside the records
         return readme.update(check=arguments.check)
-    if arguments.verb == "table":
-        print(tables.markdown(arguments.folder or ledger.folder(arguments.profile)))
+    if arguments.verb in ("table", "explorer"):
+        place = arguments.folder or ledger.folder(arguments.profile)
+        print(tables.markdown(place) if arguments.verb == "table" else explorer.write(place))
         return 0
     audits = audit_paths() if arguments.verb == "restamp" else []
     for path in arguments.paths or [*ledger.record_paths(), *ledger.seed_paths(), *audits]:

@@ -4,10 +4,11 @@ Rewrites verdicts, metrics, slices and what says which scorer gave them. Trains 
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from common.data import ids_hash, load_examples
+from common.data import Example, ids_hash, load_examples
 from common.prompts import extract_sql
 from common.results.ledger import load, read_predictions, write_record
 from common.results.sections import prompt_hash, scorer_digest, scoring
@@ -27,22 +28,13 @@ def rescore(path: Path, source: str = "") -> str:
     from common.scoring import Scorer
 
     record = load(path)
-    data, name = record["data"], f"{record['profile']}/{record['method']}"
+    name = f"{record['profile']}/{record['method']}"
     rows = read_predictions(path.parent, record["method"])
     if not rows:
         return f"{name}: no predictions to judge"
-    sections = {data["split"]: data, **record.get("splits", {})}
-    examples = []
-    for split in splits_of(rows):
-        facts = sections[split]
-        part = load_examples(source or _source(data), split, limit=facts["n"], seed=data.get("seed", record["seed"]))
-        if ids_hash(part) != facts["ids_hash"] or prompt_hash(part) != facts["prompt_hash"]:
-            raise UserError(_OTHER_ROWS.format(path.name))
-        examples += part
-    if [row["id"] for row in rows] != [example.id for example in examples]:
-        raise UserError(_OTHER_ROWS.format(path.name))
+    examples = examples_of(record, rows, source)
     databases, generator, generator_seed = (record["scoring"][key] for key in ("databases", "generator", "seed"))
-    with Scorer(workers=_cores(), databases=databases, generator=generator, seed=generator_seed) as scorer:
+    with Scorer(workers=cores(), databases=databases, generator=generator, seed=generator_seed) as scorer:
         pairs = [(example, row["completion"]) for example, row in zip(examples, rows, strict=True)]
         verdicts = scorer.score_batch(pairs, progress=True)
     news = [
@@ -50,7 +42,7 @@ def rescore(path: Path, source: str = "") -> str:
         for row, verdict in zip(rows, verdicts, strict=True)
     ]
     changes = sum(any(old[key] != new[key] for key in _VERDICT) for old, new in zip(rows, news, strict=True))
-    record |= figures(of_split(news, data["split"]))
+    record |= figures(of_split(news, record["data"]["split"]))
     for split, facts in record.get("splits", {}).items():
         facts |= figures(of_split(news, split))
     versions = scoring(databases)
@@ -58,6 +50,22 @@ def rescore(path: Path, source: str = "") -> str:
     record["code"] |= {"scorer_digest": scorer_digest()}
     write_record(path.parent, record, news)
     return f"{name}: {changes} of {len(news)} verdicts changed"
+
+
+def examples_of(record: dict, rows: Sequence[dict], source: str = "") -> list[Example]:
+    """The examples that a record's predictions rows answer, in their order. Raises UserError as `rescore`."""
+    data, examples = record["data"], []
+    sections = {data["split"]: data, **record.get("splits", {})}
+    others = UserError(_OTHER_ROWS.format(f"{record['method']}.json"))
+    for split in splits_of(rows):
+        facts = sections[split]
+        part = load_examples(source or _source(data), split, limit=facts["n"], seed=data.get("seed", record["seed"]))
+        if ids_hash(part) != facts["ids_hash"] or prompt_hash(part) != facts["prompt_hash"]:
+            raise others
+        examples += part
+    if [row["id"] for row in rows] != [example.id for example in examples]:
+        raise others
+    return examples
 
 
 def _source(data: dict) -> str:
@@ -69,6 +77,6 @@ def _source(data: dict) -> str:
     raise UserError(f"a record of '{data['source']}' does not say where its rows are; give them as --data")
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may use: in a container fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

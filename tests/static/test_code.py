@@ -11,7 +11,18 @@ ROOT = Path(__file__).resolve().parents[2]
 # Each module imports only from those before it. A new module gets its place here.
 LAYERS = [
     *("settings", "tracking", "locks", "arithmetic", "provenance", "hub", "profiles", "paths", "synthetic", "data"),
-    *("retrieval", "prose", "extraction", "prompts", "sandbox", "mutations", "scoring", "statistics", "metric"),
+    *(
+        "retrieval",
+        "prose",
+        "extraction",
+        "prompts",
+        "sandbox",
+        "mutations",
+        "scoring",
+        "execution",
+        "statistics",
+        "metric",
+    ),
     *("certify", "shots", "distributed", "threads", "gguf", "weights", "tiny", "models", "generation", "completions"),
     *(
         "rewards",
@@ -35,6 +46,7 @@ PARTS = {
     + ["windows", "layout"],
     "certify.rewrites": ["conditions", "safety", "queries", "writes", "texts"],
     "data": ["example", "notices", "cells", "tables", "files", "splits", "gretel", "ddl", "spider"],
+    "execution": ["cells", "task", "batches"],
     "generation": ["sampling", "onednn", "attention", "capacity", "columns", "prefill", "batching"]
     + ["support", "single", "answers"],
     "metric": ["metric"],
@@ -42,7 +54,8 @@ PARTS = {
     "preferences": ["candidates", "sampled", "calls", "remote", "errors", "certification", "pairs", "files", "sources"],
     "retrieval": ["schemas", "questions", "neighbours", "filling"],
     "results": ["formats", "record", "sections", "ledger", "places", "comparable", "entries", "planned"]
-    + ["comparison", "seeds", "tables", "figure", "audits", "measures", "rescore", "restamp", "readme"],
+    + ["comparison", "seeds", "tables", "figure", "audits", "measures", "rescore", "restamp", "readme", "explorer"],
+    "results.explorer": ["selection", "databases", "contents", "page"],
     "rewards": ["scope", "reading", "operations", "parts", "functions", "rewards", "display", "brevity"],
     "sandbox": ["guard", "frames", "functions", "connections", "process", "worker", "database", "messages", "pool"]
     + ["statements"],
