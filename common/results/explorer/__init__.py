@@ -5,6 +5,6 @@ both together, `page` writes the file. The page needs no network and no other fi
 it: Spider and gretel are others' to give away. Nothing is judged here; verdicts are those of the records.
 """
 
-from common.results.explorer.page import is_current, write
+from common.results.explorer.page import NAME, is_current, write
 
-__all__ = ["is_current", "write"]
+__all__ = ["NAME", "is_current", "write"]

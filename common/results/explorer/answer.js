@@ -42,7 +42,7 @@ function steps(model, state, row, hits) {
   return element(
     "nav",
     { "aria-label": "Answers of the list", class: "steps" },
-    element("a", { class: "button", "data-step": "list", href: hashOf({ ...state, open: "", by: "" }) }, "Back to the list"),
+    element("a", { class: "button", "data-step": "list", href: closedHash(state) }, "Back to the list"),
     link(hits[place - 1], "previous", "Previous"),
     link(place < 0 ? hits[0] : hits[place + 1], "next", "Next"),
     element(
@@ -55,6 +55,7 @@ function steps(model, state, row, hits) {
   );
 }
 
+const closedHash = (state) => hashOf({ ...state, open: "", by: "" });
 const openHash = (state, row) => hashOf({ ...state, open: row.question.id, by: row.method });
 
 function referenceView(question) {
@@ -82,7 +83,7 @@ function sideView(model, question, method) {
     element("h4", {}, "Its result"),
     result ? resultView(result, question.results[question.result]) : noResult(model, answer),
     answer.sql !== undefined &&
-      element("details", {}, element("summary", {}, "The answer as the model wrote it"), code(answer.completion, "Answer")),
+      folded("The answer as the model wrote it", code(answer.completion, "Answer")),
     element(
       "p",
       { class: "facts" },
@@ -139,7 +140,7 @@ function generatedView(model, question, answers) {
           ),
         ),
       ),
-      element("details", {}, element("summary", {}, "The tables of this database"), databaseView(database)),
+      folded("The tables of this database", databaseView(database)),
     );
   });
 }
@@ -151,7 +152,7 @@ function schemaView(model, question) {
     { "aria-label": "Schema" },
     element("h3", {}, "Schema"),
     databaseView(schema.database),
-    element("details", {}, element("summary", {}, "Its SQL, as the prompt has it"), code(schema.sql, "SQL of the schema")),
+    folded("Its SQL, as the prompt has it", code(schema.sql, "SQL of the schema")),
   );
 }
 
@@ -169,7 +170,7 @@ function othersView(model, state, question, method) {
         element(
           "thead",
           {},
-          element("tr", {}, ["method", "outcome", ...KINDS, "SQL"].map((name) => element("th", { scope: "col" }, name))),
+          element("tr", {}, ["method", "outcome", ...KINDS, "SQL"].map((name) => head(name))),
         ),
         element(
           "tbody",

@@ -34,6 +34,16 @@ function verdict(letter, inWords = false) {
   );
 }
 
+/** The head of a column. */
+function head(name, role) {
+  return element("th", { scope: "col", role }, name);
+}
+
+/** What is shown when its heading is chosen. */
+function folded(words, content) {
+  return element("details", {}, element("summary", {}, words), content);
+}
+
 /** SQL or any other text as it stands; a wide one can be scrolled. */
 function code(text, label) {
   return element("pre", { class: "code", "aria-label": label }, element("code", {}, text));

@@ -69,7 +69,7 @@ function listView(model, state, hits) {
       element(
         "thead",
         { role: "rowgroup" },
-        element("tr", { role: "row" }, heads.map((name) => element("th", { scope: "col", role: "columnheader" }, name))),
+        element("tr", { role: "row" }, heads.map((name) => head(name, "columnheader"))),
       ),
       element(
         "tbody",
@@ -91,7 +91,8 @@ function listRow(model, state, row, number) {
     element(
       "td",
       { role: "cell", class: "question" },
-      element("a", { class: "open", href: openHash(state, row), "data-key": key(question.id, method) }, question.question),
+      element("a", { class: "open", href: openHash(state, row), "data-key": key(question.id, method) },
+        question.question),
       element("span", { class: "facts" }, `${question.id} · ${question.complexity}`),
     ),
     part("method", method),

@@ -20,7 +20,7 @@ from common.results.entries import Entry
 from common.results.explorer.contents import contents
 from common.results.explorer.selection import questions, runs
 from common.results.rescore import cores
-from common.settings import redact, replace_text, writing
+from common.settings import redact, relative, replace_text, writing
 
 NAME = "explorer.html"
 _HERE = Path(__file__).parent
@@ -37,7 +37,8 @@ def write(place: Path) -> str:
     with writing(place / NAME):
         replace_text(place / NAME, text)
     answers = len(entries) * len(rows)
-    return f"{len(entries)} methods, {len(rows):,} questions, {answers:,} answers, {len(text) / 2**20:.1f} MB"
+    size = f"{len(entries)} methods, {len(rows):,} questions, {answers:,} answers, {len(text) / 2**20:.1f} MB"
+    return f"{relative(place / NAME)}: {size}"
 
 
 def is_current(place: Path) -> bool:

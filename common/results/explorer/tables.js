@@ -12,8 +12,9 @@ function cell(value) {
 }
 
 /** Rows with their columns. signs: one a row, shown before it, with the words that they stand for. */
-function rowsTable(caption, columns, rows, width, signs) {
-  const heads = Array.from({ length: Math.min(width, 30) }, (_, place) => columns[place] ?? `column ${place + 1}`);
+function rowsTable(caption, columns, rows, signs) {
+  const shown = rows.length ? rows[0].length : columns.length;
+  const heads = Array.from({ length: shown }, (_, place) => columns[place] ?? `column ${place + 1}`);
   return element(
     "div",
     { class: "wide" },
@@ -27,8 +28,8 @@ function rowsTable(caption, columns, rows, width, signs) {
         element(
           "tr",
           {},
-          signs && element("th", { scope: "col" }, element("span", { class: "unseen" }, "mark")),
-          heads.map((name) => element("th", { scope: "col" }, name)),
+          signs && head(element("span", { class: "unseen" }, "mark")),
+          heads.map((name) => head(name)),
         ),
       ),
       element(
@@ -57,7 +58,7 @@ function signCell(sign) {
 function size(table) {
   const cuts = [];
   if (table.rows.length < table.total) cuts.push(`the first ${table.rows.length} rows`);
-  if (table.columns.length < table.width && table.columns.length) cuts.push(`the first ${table.columns.length} columns`);
+  if (table.rows.some((row) => row.length < table.width)) cuts.push(`the first ${table.rows[0].length} columns`);
   const words = `${count(table.total, "row")}, ${count(table.width, "column")}`;
   return cuts.length ? `${words}; shown are ${cuts.join(" and ")}` : words;
 }
@@ -69,7 +70,8 @@ function rowKey(row) {
 
 function numberKey(text) {
   const number = Number(text);
-  return Number.isNaN(number) || Number.isInteger(number) ? String(Number.isNaN(number) ? text : number) : number.toPrecision(9);
+  if (Number.isNaN(number)) return text;
+  return Number.isInteger(number) ? String(number) : number.toPrecision(9);
 }
 
 /** A sign before each row that the other result does not have; none where either was cut. */
@@ -89,7 +91,7 @@ function signsOf(table, other) {
 function resultView(result, other) {
   if (result.outcome) return element("p", {}, `No rows: ${result.detail}.`);
   const tables = result.tables.map((table, place) =>
-    rowsTable(size(table), table.columns, table.rows, table.width, signsOf(table, other?.tables?.[place])),
+    rowsTable(size(table), table.columns, table.rows, signsOf(table, other?.tables?.[place])),
   );
   const changes = (result.changes ?? []).map(changeView);
   if (result.changes && !changes.length) tables.push(element("p", {}, "It changes nothing."));
@@ -105,7 +107,7 @@ function changeView(change) {
   const rows = [...removed.rows, ...added.rows];
   const signs = [...removed.rows.map(() => "−"), ...added.rows.map(() => "+")];
   const widest = removed.width > added.width ? removed : added;
-  return rowsTable(caption + cut, widest.columns, rows, widest.width, signs);
+  return rowsTable(caption + cut, widest.columns, rows, signs);
 }
 
 /** A database's tables with their rows. */
@@ -114,8 +116,6 @@ function databaseView(database) {
   return element(
     "div",
     { class: "tables" },
-    database.tables.map((table) =>
-      rowsTable(`${table.name}: ${size(table)}`, table.columns, table.rows, table.width),
-    ),
+    database.tables.map((table) => rowsTable(`${table.name}: ${size(table)}`, table.columns, table.rows)),
   );
 }
