@@ -5,7 +5,7 @@
 function answerView(model, state, row, hits) {
   const { question, answer, method } = row;
   const others = state.other && state.other !== method ? [state.other] : [];
-  const refusals = [method, ...others].map((name) => answerOf(model, question, name)).filter((each) => each.refusal);
+  const refusals = [method, ...others].filter((name) => answerOf(model, question, name).refusal);
   return element(
     "article",
     { "aria-labelledby": "question" },
@@ -112,7 +112,8 @@ function noResult(model, answer) {
 }
 
 /** Each generated database that refuses one of the answers, with what the two sides return there. */
-function generatedView(model, question, answers) {
+function generatedView(model, question, methods) {
+  const answers = methods.map((method) => ({ method, ...answerOf(model, question, method) }));
   const numbers = [...new Set(answers.map((answer) => answer.refusal.number))];
   return numbers.map((number) => {
     const { database, result } = question.generated[number];
@@ -128,14 +129,14 @@ function generatedView(model, question, answers) {
         element(
           "section",
           { "aria-label": "Reference there" },
-          element("h4", {}, "The reference there"),
+          element("h4", {}, "Reference there"),
           resultView(reference, question.results[refused[0].refusal.result]),
         ),
         refused.map((answer) =>
           element(
             "section",
-            { "aria-label": "Answer there" },
-            element("h4", {}, "The answer there"),
+            { "aria-label": `Answer of ${answer.method} there` },
+            element("h4", {}, `${answer.method} there`),
             resultView(question.results[answer.refusal.result], reference),
           ),
         ),

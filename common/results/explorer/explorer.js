@@ -18,15 +18,15 @@ async function start() {
   let opened = ""; // key of the row that is open, or was last
   let isOpen = false;
   let aim = ""; // what takes the focus when the list is shown: search, first or last row
-  let timer;
+  let timer = 0; // of what is being typed, 0 for nothing
 
   function show() {
-    const before = { isOpen, page: state.page };
+    const wasOpen = isOpen;
     state = stateOf(location.hash, model);
     const wanted = JSON.stringify(FILTERS.map((name) => state[name]));
     if (wanted !== filter) hits = select(model, state);
     filter = wanted;
-    showFilters(form, state);
+    showFilters(form, state, timer > 0);
     const row = model.rows[model.places.get(key(state.open, state.by))];
     isOpen = row !== undefined;
     form.hidden = isOpen;
@@ -43,7 +43,7 @@ async function start() {
     document.title = title;
     const unknown = state.open ? `There is no answer of “${state.by}” to “${state.open}” here. ` : "";
     say(`${unknown}${hits.length.toLocaleString("en")} of ${count(model.rows.length, "answer")}.`);
-    if (before.isOpen || aim) focusList();
+    if (wasOpen || aim) focusList();
   }
 
   function say(words) {
@@ -70,6 +70,7 @@ async function start() {
   function change(values, isTyping) {
     clearTimeout(timer);
     const go = () => {
+      timer = 0;
       const hash = hashOf(stateOf(hashOf({ ...state, ...values, page: "1" }), model));
       if (isTyping) location.replace(hash);
       else location.hash = hash;
@@ -121,8 +122,8 @@ async function start() {
     form.elements.q.focus();
   });
   main.addEventListener("click", (event) => {
-    const rel = event.target.closest?.("a[rel]")?.rel;
-    if (rel) aim = rel === "prev" ? "last" : "first";
+    const link = event.target.closest("a[rel], .empty a"); // it will be gone, and the focus with it
+    if (link) aim = "first";
   });
   document.addEventListener("keydown", press);
   addEventListener("hashchange", show);

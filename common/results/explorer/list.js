@@ -37,11 +37,10 @@ function field(name, control, words = FILTER_WORDS[name]) {
   return element("div", { class: `field ${name}` }, element("label", { for: `filter-${name}` }, words), control);
 }
 
-/** Show a state's values in the fields. The field that is typed in stays as it is. */
-function showFilters(form, state) {
+/** Show a state's values in the fields. What is being typed is ahead of the state and stays as it is. */
+function showFilters(form, state, isTyping) {
   for (const name of FILTERS) {
-    const control = form.elements[name];
-    if (control !== document.activeElement || name !== "q") control.value = state[name];
+    if (name !== "q" || !isTyping) form.elements[name].value = state[name];
   }
   form.elements.other.disabled = !state.method;
   form.elements.pair.disabled = !state.other;
