@@ -42,7 +42,7 @@ function steps(model, state, row, hits) {
   return element(
     "nav",
     { "aria-label": "Answers of the list", class: "steps" },
-    element("a", { class: "button", "data-step": "list", href: closedHash(state) }, "Back to the list"),
+    element("a", { class: "button", "data-step": "list", href: closedHash(state, place) }, "Back to the list"),
     link(hits[place - 1], "previous", "Previous"),
     link(place < 0 ? hits[0] : hits[place + 1], "next", "Next"),
     element(
@@ -55,7 +55,12 @@ function steps(model, state, row, hits) {
   );
 }
 
-const closedHash = (state) => hashOf({ ...state, open: "", by: "" });
+/** The list, on the page where the row stands; place: its place in the list, -1 where it is not among them. */
+function closedHash(state, place) {
+  const page = place < 0 ? state.page : String(Math.floor(place / PAGE) + 1);
+  return hashOf({ ...state, open: "", by: "", page });
+}
+
 const openHash = (state, row) => hashOf({ ...state, open: row.question.id, by: row.method });
 
 function referenceView(question) {

@@ -44,6 +44,7 @@ async function start() {
     const unknown = state.open ? `There is no answer of “${state.by}” to “${state.open}” here. ` : "";
     say(`${unknown}${hits.length.toLocaleString("en")} of ${count(model.rows.length, "answer")}.`);
     if (wasOpen || aim) focusList();
+    aim = "";
   }
 
   function say(words) {
@@ -54,9 +55,10 @@ async function start() {
 
   /** The focus goes to what `aim` says, else to where the reader was. */
   function focusList() {
-    if (aim === "search") form.elements.q.select();
-    else focusLink();
-    aim = "";
+    if (aim === "search") {
+      form.elements.q.focus();
+      form.elements.q.select();
+    } else focusLink();
   }
 
   function focusLink() {
@@ -107,7 +109,7 @@ async function start() {
     if (link) link.click();
     else if (event.key === "/" && !isTyping) {
       aim = "search";
-      if (isOpen) location.hash = hashOf({ ...state, open: "", by: "" });
+      if (isOpen) main.querySelector("a[data-step=list]").click();
       else focusList();
     } else if (isOpen || !move(event)) return;
     event.preventDefault();
