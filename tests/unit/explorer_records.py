@@ -12,7 +12,7 @@ from common import results
 from common.data import Example, load_examples
 from common.execution import Batch, execute
 from common.extraction import extract_sql
-from common.results.sections import prompt_hash
+from common.results.sections import prompt_hash, scorer_digest, scoring
 from common.scoring import Scorer
 from tests.unit.records import record
 
@@ -54,7 +54,8 @@ def write(place: Path, answers: dict[str, Callable[[int, Example], str]], *, dat
             }
             for example, split, completion, verdict in zip(rows, splits, completions, verdicts, strict=True)
         ]
-        values = record(method, lines, scoring={"databases": databases})
+        changes = {"scoring": asdict(scoring(databases)), "code": {"scorer_digest": scorer_digest()}}
+        values = record(method, lines, **changes)
         for split, section in (("test", values["data"]), *values["splits"].items()):
             section["prompt_hash"] = prompt_hash([e for e, name in zip(rows, splits, strict=True) if name == split])
         results.write_record(place, values, lines)
@@ -68,7 +69,7 @@ def made_up(questions: int, methods: Sequence[str]) -> dict[str, Any]:
         "databases": 0,
         "limits": {"rows": 50, "columns": 30, "characters": 200},
         "outcomes": {"match": "the same result", "mismatch": "another result"},
-        "methods": [{"name": name, "kind": "baselines", "right": {}} for name in methods],
+        "methods": [{"name": name, "model": "m/small", "kind": "baselines", "right": "–"} for name in methods],
         "schemas": [{"sql": "CREATE TABLE t (n INT)", "database": {"tables": [{"name": "t", **table}]}}],
         "questions": [
             {

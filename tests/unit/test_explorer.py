@@ -15,6 +15,7 @@ from common import settings
 from common.results import explorer
 from common.results.explorer import page, selection
 from common.results.formats import OUTCOMES
+from common.results.sections import scorer_digest
 from common.settings import ROOT, UserError
 from tests.unit import explorer_records
 from tests.unit.explorer_records import ENDING, HOSTILE, constants, examples, made_up
@@ -83,7 +84,8 @@ def test_every_answer_of_every_run_is_there(values):
             )
             assert values["schemas"][question["schema"]]["sql"] == example.schema
             assert line["completion"] == answer(number, example)
-    assert values["methods"][0]["name"] == "baseline" and len(values["methods"]) == 3
+    first = {"name": "baseline", "model": "m/small", "kind": "baselines", "right": "0.000 [0.000, 0.390]"}
+    assert values["methods"][0] == first and len(values["methods"]) == 3
     assert [question["split"] for question in values["questions"]] == ["test"] * 6 + ["test_unseen"] * 2
 
 
@@ -209,8 +211,21 @@ def test_other_data_than_embedded_are_refused(source, tmp_path):
     assert not (tmp_path / page.NAME).exists()
 
 
+TODAY = {"code": {"scorer_digest": scorer_digest()}}
+
+
+@pytest.mark.parametrize("changes", [{}, TODAY | {"scoring": {"sqlite": "3.0.0"}}], ids=["scorer", "sqlite"])
+def test_verdicts_of_another_scorer_are_refused(changes, tmp_path):
+    """The results that the page shows beside them would be others."""
+    write("baseline", "yn", tmp_path, **changes)
+    with pytest.raises(
+        UserError, match=r"are of another scorer, .*; `python -m common.results rescore .*/\*.json` gives"
+    ):
+        explorer.write(tmp_path)
+
+
 def test_rows_that_are_not_todays_are_refused(tmp_path):
-    write("baseline", "yn", tmp_path)
+    write("baseline", "yn", tmp_path, **TODAY)
     with pytest.raises(UserError, match="the data of today are not its rows"):
         explorer.write(tmp_path)
 
@@ -248,6 +263,6 @@ def test_the_command_says_what_it_wrote_or_why_not(folder, tmp_path):
 
 
 def test_a_run_that_answers_nothing_is_left_out(tmp_path):
-    write("baseline", "yn", tmp_path)
+    write("baseline", "yn", tmp_path, **TODAY)
     write("reward-model", "", tmp_path, data={"source": "gretel"})
     assert [entry.method for entry in selection.runs(tmp_path)] == ["baseline"]

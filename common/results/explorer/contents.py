@@ -8,7 +8,7 @@ from common.execution.cells import MOST_CHARACTERS, MOST_COLUMNS, MOST_ROWS
 from common.results.entries import Entry
 from common.results.explorer.databases import Result, on_generated, on_given, ran, refusal
 from common.results.explorer.selection import Question
-from common.results.formats import OUTCOMES
+from common.results.formats import OUTCOMES, interval
 
 _VERDICTS = ("published_match", "match", "robust_match")
 _LETTERS = {True: "y", False: "n", None: "-"}
@@ -33,7 +33,13 @@ def contents(entries: Sequence[Entry], questions: Sequence[Question], *, workers
         "limits": {"rows": MOST_ROWS, "columns": MOST_COLUMNS, "characters": MOST_CHARACTERS},
         "outcomes": OUTCOMES,
         "methods": [
-            {"name": entry.method, "kind": entry.kind, "right": entry.record["metrics"]["right"]} for entry in entries
+            {
+                "name": entry.method,
+                "model": entry.record["model"]["id"],
+                "kind": entry.kind,
+                "right": interval(entry.record["metrics"]["right"]),
+            }
+            for entry in entries
         ],
         "schemas": [{"sql": schema, "database": database} for schema, (database, _) in given.items()],
         "questions": [

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from common.data import Example
 from common.execution import Batch, execute
 from common.results.explorer.selection import Question
 from common.sandbox import Job, Pool
@@ -30,22 +31,18 @@ def on_given(questions: Sequence[Question], *, workers: int) -> dict[str, tuple[
 def on_generated(
     questions: Iterable[Question], scoring: dict[str, Any], *, workers: int
 ) -> dict[tuple[str, int], tuple[Result, dict[str, Result]]]:
-    """By a question's id and a generated database's number the same, of each that refuses an answer. scoring: the
-    record's section."""
-    refusals: dict[tuple[str, int], list[str]] = {}
-    by_id = {}
+    """The same by question's id and number of a generated database, of those that refuse an answer. scoring: the
+    records' section."""
+    refusals: dict[tuple[Example, int], list[str]] = {}
     for question in questions:
-        by_id[question.example.id] = question.example
         for answer in question.answers:
             if number := refusal(answer):
-                refusals.setdefault((question.example.id, number), []).append(answer["sql"])
-    examples = {id: by_id[id] for id, _ in refusals}
-    pairs = [(example.schema, example.sql) for example in examples.values()]
-    suites = dict(zip(examples, _suites(pairs, scoring, workers=workers), strict=True))
+                refusals.setdefault((question.example, number), []).append(answer["sql"])
+    examples = list(dict.fromkeys(example for example, _ in refusals))
+    suites = dict(zip(examples, _suites(examples, scoring, workers=workers), strict=True))
     batches = {
-        (id, number): Batch(by_id[id].schema, [by_id[id].sql, *texts], suites[id][number - 1])
-        for (id, number), texts in refusals.items()
-        if number <= len(suites[id])
+        (example.id, number): Batch(example.schema, [example.sql, *texts], suites[example][number - 1])
+        for (example, number), texts in refusals.items()
     }
     results = execute(list(batches.values()), workers=workers)
     return {
@@ -67,9 +64,9 @@ def refusal(answer: dict) -> int:
     return int(number[1]) if number else 0
 
 
-def _suites(pairs: Sequence[tuple[str, str]], scoring: dict[str, Any], *, workers: int) -> list[list[str]]:
-    """The generated databases of each (schema, reference), as the scorer makes them: a function of these alone."""
+def _suites(examples: Sequence[Example], scoring: dict[str, Any], *, workers: int) -> list[list[str]]:
+    """The generated databases of each example's reference, as the scorer makes them: a function of these alone."""
     suite = {"number": scoring["databases"], "generator": scoring["generator"], "seed": scoring["seed"]}
-    jobs = [Job({"schema": schema, "reference": reference, "make": suite}, [[]]) for schema, reference in pairs]
+    jobs = [Job({"schema": example.schema, "reference": example.sql, "make": suite}, [[]]) for example in examples]
     with Pool(_JUDGE, workers=workers) as pool:
-        return [part.get("suite", []) for (part,) in pool.run(jobs)]
+        return [part["suite"] for (part,) in pool.run(jobs)]

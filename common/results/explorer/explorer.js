@@ -115,6 +115,7 @@ async function start() {
     event.preventDefault();
   }
 
+  document.querySelector("header").append(folded("The methods", methodsView(model)));
   form.append(...filterFields(model, change).flat());
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", (event) => {

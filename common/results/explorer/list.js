@@ -116,6 +116,32 @@ function pagesView(state, page, pages, label) {
   );
 }
 
+/** The runs that the answers are of. */
+function methodsView(model) {
+  const heads = ["method", "model", "kind", "right on test [95 %]"];
+  return element(
+    "div",
+    { class: "wide" },
+    element(
+      "table",
+      {},
+      element("thead", {}, element("tr", {}, heads.map((name) => head(name)))),
+      element(
+        "tbody",
+        {},
+        model.contents.methods.map((method) =>
+          element(
+            "tr",
+            {},
+            element("th", { scope: "row" }, method.name),
+            [method.model, method.kind, method.right].map((text) => element("td", {}, text)),
+          ),
+        ),
+      ),
+    ),
+  );
+}
+
 function emptyView(state) {
   const active = FILTERS.filter((name) => state[name]);
   return element(

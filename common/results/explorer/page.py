@@ -37,7 +37,7 @@ def write(place: Path) -> str:
     with writing(place / NAME):
         replace_text(place / NAME, text)
     answers = len(entries) * len(rows)
-    size = f"{len(entries)} methods, {len(rows):,} questions, {answers:,} answers, {len(text) / 2**20:.1f} MB"
+    size = f"{len(entries)} methods, {len(rows):,} questions, {answers:,} answers, {len(text) / 1e6:.1f} MB"
     return f"{relative(place / NAME)}: {size}"
 
 

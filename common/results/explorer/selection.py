@@ -8,6 +8,7 @@ from common.data import Example
 from common.results.entries import Entry, select
 from common.results.ledger import read_records
 from common.results.rescore import examples_of
+from common.results.sections import scorer_digest, scoring
 from common.settings import UserError, relative
 
 SOURCE = "embedded"
@@ -28,7 +29,7 @@ class Question:
 
 def runs(place: Path) -> list[Entry]:
     """The runs of a folder that answered something, the baseline first, as in its tables. Raises UserError where there
-    is none, where two are not comparable, and for one of other data than the embedded ones."""
+    is none, where two are not comparable or of another scorer than today's, and for one of other data."""
     for record in read_records(place):
         if (source := record["data"]["source"]) != SOURCE and record["data"]["n"]:
             raise UserError(
@@ -38,7 +39,19 @@ def runs(place: Path) -> list[Entry]:
     entries = [entry for entry in select(place) if entry.rows]
     if not entries:
         raise UserError(f"no run in {relative(place)} answered anything; run a notebook first")
+    _check_scorer(entries[0].record, place)
     return entries
+
+
+def _check_scorer(record: dict, place: Path) -> None:
+    """The results beside a verdict have to be those that it was given on. Raises UserError where they are not."""
+    today = scoring(record["scoring"]["databases"])
+    versions = {name: record["scoring"].get(name) or getattr(today, name) for name in ("sqlite", "sqlglot")}
+    if record["code"]["scorer_digest"] != scorer_digest() or any(versions[n] != getattr(today, n) for n in versions):
+        raise UserError(
+            f"the verdicts in {relative(place)} are of another scorer, or of other versions of SQLite or sqlglot; "
+            f"`python -m common.results rescore {relative(place)}/*.json` gives them today's"
+        )
 
 
 def questions(entries: Sequence[Entry]) -> list[Question]:
