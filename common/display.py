@@ -10,26 +10,11 @@ import matplotlib.pyplot as plt
 import pandas
 
 from common.data import Example
-from common.results.formats import interval, p_value, share
+from common.results.formats import OUTCOMES, interval, p_value, share
 from common.scoring import Scorer
 from common.statistics import TEST, difference, holm, is_right, metrics, of_split, outcomes, slices, splits_of
 
 _OTHER_METRICS = {"match": "strict match", "score": "score", "published_score": "published score"}
-OUTCOMES = {
-    "match": "the reference's result on the given database",
-    "mismatch": "runs, with another result",
-    "empty_prediction": "no SQL in the answer",
-    "syntax_error": "does not parse",
-    "schema_error": "an unknown table, column or function",
-    "runtime_error": "fails when run",
-    "forbidden": "several statements, or an action that is not allowed",
-    "budget": "more steps than are allowed",
-    "too_large": "more rows or bytes than are allowed",
-    "timeout": "stopped for time",
-    "reference_error": "not scored: the reference fails",
-    "reference_nondeterministic": "not scored: the reference gives another result each time",
-    "schema_invalid": "not scored: the schema does not load",
-}
 
 
 def data_table(examples: Sequence[Example], ids: Sequence[int] = (0, 1)) -> pandas.DataFrame:

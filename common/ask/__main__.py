@@ -68,16 +68,18 @@ def _other(answer) -> str:
 
 
 def _show(answer, advice: str) -> None:
-    from common.ask.display import rows_text
+    from common.ask.display import change_text, rows_text
 
     execution = answer.execution
     print()
     if execution.outcome:
         print(f"It does not run ({execution.outcome}): {execution.detail}")
     elif execution.writes:
-        print("It would change the file. It ran on a private copy; your file is as it was. Afterwards:")
+        print("It would change the file. It ran on a private copy; your file is as it was.")
     for table in execution.tables:
         print(rows_text(table, MOST_SHOWN))
+    for change in execution.changes:
+        print(change_text(change))
     if advice:
         print(f"Hint: {advice}.")
 
@@ -87,7 +89,6 @@ def _as_json(answer, advice: str) -> dict:
 
     tables = [
         {
-            "name": table.name,
             "columns": table.columns,
             "rows": [[words([value])[0] if isinstance(value, bytes) else value for value in row] for row in table.rows],
             "count": table.count,
@@ -100,6 +101,7 @@ def _as_json(answer, advice: str) -> dict:
         "outcome": execution.outcome or "ran",
         "detail": execution.detail,
         "writes": execution.writes,
+        "changes": [{"name": change.name, "change": change.kind} for change in execution.changes],
         "tables": tables,
         "votes": answer.votes,
         "of": answer.of,

@@ -10,7 +10,7 @@ from common.ask.copies import Copy
 from common.ask.prompting import prompt_schema
 from common.ask.votes import Answer, elected
 from common.data import Example
-from common.execution import Execution, Request, execute
+from common.execution import Execution, execute_one
 from common.generation import Sampling, complete
 from common.generation.answers import end_tokens
 from common.models import LoadedModel
@@ -77,7 +77,7 @@ def agreed(
 
 def run_copy(copy: Copy, texts: Sequence[str]) -> list[Execution]:
     """What becomes of statements on the copy, in their order."""
-    executions = execute([Request(text, database=copy.path) for text in texts], most_rows=MOST_ROWS)
+    executions = execute_one(copy.path, texts, most_rows=MOST_ROWS)
     return [replace(each, detail=each.detail.replace(str(copy.path), str(copy.origin))) for each in executions]
 
 

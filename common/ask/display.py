@@ -6,7 +6,7 @@ import pandas
 
 from common.ask.copies import Copy
 from common.ask.votes import Answer
-from common.execution import Table
+from common.execution import Change, Table
 from common.execution.executions import words
 
 
@@ -18,13 +18,22 @@ def frame(table: Table, most: int = 20) -> pandas.DataFrame:
 
 def rows_text(table: Table, most: int = 20) -> str:
     """The first rows under their columns, and how many there are."""
-    head = f"{table.name}:\n" if table.name else ""
     if not table.count:
-        return f"{head}no rows"
+        return "no rows"
     with pandas.option_context("display.max_colwidth", 60, "display.width", 200):
         text = frame(table, most).to_string(index=False, justify="left")
     count = f"{table.count:,} row{'s' * (table.count != 1)}"
-    return f"{head}{text}\n({count}{f', the first {most}' if table.count > most else ''})"
+    return f"{text}\n({count}{f', the first {most}' if table.count > most else ''})"
+
+
+def change_text(change: Change, most: int = 5) -> str:
+    """What became of one object: in words, and the first rows that went and came."""
+    kinds = {"new": "is new", "gone": "is gone", "changed": "has other columns", "rows": "has other rows"}
+    lines = [f"{change.name} {kinds[change.kind]}"]
+    for word, table in (("removed", change.removed), ("added", change.added)):
+        if table and table.count:
+            lines.append(f"{word}:\n{rows_text(table, most)}")
+    return "\n".join(lines)
 
 
 def vote_table(answer: Answer) -> pandas.DataFrame:

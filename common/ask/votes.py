@@ -52,7 +52,7 @@ def _agree(one: tuple[str, Execution], other: tuple[str, Execution]) -> bool:
         return False
     ordered = all("order by" in each.lower() for each in (sql, text))
     same: Callable[..., bool] = same_sequence if ordered else same_bag
-    return all(
-        a.name == b.name and len(a.columns) == len(b.columns) and same(a.rows, b.rows)
-        for a, b in zip(left.tables, right.tables, strict=True)
+    returned = zip(left.tables, right.tables, strict=True)
+    return left.changes == right.changes and all(
+        len(a.columns) == len(b.columns) and a.count == b.count and same(a.rows, b.rows) for a, b in returned
     )

@@ -1,9 +1,10 @@
-"""Untrusted SQL executed for its rows: what a person reads beside a verdict, or as an answer.
+"""What statements return and change, for a person to read; run in the sandbox as the scorer runs them.
 
-Statements run in the study's sandbox, under the scorer's limits, on a private copy. Covers no judgement: whether two
-results agree is `common.scoring`'s business.
+Judges nothing. Clock, random numbers, limits and private copies are those of `common.scoring`, so what is shown is what
+a verdict was given on. Rows leave the worker cut to a stated size, and say how many there were.
 """
 
-from common.execution.executions import Execution, Request, Table, execute
+from common.execution.batches import Batch, execute
+from common.execution.executions import Change, Execution, Table, execute_one
 
-__all__ = ["Execution", "Request", "Table", "execute"]
+__all__ = ["Batch", "Change", "Execution", "Table", "execute", "execute_one"]

@@ -1,91 +1,81 @@
-"""Statements executed on a schema or on a copy of a file: their rows with names of columns, or why there are none."""
+"""What became of statements on one database file, as values rather than texts: their rows, changes, or the reason."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from common.sandbox import Job, Pool
+from common.execution.batches import Batch, execute
+from common.execution.cells import MOST_ROWS, value
 
-TASK = "common.execution.task"
-MOST_ROWS = 50  # of a table, for a person to read
 Value = None | int | float | str | bytes
 
 
 @dataclass(frozen=True)
-class Request:
-    """A text of one or more statements, and what it runs on: a script, or a private copy of a database file."""
-
-    sql: str
-    schema: str = ""
-    database: Path | None = None
-
-
-@dataclass(frozen=True)
 class Table:
-    """Rows that a query returned, or, with a name, those of a table that a statement changed, as they are afterwards.
-
-    count: of all its rows, of which `rows` are the first. count_before: what a changed table had; None for one that is
-    new, and for a query's.
-    """
+    """Rows under their columns. count: of all rows, of which `rows` are the first."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Value, ...], ...]
     count: int
-    name: str = ""
-    count_before: int | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a statement did to a table, a view or another object. kind: new, gone, changed (in its columns), or rows.
+    removed and added: rows of a table, None for what has none; stay: how many rows it has as before."""
+
+    name: str
+    kind: str
+    removed: Table | None = None
+    added: Table | None = None
+    stay: int = 0
 
 
 @dataclass(frozen=True)
 class Execution:
-    """What became of a text. outcome: "" where it came to its end, else a verdict's name for what stopped it.
+    """What became of a text.
 
-    detail: one line on that, or on what is left out. writes: whether it changes the database, or would: only a private
-    copy was changed.
+    tables: what its statements returned. outcome: "" where it came to its end, else a verdict's name for what stopped
+    it, of which `detail` is one line. writes: whether it changes the database, or would: only a private copy was
+    changed, in `changes`.
     """
 
     tables: tuple[Table, ...]
     outcome: str = ""
     detail: str = ""
     writes: bool = False
+    changes: tuple[Change, ...] = ()
 
 
-def execute(requests: Sequence[Request], *, workers: int = 1, most_rows: int = MOST_ROWS) -> list[Execution]:
-    """Each request's execution, in their order, under the scorer's limits of steps, memory, rows and time.
+def execute_one(database: Path, texts: Sequence[str], *, most_rows: int = MOST_ROWS) -> list[Execution]:
+    """Each text's execution on a private copy of a file, in their order, under the scorer's limits.
 
-    workers: processes. most_rows: of a table that are given. Nothing that a request contains raises. Raises OSError for
-    a database that cannot be read, and SandboxError where our own machinery fails.
+    Raises OSError for a file that cannot be read, SandboxError where our own machinery fails; nothing that a text
+    contains raises.
     """
-    order = sorted(range(len(requests)), key=lambda i: (str(requests[i].database or ""), requests[i].schema))
-    groups = [list(group) for _, group in groupby(order, key=lambda i: (requests[i].database, requests[i].schema))]
-    with Pool(TASK, workers=workers) as pool:
-        results = pool.run([_job([requests[i] for i in group], most_rows) for group in groups])
-    executions: list[Any] = [None] * len(requests)
-    for group, parts in zip(groups, results, strict=True):
-        for number, each in zip(group, parts, strict=True):
-            executions[number] = _execution(each)
-    return executions
-
-
-def _job(requests: Sequence[Request], most_rows: int) -> Job:
-    first = requests[0]
-    shared = {"schema": "" if first.database else first.schema, "most_rows": most_rows}
-    return Job(shared, [[request.sql] for request in requests], first.database)
+    ((_, results),) = execute([Batch("", texts, database=database, shows=False)], workers=1, most_rows=most_rows)
+    return [_execution(parts) for parts in results]
 
 
 def _execution(parts: dict[str, Any]) -> Execution:
-    if "killed" in parts:
-        return Execution((), "timeout", "stopped for its running time")
-    tables = tuple(
-        Table(tuple(columns), tuple(tuple(map(_value, row)) for row in rows), count, name, before)
-        for name, columns, rows, count, before in parts["tables"]
-    )
-    return Execution(tables, parts["outcome"], parts["detail"], parts["writes"])
+    if "outcome" in parts:
+        return Execution((), parts["outcome"], " ".join(parts["detail"].split())[:300])
+    changes = tuple(map(_change, parts.get("changes", ())))
+    return Execution(tuple(map(_table, parts["tables"])), writes="changes" in parts, changes=changes)
 
 
-def _value(value: Any) -> Value:
-    return bytes.fromhex(value["blob"]) if isinstance(value, dict) else value
+def _change(parts: dict[str, Any]) -> Change:
+    if "stay" not in parts:
+        return Change(parts["name"], parts["change"])
+    removed, added = _table(parts["removed"]), _table(parts["added"])
+    return Change(parts["name"], parts["change"], removed, added, parts["stay"])
+
+
+def _table(parts: dict[str, Any]) -> Table:
+    rows = tuple(tuple(map(value, row)) for row in parts["rows"])
+    columns = parts["columns"] or [f"column {place + 1}" for place in range(len(rows[0]) if rows else 0)]
+    return Table(tuple(columns), rows, parts["total"])
 
 
 def words(values: Iterable[Value]) -> tuple[str, ...]:

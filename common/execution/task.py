@@ -1,19 +1,23 @@
-"""The task of a worker process that executes statements and gives their rows back. Not imported by the parent."""
+"""The task of a worker process that runs statements and gives back rows. Not imported by the parent."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
+from common.execution.cells import MOST_COLUMNS, table, text
 from common.sandbox import connections
-from common.sandbox.connections import Handle
 from common.sandbox.database import Database, Unloadable
-from common.sandbox.statements import Failure, Room, Row, check, failure, fetch, split
+from common.sandbox.statements import Failure, Result, Row
 from common.sandbox.worker import allow
-from common.scoring.running import SEED
-from common.scoring.state import quote
+from common.scoring import state, suites
+from common.scoring.running import SEED, Run, run_on, statements_of
 
 Say = Callable[..., None]
 
 connections.set_heap_limit()
+
+
 _files: dict[str, bytes] = {}
 
 
@@ -28,107 +32,141 @@ def drop(key: str) -> None:
 
 
 def run(shared: dict[str, Any], items: list[list[str]], file: str | None, say: Say) -> None:
-    """Execute texts of one database, items of [SQL].
+    """Run statements on the database that `shared["schema"]` makes, on the one in `shared["image"]`, or on the file's;
+    items of [SQL], or [] for its tables as they are. Of each table `shared["most"]` rows are given.
 
-    shared: schema; most_rows, of a table that are given back. Parts given for each: outcome and detail (as a verdict
-    has them, "" where the text came to its end), writes, and tables: those that its queries returned, or where it wrote
-    those that differ afterwards, as [name, columns, rows, number of rows, number of rows before].
+    Parts given for each: `tables`, what it returned, see `cells.table`; `changes` of one that wrote, see `_changes`;
+    of one that did not come to its end `outcome` and `detail` alone.
     """
     say(None, "schema")
     try:
-        database = Database(file=_files[file]) if file else Database(schema=shared["schema"])
+        database = Database(file=_files[file]) if file else _load(shared["schema"], shared["image"])
     except Unloadable as error:
         for item in range(len(items)):
-            say(item, None, _failed("schema_invalid", f"the schema does not load: {error}"))
+            say(item, None, {"outcome": "schema_invalid", "detail": f"the schema does not load: {error}"})
         return
     allow(database.budget.seconds)
+    given = _Given(database, shared["most"])
     try:
-        for item, (sql,) in enumerate(items):
-            say(item, "prediction")
+        for item, statement in enumerate(items):
+            say(item, "statement")
             try:
-                parts = _execute(database, sql, shared["most_rows"])
-            except Failure as error:
-                parts = _failed(error.outcome, error.detail)
-            except Unloadable as error:
-                parts = _failed("too_large", str(error))
+                if statement:
+                    parts = _run(given, statement[0], lambda parts, item=item: say(item, "columns", parts))
+                else:
+                    parts = {"tables": given.tables()}
+            except Failure as failure:
+                parts = {"outcome": failure.outcome, "detail": failure.detail}
             say(item, None, parts)
     finally:
         database.close()
 
 
-def _failed(outcome: str, detail: str) -> dict[str, Any]:
-    return {"outcome": outcome, "detail": " ".join(detail.split())[:300], "writes": False, "tables": []}
+def _load(schema: str, image: str) -> Database:
+    database = Database(schema=schema)
+    if not image:
+        return database
+    settings = database.settings
+    database.close()
+    return Database(file=suites.unpack(image), settings=settings)
 
 
-def _execute(database: Database, sql: str, most_rows: int) -> dict[str, Any]:
-    check(sql)
-    statements = split(sql)
+class _Given:
+    """The database before any statement."""
+
+    def __init__(self, database: Database, most: int):
+        self.database, self.most = database, most
+
+    @cached_property
+    def content(self) -> state.State:
+        """Raises Failure where it cannot be read."""
+        try:
+            with self.database.copy() as handle:
+                return state.read(handle)
+        except Unloadable as error:
+            raise Failure("too_large", str(error)) from error
+
+    def tables(self) -> list[dict[str, Any]]:
+        """Tables and views by name, with their rows."""
+        tables = self.content.tables
+        return [{"name": _name(key), **_table_of(tables[key], tables[key].rows, self.most)} for key in sorted(tables)]
+
+
+def _run(given: _Given, sql: str, on_rows: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Parts of one text. on_rows: given them before the columns' names are asked for, which begins the statement again;
+    False leaves that out."""
+    statements = statements_of(sql)
     if not statements:
         raise Failure("empty_prediction", "no SQL statement")
-    done = {"outcome": "", "detail": ""}
-    reader = database.reader
-    reader.guard.begin("read", seed=SEED)
-    try:
-        tables, room = [], Room()
-        for statement in statements:
-            if (table := _query(reader, statement, room)) is None:
-                break
-            tables.append(["", table[0], *_cut(table[1], most_rows), None])
-        else:
-            return done | {"writes": False, "tables": tables}
-    except Failure:
-        if not reader.guard.wants_write:
-            raise
-    with database.copy() as handle:
-        before = _contents(handle)
-        handle.guard.begin("write", seed=SEED)
-        room = Room()
-        returned = [_query(handle, statement, room) for statement in statements]
-        tables = [["", table[0], *_cut(table[1], most_rows), None] for table in returned if table and table[1]]
-        after = _contents(handle) if before is not None else None
-        if after is None:
-            return done | {"writes": True, "tables": tables, "detail": "the tables are too large to be compared"}
-        return done | {"writes": True, "tables": tables + _changes(before, after, most_rows)}
+    run = run_on(given.database, statements)
+    returned = [table([], result.rows, result.width, given.most) for result in _returned(run)]
+    parts: dict[str, Any] = {"tables": returned}
+    if run.state is not None:
+        after = run.state.state if isinstance(run.state, state.Snapshot) else run.state
+        return parts | {"changes": _changes(given.content, after, given.most)}
+    if on_rows(parts):
+        names = _column_names(given.database, statements)
+        parts["tables"] = [{**part, "columns": row} for part, row in zip(parts["tables"], names, strict=True)]
+    return parts
 
 
-def _query(handle: Handle, statement: str, room: Room) -> tuple[list[str], list[Row]] | None:
-    """Names of columns and rows of one statement; None where it returns no columns. Raises Failure."""
-    try:
+def _returned(run: Run) -> list[Result]:
+    """As the scorer has it: of statements that write, the results with rows."""
+    return run.results if run.state is None else [result for result in run.results if result.rows]
+
+
+def _column_names(database: Database, statements: Sequence[str]) -> list[list[str]]:
+    handle = database.reader
+    handle.guard.begin("read", seed=SEED)
+    names = []
+    for statement in statements:
         cursor = handle.connection.execute(statement)
-        if cursor.description is None:
-            return None
-        return [str(column[0]) for column in cursor.description], fetch(cursor, room)
-    except Exception as error:  # whatever SQLite raises; `failure` names it
-        raise error if isinstance(error, Failure) else failure(error, handle) from error
+        names.append([text(column[0]) for column in cursor.description[:MOST_COLUMNS]])
+        cursor.close()
+    return names
 
 
-def _contents(handle: Handle) -> dict[str, tuple[list[str], list[Row]]] | None:
-    """Each table's columns and rows; None where there are more rows than a statement may return."""
-    handle.guard.begin("inspect")
-    names = handle.connection.execute(
-        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
-    ).fetchall()
-    room, contents = Room(), {}
-    try:
-        for (name,) in names:
-            contents[name] = _query(handle, f"SELECT * FROM {quote(name)}", room)
-    except Failure:
-        return None
-    return contents
+def _changes(before: state.State, after: state.State, most: int) -> list[dict[str, Any]]:
+    """What became of each object, by name: `name` and `change` (new, gone, changed, or rows: its rows alone). Of a
+    table or view also the rows `removed` and `added`, each as `cells.table`, and how many `stay`."""
+    changes = []
+    for key in sorted(before.tables.keys() | after.tables.keys()):
+        old, new = before.tables.get(key), after.tables.get(key)
+        olds, news = (Counter(map(tuple, each.rows)) if each else Counter() for each in (old, new))
+        is_reshaped = old and new and old.shape != new.shape
+        if old and new and olds == news and not is_reshaped:
+            continue
+        changes.append(
+            {
+                "name": _name(key),
+                "change": "changed" if is_reshaped else _change(old, new),
+                "removed": _table_of(old or new, (olds - news).elements(), most),
+                "added": _table_of(new or old, (news - olds).elements(), most),
+                "stay": (olds & news).total(),
+            }
+        )
+    for key in sorted(before.others.keys() | after.others.keys()):
+        old, new = before.others.get(key), after.others.get(key)
+        if old != new:
+            change = _change(old, new)
+            changes.append({"name": key, "change": "changed" if change == "rows" else change})
+    return changes
 
 
-def _changes(before: dict, after: dict, most_rows: int) -> list[list[Any]]:
-    """Tables that are not as they were, by name: those with what they hold now, and those that are gone."""
-    changed = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
-    tables = []
-    for name in changed:
-        columns, rows = after.get(name, ([], []))
-        count = len(before[name][1]) if name in before else None
-        tables.append([name, columns, *_cut(rows, most_rows), count])
-    return tables
+def _change(old: object, new: object) -> str:
+    return "new" if old is None else "gone" if new is None else "rows"
 
 
-def _cut(rows: Sequence[Row], most: int) -> tuple[list[list[Any]], int]:
-    """The first rows as JSON has them, and how many there are."""
-    first = [[{"blob": value.hex()} if isinstance(value, bytes) else value for value in row] for row in rows[:most]]
-    return first, len(rows)
+def _name(key: str) -> str:
+    """A table by its name alone, a view as such."""
+    return key.removeprefix("table ")
+
+
+def _table_of(content: state.Table, rows: Iterable[Row], most: int) -> dict[str, Any]:
+    """Some rows of a table or a view; a view that does not run has no columns."""
+    shape, rows = content.shape, list(rows)
+    if shape and isinstance(shape[0], tuple):
+        names = [column[0] for column in shape[0]]
+    else:
+        names = list(shape) if rows else []
+    return table(names, rows, len(names), most)

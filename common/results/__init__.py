@@ -2,7 +2,7 @@
 
 `record` is a record's shape, `sections` where its values come from, `ledger` its files, `places` the folder that a run
 writes to, `comparable` what may stand side by side, `comparison`, `tables` and `figure` what is made of that, `audits`
-the records of data sets, `evaluators` what other evaluators say, `rescore` and `readme` verbs of
+the records of data sets, `evaluators` what other evaluators say, `rescore`, `readme` and `explorer` verbs of
 `python -m common.results`. Nothing here needs a model; records of runs that differ in data, prompt, decoding or scorer
 are never put into one table.
 """

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from common.results import ledger, readme, tables
+from common.results import explorer, ledger, readme, tables
 from common.results.audits import audit_paths
 from common.results.cards import write_cards
 from common.results.evaluators import report, store
@@ -35,6 +35,9 @@ def main() -> int:
     verbs.add_parser("cards", help="a model card of every trained run, below outputs/cards/")
     verb = verbs.add_parser("readme", help="write the tables into README.md and comparison.md")
     verb.add_argument("--check", action="store_true", help="only compare; exit code 1 where they differ")
+    verb = verbs.add_parser("explorer", help="write the page of what each method answered, explorer.html")
+    verb.add_argument("--profile", default="cpu", help="of the committed records of a profile (cpu)")
+    verb.add_argument("--folder", type=Path, help="of the records in a folder, such as outputs/results/cpu")
     arguments = parser.parse_args()
     if arguments.verb == "readme":
         for profile in [] if arguments.check else readme.profiles():
@@ -44,8 +47,9 @@ def main() -> int:
         return readme.update(check=arguments.check)
     if arguments.verb == "evaluators":
         return evaluators(arguments.folder or ledger.folder(arguments.profile), arguments.data, check=arguments.check)
-    if arguments.verb == "table":
-        print(tables.markdown(arguments.folder or ledger.folder(arguments.profile)))
+    if arguments.verb in ("table", "explorer"):
+        place = arguments.folder or ledger.folder(arguments.profile)
+        print(tables.markdown(place) if arguments.verb == "table" else explorer.write(place))
         return 0
     if arguments.verb == "cards":
         return 0 if write_cards() else 1

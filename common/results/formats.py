@@ -1,8 +1,24 @@
-"""Figures as text, in one style for every table: three decimals, intervals in brackets, a dash for what is absent."""
+"""Figures and outcomes as text, in one style for every table: three decimals, intervals in brackets, a dash for what is
+absent."""
 
 from collections.abc import Mapping
 
 FEW = 20  # rows below which a share is no figure: it is shown as a count
+OUTCOMES = {
+    "match": "the reference's result on the given database",
+    "mismatch": "runs, with another result",
+    "empty_prediction": "no SQL in the answer",
+    "syntax_error": "does not parse",
+    "schema_error": "an unknown table, column or function",
+    "runtime_error": "fails when run",
+    "forbidden": "several statements, or an action that is not allowed",
+    "budget": "more steps than are allowed",
+    "too_large": "more rows or bytes than are allowed",
+    "timeout": "stopped for time",
+    "reference_error": "not scored: the reference fails",
+    "reference_nondeterministic": "not scored: the reference gives another result each time",
+    "schema_invalid": "not scored: the schema does not load",
+}
 
 
 def is_absent(value: float | None) -> bool:

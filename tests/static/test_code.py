@@ -51,7 +51,7 @@ PARTS = {
     "certify.rewrites": ["conditions", "safety", "queries", "writes", "texts"],
     "data": ["example", "notices", "cells", "tables", "files", "splits", "gretel", "ddl", "spider"],
     "evaluators": ["results", "texts", "task", "verdicts"],
-    "execution": ["task", "executions"],
+    "execution": ["cells", "task", "batches", "executions"],
     "generation": ["sampling", "onednn", "attention", "capacity", "columns", "prefill", "batching"]
     + ["support", "single", "answers"],
     "metric": ["metric"],
@@ -71,8 +71,9 @@ PARTS = {
         "audits",
         "measures",
     ]
-    + ["rescore", "restamp", "verify", "cards", "evaluators", "readme"],
+    + ["rescore", "restamp", "verify", "cards", "evaluators", "readme", "explorer"],
     "results.evaluators": ["store", "ranking", "kinds", "report"],
+    "results.explorer": ["selection", "databases", "contents", "page"],
     "rewards": ["scope", "reading", "operations", "parts", "functions", "rewards", "display", "brevity"],
     "sandbox": ["guard", "frames", "functions", "connections", "process", "worker", "database", "messages", "pool"]
     + ["statements"],

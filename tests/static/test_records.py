@@ -18,7 +18,7 @@ from common import results
 from common.data import ids_hash
 from common.profiles import PROFILES
 from common.provenance import notebook_digest
-from common.results import ledger
+from common.results import explorer, ledger
 from common.results.readme import SCRATCH
 from common.results.record import missing_keys
 from common.results.sections import scorer_digest, staleness
@@ -147,6 +147,11 @@ def test_saved_comparison_is_the_records(profile):
     text = (place / "comparison.md").read_text()
     assert text == markdown(place) + "\n", "python -m common.results readme"
     assert (ROOT / "results" / profile / "comparison.png").is_file()
+
+
+@pytest.mark.parametrize("profile", [name for name in PUBLISHED if (ROOT / "results" / name / explorer.NAME).exists()])
+def test_saved_explorer_is_the_records(profile):
+    assert explorer.is_current(ROOT / "results" / profile), f"python -m common.results explorer --profile {profile}"
 
 
 @pytest.mark.parametrize("path", BENCHES, ids=lambda path: path.stem)

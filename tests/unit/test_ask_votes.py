@@ -6,17 +6,16 @@ from contextlib import closing
 import pytest
 
 from common.ask.copies import open_copy
-from common.ask.display import frame, rows_text, vote_table
+from common.ask.display import change_text, frame, rows_text, vote_table
 from common.ask.hints import hint
 from common.ask.votes import Answer, elected
-from common.execution import Execution, Request, Table, execute
+from common.execution import Change, Execution, Table, execute_one
 
 FAILED = Execution((), "schema_error", "no such table: t")
 
 
-def rows(*values: object, name: str = "") -> Execution:
-    table = Table(("x",), tuple((value,) for value in values), len(values), name)
-    return Execution((table,), writes=bool(name))
+def rows(*values: object) -> Execution:
+    return Execution((Table(("x",), tuple((value,) for value in values), len(values)),))
 
 
 def test_equal_results_are_votes_and_the_first_wins_a_tie():
@@ -39,7 +38,7 @@ def test_order_counts_where_both_statements_have_one():
 
 
 def test_what_fails_or_writes_is_elected_only_where_nothing_reads():
-    write = ("DELETE FROM t", rows(1, name="t"))
+    write = ("DELETE FROM t", Execution((), writes=True, changes=(Change("t", "rows"),)))
     assert elected([("a", FAILED), ("b", FAILED), write, ("SELECT 7", rows(7))]).sql == "SELECT 7"
     assert elected([("a", FAILED), ("b", FAILED), write]).sql == "DELETE FROM t"
     answer = elected([("a", FAILED), ("b", FAILED), ("b", FAILED)])
@@ -75,7 +74,7 @@ def copy(tmp_path):
     ],
 )
 def test_hints(copy, sql, expected):
-    execution = execute([Request(sql, database=copy.path)])[0]
+    (execution,) = execute_one(copy.path, [sql])
     line = hint(copy, sql, execution)
     assert line.startswith(expected) and bool(line) == bool(expected)
 
@@ -83,9 +82,16 @@ def test_hints(copy, sql, expected):
 def test_rows_as_text():
     table = Table(("a", "b"), ((None, b"\xff"), (1, "x"), (2, "y")), 30)
     assert rows_text(table, 2) == "a    b    \nNULL X'FF'\n   1     x\n(30 rows, the first 2)".replace("FF", "ff")
-    assert rows_text(Table(("a",), (), 0, "t", 2)) == "t:\nno rows"
+    assert rows_text(Table(("a",), (), 0)) == "no rows"
     assert rows_text(Table(("a",), ((1,),), 1)).endswith("(1 row)")
     assert list(frame(table).columns) == ["a", "b"] and frame(table).iloc[0].tolist() == ["NULL", "X'ff'"]
+
+
+def test_changes_as_text():
+    gone, came = Table(("a",), ((1,), (2,)), 2), Table(("a",), (), 0)
+    text = change_text(Change("t", "rows", gone, came, 3))
+    assert text.startswith("t has other rows\nremoved:\na") and text.endswith("(2 rows)") and "added" not in text
+    assert change_text(Change("index i", "new")) == "index i is new"
 
 
 def test_votes_as_a_table():
