@@ -35,8 +35,8 @@ def execute(
 
     A result has `tables`, each with columns, rows, total and width (`cells.table`), those of a database with their
     `name` too; one that wrote has `changes`: name, change, removed, added, stay (`task`). One that failed has `outcome`
-    and `detail` instead. Tables that are not wanted are {}. most_rows: of a table that are given. Raises SandboxError where our machinery fails, never for
-    anything in the texts.
+    and `detail` instead. Tables that are not wanted are {}. most_rows: of a table that are given. Raises SandboxError
+    where our machinery fails, never for anything in the texts.
     """
     jobs = [
         Job(
