@@ -10,6 +10,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -112,7 +113,7 @@ class Browser:
     def press(self, *keys: str) -> None:
         """Keys by their names or letters, one after the other."""
         for key in keys:
-            code, text = _KEYS.get(key, (ord(key.upper()), key))
+            code, text = _KEYS[key] if key in _KEYS else (ord(key.upper()), key)
             parameters = {"key": key, "windowsVirtualKeyCode": code, **({"text": text} if text else {})}
             self.call("Input.dispatchKeyEvent", type="keyDown", **parameters)
             self.call("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
@@ -129,6 +130,16 @@ class Browser:
         file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
 
 
+# The protocol is spoken on the descriptors 3 and 4, which may be taken by the pipes themselves.
+_LAUNCH = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
+for end, number in zip(ends, (3, 4)):
+    os.dup2(end, number)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
 @contextmanager
 def browser(folder: Path) -> Iterator[Browser]:
     """A browser with its profile in a folder; gone at the end, with all of its processes."""
@@ -137,10 +148,8 @@ def browser(folder: Path) -> Iterator[Browser]:
     flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--mute-audio"]
     flags += [f"--user-data-dir={folder / 'profile'}"]
     flags += ["--no-sandbox"] if os.geteuid() == 0 else []  # it refuses to have one as root
-    # The protocol is spoken on the descriptors 3 and 4.
-    shell = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
     process = subprocess.Popen(
-        ["sh", "-c", shell, "sh", path(), *flags],
+        [sys.executable, "-c", _LAUNCH, str(theirs_in), str(theirs_out), path(), *flags],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

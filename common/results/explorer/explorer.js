@@ -44,7 +44,6 @@ async function start() {
     const unknown = state.open ? `There is no answer of “${state.by}” to “${state.open}” here. ` : "";
     say(`${unknown}${hits.length.toLocaleString("en")} of ${count(model.rows.length, "answer")}.`);
     if (wasOpen || aim) focusList();
-    aim = "";
   }
 
   function say(words) {
@@ -59,6 +58,7 @@ async function start() {
       form.elements.q.focus();
       form.elements.q.select();
     } else focusLink();
+    aim = ""; // it holds once
   }
 
   function focusLink() {
