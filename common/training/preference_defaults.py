@@ -34,6 +34,9 @@ SIZES = MappingProxyType(
 _BATCH = {"smoke": 4, "cpu": 4, "t4": 32, "h100": 32}
 _RATES = {"smoke": 1e-3, "cpu": 1e-4, "t4": 2e-5, "h100": 2e-5}
 _REWARD_RATES = {"smoke": 1e-3, "cpu": 2e-4, "t4": 1e-4, "h100": 1e-4}
+# From an adapter that was trained before, at a rate above these. Where pairs are few, one pass makes no judge.
+_FURTHER_REWARD_RATES = _REWARD_RATES | {"cpu": 5e-4}
+_FURTHER_REWARD_EPOCHS = {"smoke": 1, "cpu": 3, "t4": 1, "h100": 1}
 # Published beta; an SFT term of the weight that keeps right answers likely.
 _LOSS = {"pair_loss": "sigmoid", "beta": 0.1, "sft_weight": 1.0}
 
@@ -60,11 +63,13 @@ def reward_recipe(
     profile: Profile, *, adapter: dict[str, object] | None = None, start: str = "", seed: int = 42
 ) -> RewardRecipe:
     """As `preference_recipe`."""
+    epochs = _FURTHER_REWARD_EPOCHS[profile.name] if start else 1
     return RewardRecipe(
         method="lora",
-        learning_rate=_REWARD_RATES[profile.name],
+        learning_rate=(_FURTHER_REWARD_RATES if start else _REWARD_RATES)[profile.name],
+        epochs=epochs,
         start=start,
-        evaluations=SIZES[profile.name].evaluations,
+        evaluations=max(epochs, SIZES[profile.name].evaluations),
         **_shared(profile, adapter, seed),
     )
 

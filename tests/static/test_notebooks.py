@@ -23,6 +23,7 @@ AWAITED = {
     "sft/prompt_tuning_random.ipynb",
     "sft/prompt_tuning_text.ipynb",
     "sft/qlora.ipynb",
+    "dpo/controls.ipynb",
     "dpo/dpo.ipynb",
     "examples/add_a_reward.ipynb",
     "examples/ask_your_database.ipynb",

@@ -17,6 +17,7 @@ from common.starts import (
     adapter_of,
     adapter_sizes,
     base_model,
+    control_recipe,
     cycled,
     decoding_of,
     held_out_questions,
@@ -144,3 +145,11 @@ def test_pairs_of_another_model_data_or_seed_have_a_file_of_their_own(run):
     ]
     assert len({one, *(pairs_file(other, "base") for other in others), pairs_file(run, "sft-lora")}) == 5
     assert one.parent.name.startswith("smoke-") and pairs_file(replace(run, parameters={}), "base") == one
+
+
+def test_a_control_trains_as_sft_did_at_the_rate_of_what_it_is_held_against():
+    sft = {"method": "sft-lora", "notebook": "", "parameters": {"recipe": {"learning_rate": 1e-3, "epochs": 3}}}
+    other = {"parameters": {"recipe": {"learning_rate": 5e-5, "epochs": 1, "pair_loss": "ipo"}}}
+    recipe = control_recipe(sft, other, seed=7, evaluations=2)
+    assert (recipe.learning_rate, recipe.epochs, recipe.seed, recipe.evaluations) == (5e-5, 1, 7, 2)
+    assert recipe.method == recipe_of(sft).method
