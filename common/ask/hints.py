@@ -51,6 +51,9 @@ def _unknown(copy: Copy, detail: str) -> str:
     name = (match["name"] or match["other"]).rpartition(".")[2]
     tables = [table.name for table in copy.tables]
     names = tables if match["kind"] == "table" else [column for table in copy.tables for column in table.columns]
+    owners = [table.name for table in copy.tables if name.casefold() in map(str.casefold, table.columns)]
+    if match["kind"] != "table" and owners:
+        return f"'{name}' is a column of {_quoted(owners)}, which the statement does not read; name that table too"
     near = _near(name, dict.fromkeys(names))
     if near:
         return f"the file has {_quoted(near)}; ask in its words"

@@ -51,7 +51,7 @@ def copy(tmp_path):
     with closing(sqlite3.connect(file)) as connection:
         connection.executescript(
             "CREATE TABLE customers (id INT, name TEXT, country TEXT);"
-            "INSERT INTO customers VALUES (1, 'Ada', 'Germany')"
+            "INSERT INTO customers VALUES (1, 'Ada', 'Germany'); CREATE TABLE orders (customer INT, pieces INT);"
         )
     with open_copy(file) as copy:
         yield copy
@@ -61,7 +61,8 @@ def copy(tmp_path):
     ("sql", "expected"),
     [
         ("SELECT * FROM customer", "the file has 'customers'; ask in its words"),
-        ("SELECT * FROM zzz", "its tables are customers; ask in their words"),
+        ("SELECT * FROM zzz", "its tables are customers, orders; ask in their words"),
+        ("SELECT Pieces FROM customers", "'Pieces' is a column of 'orders', which the statement does not read"),
         ("SELECT c.nam FROM customers AS c", "the file has 'name'; ask in its words"),
         ("SELECT * FROM customers WHERE country = 'Germny'", "no column holds 'Germny', but there is 'Germany'"),
         ("SELECT * FROM customers WHERE country LIKE '%xyz%'", "no column holds '%xyz%'"),
