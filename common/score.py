@@ -18,7 +18,7 @@ from common.extraction import extract_sql
 from common.provenance import digest
 from common.results import formats
 from common.scoring import Scorer
-from common.settings import UserError, replace_text, run_cli, writing
+from common.settings import UserError, replace_text, run_cli, writable, writing
 from common.statistics import METRICS, figures
 
 COLUMNS = ("completion", "prediction", "sql")  # the first of them that a line has
@@ -41,7 +41,7 @@ def read_predictions(path: str | Path) -> list[tuple[str, str]]:
     """
     file = Path(path).expanduser()
     try:
-        with file.open(encoding="utf-8") as lines:  # never splitlines(): a completion may hold U+2028
+        with file.open(encoding="utf-8-sig") as lines:  # never splitlines(): a completion may hold U+2028
             pairs = [_pair(line, f"line {number} of {file}") for number, line in enumerate(lines, 1) if line.strip()]
     except FileNotFoundError:
         raise UserError(f"there is no file {file}; give a .jsonl file of predictions") from None
@@ -68,7 +68,8 @@ def _pair(line: str, place: str) -> tuple[str, str]:
     text = next((row[name] for name in COLUMNS if name in row), None)
     if not isinstance(text, str):
         raise UserError(f"{place} has no text as {', '.join(COLUMNS[:-1])} or {COLUMNS[-1]}")
-    return str(row.get("id", "")), text
+    id = row.get("id")
+    return "" if id is None else str(id), text
 
 
 def aligned(examples: Sequence[Example], predictions: Sequence[tuple[str, str]]) -> tuple[list[str], int]:
@@ -143,6 +144,10 @@ def main() -> None:
     parser.add_argument("--databases", type=int, default=4, help="generated ones for the robust match (4)")
     parser.add_argument("--output", type=Path, help="a .jsonl file for the verdicts, a line a reference")
     given = parser.parse_args()
+    if given.references and (given.limit is not None or given.split != "test"):
+        parser.error("--split and --limit are of --data; --references takes every row of its file")
+    if given.output:
+        writable(given.output.resolve().parent)
     predictions = read_predictions(given.predictions)
     if given.references:
         examples = load_file(given.references)
@@ -155,7 +160,7 @@ def main() -> None:
     print(report(rows))
     if given.output:
         with writing(given.output):
-            replace_text(given.output, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+            replace_text(given.output, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 if __name__ == "__main__":

@@ -119,8 +119,8 @@ def reward_model_of(run: Run, method: str) -> tuple[LoadedModel, dict]:
 
 def control_recipe(sft: dict, other: dict, **changes: object) -> Recipe:
     """How a control goes on with supervised fine-tuning beside the training of the record `other`: by the recipe of the
-    record `sft`, at the rate of the other one. A training that has ended at a rate of nothing loses what it has learned
-    where it begins again at its highest one, and would be no control."""
+    record `sft`, at the rate of the other one. The rate of `sft` had decayed to zero; starting again at its
+    peak would undo what was learned."""
     rate = other["parameters"]["recipe"]["learning_rate"]
     return recipe_of(sft).with_values({"learning_rate": rate, "epochs": 1, **changes})
 

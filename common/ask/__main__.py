@@ -5,6 +5,7 @@ The answer is written as it comes, run on a private copy, and held against a few
 
 import argparse
 import json
+import math
 import sys
 import warnings
 
@@ -53,7 +54,7 @@ def main() -> int:
             answer = agreed(loaded, copy, example, first, samples=given.samples)
         advice = hint(copy, answer.sql, answer.execution)
     if given.json:
-        print(json.dumps(_as_json(answer, advice), ensure_ascii=False, indent=2))
+        print(json.dumps(_as_json(answer, advice), ensure_ascii=False, allow_nan=False, indent=2))
     elif given.samples:
         print(
             f"\n{answer.votes} of {answer.of} answers have this result." if answer.sql == first.sql else _other(answer)
@@ -64,7 +65,7 @@ def main() -> int:
 
 
 def _other(answer) -> str:
-    return f"\nMore answers ({answer.votes} of {answer.of}) have another result:\n{answer.sql}"
+    return f"\n{answer.votes} of {answer.of} answers read the file and agree on another result:\n{answer.sql}"
 
 
 def _show(answer, advice: str) -> None:
@@ -84,13 +85,18 @@ def _show(answer, advice: str) -> None:
         print(f"Hint: {advice}.")
 
 
-def _as_json(answer, advice: str) -> dict:
-    from common.execution.executions import words
+def _plain(value: object) -> object:
+    """As JSON has it: a blob and an infinite number as text."""
+    if isinstance(value, bytes):
+        return f"X'{value.hex()}'"
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
+
+def _as_json(answer, advice: str) -> dict:
     tables = [
         {
             "columns": table.columns,
-            "rows": [[words([value])[0] if isinstance(value, bytes) else value for value in row] for row in table.rows],
+            "rows": [[_plain(value) for value in row] for row in table.rows],
             "count": table.count,
         }
         for table in answer.execution.tables

@@ -65,7 +65,7 @@ def agreed(
     seed: int = 42,
     max_new_tokens: int = 256,
 ) -> Answer:
-    """The answer with the most votes of `first` and of `samples` further ones; `first` where it ties with others."""
+    """The answer elected among `first` and `samples` further ones, see `votes.elected`; `first` where it ties."""
     ids = prompt_ids(example, loaded.tokenizer)
     sampling = Sampling(temperature=temperature, seed=seed)
     drawn = complete(loaded, [ids] * samples, max_new_tokens=max_new_tokens, sampling=sampling) if samples else []

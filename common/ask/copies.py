@@ -4,8 +4,10 @@ The copy has what is still in the file's write-ahead log. Not covered: encrypted
 sandbox holds.
 """
 
+import shutil
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from common.scoring.state import quote
 from common.settings import UserError
 
 MAGIC = b"SQLite format 3\0"
+MOST_SECONDS = 5.0  # of one query that reads the copy for a prompt or a hint
 MOST_VALUES = 2_000  # different texts of a column that are looked at
 Rows = list[tuple[object, ...]]
 
@@ -42,12 +45,22 @@ class Copy:
 
     def texts(self, table: str, column: str) -> list[str]:
         """Different texts of a column, in order, as many as are looked at."""
+        name = f"{quote(column)} COLLATE BINARY"  # a collation of the file's own application is not here
+        query = f"SELECT DISTINCT {name} FROM {quote(table)} WHERE typeof({quote(column)}) = 'text' ORDER BY 1"
+        return [text for (text,) in self._rows(f"{query} LIMIT {MOST_VALUES}")]
+
+    def holds(self, table: str, column: str, text: str) -> bool:
+        """Whether a column has this text."""
+        query = f"SELECT 1 FROM {quote(table)} WHERE {quote(column)} = ? COLLATE BINARY LIMIT 1"
+        return bool(self._rows(query, (text,)))
+
+    def _rows(self, query: str, parameters: tuple[str, ...] = ()) -> Rows:
+        """None where the query fails or takes too long: what is asked here helps a reader, and is no answer."""
         with closing(_connect(self.path)) as connection:
-            rows = connection.execute(
-                f"SELECT DISTINCT {quote(column)} FROM {quote(table)} WHERE typeof({quote(column)}) = 'text' "
-                f"ORDER BY 1 LIMIT {MOST_VALUES}"
-            ).fetchall()
-        return [text for (text,) in rows]
+            try:
+                return connection.execute(query, parameters).fetchall()
+            except sqlite3.Error:
+                return []
 
 
 @contextmanager
@@ -95,24 +108,25 @@ def _check(origin: Path) -> None:
 
 
 def _copy(origin: Path, path: Path) -> None:
-    uri = origin.resolve().as_uri()
-    for mode in ("mode=ro", "mode=ro&immutable=1"):  # the second where no log can be opened beside the file
-        try:
-            with (
-                closing(sqlite3.connect(f"{uri}?{mode}", uri=True)) as source,
-                closing(sqlite3.connect(path)) as target,
-            ):
-                source.backup(target)
-            return
-        except sqlite3.OperationalError:
-            path.unlink(missing_ok=True)
-            if "immutable" in mode:
-                raise
+    """The file with the logs that lie beside it, put into one in the copy; nothing is opened where the file lies.
+
+    Raises sqlite3.Error for a copy that is no sound database, as of a file that is being written.
+    """
+    for ending in ("", "-wal", "-journal"):
+        source = origin.with_name(origin.name + ending)
+        if source.is_file():
+            shutil.copyfile(source, path.with_name(path.name + ending))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=DELETE")
+        if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+            raise sqlite3.DatabaseError("it is damaged, or was written meanwhile")
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
     connection.text_factory = lambda text: text.decode("utf-8", "replace")
+    end = time.monotonic() + MOST_SECONDS
+    connection.set_progress_handler(lambda: time.monotonic() > end, 10_000)
     return connection
 
 
@@ -131,9 +145,9 @@ def _tables(connection: sqlite3.Connection, rows: int) -> tuple[SourceTable, ...
 
 def _table(connection: sqlite3.Connection, name: str, sql: str, rows: int, is_view: bool) -> SourceTable:
     try:
-        cursor = connection.execute(f"SELECT * FROM {quote(name)} LIMIT {rows}")
+        cursor = connection.execute(f"SELECT * FROM {quote(name)} LIMIT {0 if is_view else rows}")
         columns, first = tuple(column[0] for column in cursor.description), cursor.fetchall()
-    except sqlite3.Error:  # a view of what is gone
+    except sqlite3.Error:  # a view of what is gone, or a module that is not here
         columns, first = (), []
     keys = connection.execute(f"PRAGMA foreign_key_list({quote(name)})").fetchall()
     return SourceTable(name, sql, columns, first, tuple(dict.fromkeys(key[2] for key in keys)), is_view)

@@ -69,7 +69,7 @@ def _score(copy: Copy, table: SourceTable, wanted: set[str], question: str) -> f
     score = _OF_NAME * len(words(table.name) & wanted)
     score += _OF_COLUMN * len(set().union(*map(words, table.columns)) & wanted)
     low = question.casefold()
-    for column in table.columns:
+    for column in () if table.is_view else table.columns:
         if any(len(text) > 2 and text.casefold() in low for text in copy.texts(table.name, column)):
             score += _OF_TEXT
     return score

@@ -48,13 +48,16 @@ def weights_of(name: str, sizes: Profile) -> tuple[Path, dict]:
 
 
 def load_folder(folder: str | Path, *, profile: str = "auto", model_id: str = "") -> LoadedModel:
-    """The model whose trained weights lie in a folder: an adapter as peft saves it, or all weights.
+    """The model whose trained weights lie in a folder: an adapter as peft saves it, or all weights. They stand beside
+    whole base weights, also where they were trained beside those of four bits.
 
     model_id: of the base; "" takes the one that the adapter names. Raises UserError for a folder of anything else, and
     for an adapter of another base.
     """
     sizes, path = resolve(profile), Path(folder).expanduser()
     config = _adapter_config(path)
+    if config and not (path / "adapter_model.safetensors").is_file():
+        raise UserError(f"{path} has no adapter_model.safetensors; save the adapter again with a peft of today")
     if not config and not (path / "config.json").is_file():
         raise UserError(f"{path} holds no trained weights; give a folder with adapter_config.json or config.json")
     return _with_weights(sizes, path, "", model_id or config.get("base_model_name_or_path") or sizes.model_id)

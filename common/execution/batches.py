@@ -29,18 +29,18 @@ class Batch:
 
 
 def execute(
-    batches: Sequence[Batch], *, workers: int = 2, most_rows: int = MOST_ROWS
+    batches: Sequence[Batch], *, workers: int = 2, most_rows: int = MOST_ROWS, exact: bool = False
 ) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """Of each batch the database's tables as they are, and what each statement returned and changed.
 
     A result has `tables`, each with columns, rows, total and width (`cells.table`), those of a database with their
     `name` too; one that wrote has `changes`: name, change, removed, added, stay (`task`). One that failed has `outcome`
-    and `detail` instead. Tables that are not wanted are {}. most_rows: of a table that are given. Raises SandboxError
-    where our machinery fails, never for anything in the texts.
+    and `detail` instead. Tables that are not wanted are {}. most_rows: of a table that are given. exact: values
+    whole, see `cells.cell`. Raises SandboxError where our machinery fails, never for anything in the texts.
     """
     jobs = [
         Job(
-            {"schema": batch.schema, "image": batch.image, "most": most_rows},
+            {"schema": batch.schema, "image": batch.image, "most": most_rows, "exact": exact},
             [*([[]] if batch.shows else []), *([sql] for sql in batch.statements)],
             batch.database,
             optional=_OPTIONAL,

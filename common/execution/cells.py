@@ -9,31 +9,34 @@ Cell = None | str | list[str]
 
 
 def table(
-    columns: Sequence[str], rows: Sequence[Sequence[object]], width: int, most: int = MOST_ROWS
+    columns: Sequence[str], rows: Sequence[Sequence[object]], width: int, most: int = MOST_ROWS, *, exact: bool = False
 ) -> dict[str, Any]:
-    """`columns` and `rows` after the cut to `most` rows, `total` rows and `width` columns before it."""
-    cells = [[cell(value) for value in row[:MOST_COLUMNS]] for row in rows[:most]]
-    names = [text(name) for name in columns[:MOST_COLUMNS]]
+    """`columns` and `rows` after the cut to `most` rows, `total` rows and `width` columns before it. exact: all
+    columns, and each value as `cell` has it then."""
+    widest = width if exact else MOST_COLUMNS
+    cells = [[cell(value, exact=exact) for value in row[:widest]] for row in rows[:most]]
+    names = [text(name) for name in columns[:widest]]
     return {"columns": names, "rows": cells, "total": len(rows), "width": width}
 
 
-def cell(value: object) -> Cell:
-    """None for NULL, a text as itself, anything else in a list of one, as SQL writes it: '3' is not 3."""
+def cell(value: object, *, exact: bool = False) -> Cell:
+    """None for NULL, a text as itself, anything else in a list of one, as SQL writes it: '3' is not 3. exact: nothing
+    is cut and no digit is lost."""
     if value is None:
         return None
     if isinstance(value, str):
-        return text(value)
+        return text(value, len(value) if exact else MOST_CHARACTERS)
     if isinstance(value, bytes):
-        return [text(f"X'{value[:MOST_CHARACTERS].hex()}'")]
+        return [f"X'{value.hex()}'" if exact else text(f"X'{value[:MOST_CHARACTERS].hex()}'")]
     if isinstance(value, float):
-        digits = f"{value:.{DIGITS}g}"
+        digits = repr(value) if exact else f"{value:.{DIGITS}g}"
         return [digits if any(sign in digits for sign in ".en") else f"{digits}.0"]  # e-7, nan, inf
     return [str(value)]
 
 
-def text(value: str) -> str:
+def text(value: str, most: int = MOST_CHARACTERS) -> str:
     """A text after the cut; bytes that are no UTF-8, which no page can hold, as U+FFFD."""
-    cut = value if len(value) <= MOST_CHARACTERS else f"{value[: MOST_CHARACTERS - 1]}…"
+    cut = value if len(value) <= most else f"{value[: most - 1]}…"
     return cut.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 

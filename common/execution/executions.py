@@ -54,7 +54,9 @@ def execute_one(database: Path, texts: Sequence[str], *, most_rows: int = MOST_R
     Raises OSError for a file that cannot be read, SandboxError where our own machinery fails; nothing that a text
     contains raises.
     """
-    ((_, results),) = execute([Batch("", texts, database=database, shows=False)], workers=1, most_rows=most_rows)
+    ((_, results),) = execute(
+        [Batch("", texts, database=database, shows=False)], workers=1, most_rows=most_rows, exact=True
+    )
     return [_execution(parts) for parts in results]
 
 

@@ -33,7 +33,8 @@ def drop(key: str) -> None:
 
 def run(shared: dict[str, Any], items: list[list[str]], file: str | None, say: Say) -> None:
     """Run statements on the database that `shared["schema"]` makes, on the one in `shared["image"]`, or on the file's;
-    items of [SQL], or [] for its tables as they are. Of each table `shared["most"]` rows are given.
+    items of [SQL], or [] for its tables as they are. Of each table `shared["most"]` rows are given, `exact` or as a
+    page shows them.
 
     Parts given for each: `tables`, what it returned, see `cells.table`; `changes` of one that wrote, see `_changes`;
     of one that did not come to its end `outcome` and `detail` alone.
@@ -46,7 +47,7 @@ def run(shared: dict[str, Any], items: list[list[str]], file: str | None, say: S
             say(item, None, {"outcome": "schema_invalid", "detail": f"the schema does not load: {error}"})
         return
     allow(database.budget.seconds)
-    given = _Given(database, shared["most"])
+    given = _Given(database, {"most": shared["most"], "exact": shared["exact"]})
     try:
         for item, statement in enumerate(items):
             say(item, "statement")
@@ -74,8 +75,8 @@ def _load(schema: str, image: str) -> Database:
 class _Given:
     """The database before any statement."""
 
-    def __init__(self, database: Database, most: int):
-        self.database, self.most = database, most
+    def __init__(self, database: Database, cut: dict[str, Any]):
+        self.database, self.cut = database, cut
 
     @cached_property
     def content(self) -> state.State:
@@ -89,23 +90,23 @@ class _Given:
     def tables(self) -> list[dict[str, Any]]:
         """Tables and views by name, with their rows."""
         tables = self.content.tables
-        return [{"name": _name(key), **_table_of(tables[key], tables[key].rows, self.most)} for key in sorted(tables)]
+        return [{"name": _name(key), **_table_of(tables[key], tables[key].rows, self.cut)} for key in sorted(tables)]
 
 
 def _run(given: _Given, sql: str, on_rows: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """Parts of one text. on_rows: given them before the columns' names are asked for, which begins the statement again;
-    False leaves that out."""
+    """Parts of one text. on_rows: called with them before the columns' names are read, which needs a second
+    execution; where it returns False, names are left out."""
     statements = statements_of(sql)
     if not statements:
         raise Failure("empty_prediction", "no SQL statement")
     run = run_on(given.database, statements)
-    returned = [table([], result.rows, result.width, given.most) for result in _returned(run)]
+    returned = [table([], result.rows, result.width, **given.cut) for result in _returned(run)]
     parts: dict[str, Any] = {"tables": returned}
     if run.state is not None:
         after = run.state.state if isinstance(run.state, state.Snapshot) else run.state
-        return parts | {"changes": _changes(given.content, after, given.most)}
+        return parts | {"changes": _changes(given.content, after, given.cut)}
     if on_rows(parts):
-        names = _column_names(given.database, statements)
+        names = _column_names(given.database, statements, given.cut["exact"])
         parts["tables"] = [{**part, "columns": row} for part, row in zip(parts["tables"], names, strict=True)]
     return parts
 
@@ -115,18 +116,18 @@ def _returned(run: Run) -> list[Result]:
     return run.results if run.state is None else [result for result in run.results if result.rows]
 
 
-def _column_names(database: Database, statements: Sequence[str]) -> list[list[str]]:
+def _column_names(database: Database, statements: Sequence[str], exact: bool) -> list[list[str]]:
     handle = database.reader
     handle.guard.begin("read", seed=SEED)
     names = []
     for statement in statements:
         cursor = handle.connection.execute(statement)
-        names.append([text(column[0]) for column in cursor.description[:MOST_COLUMNS]])
+        names.append([text(column[0]) for column in cursor.description[: None if exact else MOST_COLUMNS]])
         cursor.close()
     return names
 
 
-def _changes(before: state.State, after: state.State, most: int) -> list[dict[str, Any]]:
+def _changes(before: state.State, after: state.State, cut: dict[str, Any]) -> list[dict[str, Any]]:
     """What became of each object, by name: `name` and `change` (new, gone, changed, or rows: its rows alone). Of a
     table or view also the rows `removed` and `added`, each as `cells.table`, and how many `stay`."""
     changes = []
@@ -140,8 +141,8 @@ def _changes(before: state.State, after: state.State, most: int) -> list[dict[st
             {
                 "name": _name(key),
                 "change": "changed" if is_reshaped else _change(old, new),
-                "removed": _table_of(old or new, (olds - news).elements(), most),
-                "added": _table_of(new or old, (news - olds).elements(), most),
+                "removed": _table_of(old or new, (olds - news).elements(), cut),
+                "added": _table_of(new or old, (news - olds).elements(), cut),
                 "stay": (olds & news).total(),
             }
         )
@@ -162,11 +163,11 @@ def _name(key: str) -> str:
     return key.removeprefix("table ")
 
 
-def _table_of(content: state.Table, rows: Iterable[Row], most: int) -> dict[str, Any]:
+def _table_of(content: state.Table, rows: Iterable[Row], cut: dict[str, Any]) -> dict[str, Any]:
     """Some rows of a table or a view; a view that does not run has no columns."""
     shape, rows = content.shape, list(rows)
     if shape and isinstance(shape[0], tuple):
         names = [column[0] for column in shape[0]]
     else:
         names = list(shape) if rows else []
-    return table(names, rows, len(names), most)
+    return table(names, rows, len(names), **cut)

@@ -60,5 +60,5 @@ def _sentence(entry: Entry, other: Entry, words: str, others: str, pair: "pandas
 def verdict(pair: "pandas.Series") -> str:
     """higher, lower, or that the rows show no difference."""
     if not pair["p_holm"] < LEVEL:
-        return f"no difference that {pair['n']:,.0f} rows show"
+        return f"no difference that {pair['n']:,.0f} rows could show"
     return "higher" if pair["value"] > 0 else "lower"

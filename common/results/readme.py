@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from common.results import audits, catalogue, findings, ledger, tables
+from common.results import audits, catalogue, findings, ledger, published, tables
 from common.results.evaluators import report
 from common.settings import ROOT, UserError, replace_text, results, writing
 
@@ -17,7 +17,7 @@ _BLOCK = re.compile(
     r"(<!-- results:(?:(?P<name>[\w-]+):)?begin -->\n)(.*?)(<!-- results:(?(name)(?P=name):)end -->)", re.DOTALL
 )
 SCRATCH = "smoke"  # its records come from random weights and are never published
-PAGES = ("README.md", "docs/metric.md", "docs/notebooks.md")
+PAGES = ("README.md", "docs/metric.md", "docs/notebooks.md", "docs/published-study.md")
 
 
 def _findings() -> str:
@@ -30,6 +30,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "audit": audits.markdown,
     "findings": _findings,
     "notebooks": catalogue.markdown,
+    "published": published.markdown,
 }
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import nbformat
 
-from common.provenance import notebook_digest
-from common.results import folder, read_record
-from common.results.sections import staleness
+from common.provenance import SCORING, code, notebook_digest
+from common.results import folder, read_record, read_records
+from common.results.formats import interval
+from common.results.sections import computing_modules, staleness
 from common.settings import UserError
 from common.study.execute import run
 from common.study.notebooks import Notebook, load
@@ -25,8 +26,17 @@ def pending(notebooks: Sequence[Notebook], profile: str) -> list[tuple[Notebook,
     reasons = [(notebook, _reason(notebook, profile)) for notebook in notebooks if notebook.name != SUMMARY]
     wanted = [(notebook, reason) for notebook, reason in reasons if reason]
     summary = [notebook for notebook in notebooks if notebook.name == SUMMARY]
-    is_due = wanted or (summary and not _is_executed(load(summary[0].path)))
+    is_due = wanted or (summary and not shows_all(load(summary[0].path), folder(profile)))
     return wanted + [(notebook, "shows all records") for notebook in summary if is_due]
+
+
+def shows_all(content: nbformat.NotebookNode, place: Path) -> bool:
+    """Whether the outputs of a notebook hold the name and the headline of every record of a folder."""
+    outputs = [output for cell in content.cells for output in cell.get("outputs", ())]
+    text = "\n".join("".join(output.get("data", {}).get("text/plain", "")) for output in outputs)
+    records = [record for record in read_records(place) if record["metrics"]["match"].get("n")]
+    words = [(record["method"], interval(record["metrics"]["right"])) for record in records]
+    return bool(words) and all(name in text and headline in text for name, headline in words)
 
 
 def _reason(notebook: Notebook, profile: str) -> str:
@@ -40,6 +50,9 @@ def _reason(notebook: Notebook, profile: str) -> str:
                 return f"{method}: other code ({why})"
         elif paths := sorted(place.glob(f"*/{method}.json")) or _by_notebook(place, notebook):
             record = json.loads(paths[0].read_text(encoding="utf-8"))
+            digest_then = record["code"].get("measures_digest")
+            if digest_then and digest_then != code(*computing_modules(notebook.name), without=SCORING):
+                return f"{method}: other code (measures)"
         else:
             return f"{method}: no record"
         if record["code"].get("notebook_digest", digest) != digest:

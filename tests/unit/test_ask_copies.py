@@ -73,17 +73,55 @@ def test_words_of_names_and_plurals():
     }
 
 
-def test_the_file_is_not_changed_and_its_log_is_read(tmp_path):
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_nothing_is_written_beside_the_file_and_its_log_is_read(tmp_path):
     file = tmp_path / "live.sqlite"
     with closing(sqlite3.connect(file)) as writer:
         writer.execute("PRAGMA journal_mode=WAL")
         writer.execute("CREATE TABLE t (x TEXT)")
         writer.execute("INSERT INTO t VALUES ('in the log')")
         writer.commit()
-        before = file.read_bytes()
+        before = files(tmp_path)
         with open_copy(file) as copy:
             assert copy.texts("t", "x") == ["in the log"]
-        assert file.read_bytes() == before
+        assert files(tmp_path) == before and len(before) == 3
+    before = files(tmp_path)  # closed, the log is in the file
+    with open_copy(file) as copy:
+        assert copy.texts("t", "x") == ["in the log"]
+    assert files(tmp_path) == before and list(before) == ["live.sqlite"]
+
+
+def test_views_without_an_end_are_not_run(tmp_path):
+    endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) AS n, 'abc' AS t FROM c"
+    script = f"CREATE TABLE t (x TEXT); INSERT INTO t VALUES ('abcd'); CREATE VIEW v AS {endless};"
+    with open_copy(database(tmp_path / "views.sqlite", script)) as copy:
+        assert [(table.name, table.columns) for table in copy.tables] == [("t", ("x",)), ("v", ("n", "t"))]
+        assert prompt_schema(copy, "v t abc", most=4, count=tokens) and relevant(copy, "abc")
+
+
+def test_a_query_of_the_copy_ends_in_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(copies, "MOST_SECONDS", 0.0)
+    script = "CREATE TABLE t (x TEXT);" + "INSERT INTO t VALUES (hex(randomblob(9)));" * 3000
+    with (
+        pytest.raises(UserError, match="cannot be read .*interrupted"),
+        open_copy(database(tmp_path / "l.db", script)) as copy,
+    ):
+        assert copy.texts("t", "x") == []
+        raise UserError("cannot be read (interrupted)")
+
+
+def test_a_collation_of_another_application_is_no_obstacle(tmp_path):
+    script = "CREATE TABLE t (name TEXT COLLATE LOCALIZED); INSERT INTO t VALUES ('b'), ('a'), ('a');"
+    file = tmp_path / "phone.sqlite"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.create_collation("LOCALIZED", lambda one, other: (one > other) - (one < other))
+        connection.executescript(script)
+    with open_copy(file) as copy:
+        assert copy.texts("t", "name") == ["a", "b"] and copy.holds("t", "name", "a")
+        assert not copy.holds("t", "name", "c") and not copy.holds("t", "none", "a")
 
 
 def test_virtual_tables_and_their_shadows_are_left_out(tmp_path):

@@ -69,6 +69,11 @@ def copy(tmp_path):
         ("SELECT * FROM customers WHERE country LIKE 'germ%' AND id = 2", "every text in it occurs"),
         ("SELECT * FROM customers WHERE id = 2", ""),
         ("SELECT * FROM customers", ""),
+        ("SELECT o.name FROM orders AS o", "'name' is a column of 'customers', not of 'o'; name that table"),
+        ("SELECT year(id) FROM customers", "SQLite has no such function"),
+        ("SELECT id FROM customers AS a, customers AS b", "several tables have that column"),
+        ("SELECT date('now')", "the sandbox's clock stands at 2024-01-15 12:00:00; for another day"),
+        ("SELECT id FROM customers WHERE name = 'now we'", "no column holds 'now we'"),
         ("SELECT * FROM", "ask again in other words"),
         ("ATTACH 'a' AS b", "the sandbox runs one statement"),
         ("WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c", "it did not end"),
@@ -78,6 +83,19 @@ def test_hints(copy, sql, expected):
     (execution,) = execute_one(copy.path, [sql])
     line = hint(copy, sql, execution)
     assert line.startswith(expected) and bool(line) == bool(expected)
+
+
+def test_a_text_beyond_those_that_are_looked_at_is_there(tmp_path):
+    file = tmp_path / "many.sqlite"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE t (id INT, name TEXT)")
+        connection.executemany("INSERT INTO t VALUES (?, ?)", [(n, f"N{n:05}") for n in range(3000)])
+        connection.commit()
+    with open_copy(file) as copy:
+        sql = "SELECT id FROM t WHERE name = 'N02999' AND id < 3"
+        assert hint(copy, sql, execute_one(copy.path, [sql])[0]).startswith("every text in it occurs")
+        sql = "DELETE FROM t WHERE id = 1"
+        assert hint(copy, sql, Execution((), "too_large", "more than 20000 rows")).startswith("its tables are larger")
 
 
 def test_rows_as_text():

@@ -206,3 +206,17 @@ def test_words_of_values():
 def test_a_cell_gives_its_value_back(one):
     back = value(cell(one))
     assert back == one and type(back) is type(one)
+
+
+def test_a_file_s_values_come_whole(file):
+    wide = ", ".join(f"{place} AS c{place}" for place in range(40))
+    text = "x" * 1000
+    ((row,), (long,)) = (
+        each.tables[0].rows for each in execute_one(file, [f"SELECT {wide}", f"SELECT 1234567890123.45, '{text}'"])
+    )
+    assert row == tuple(range(40)) and long == (1234567890123.45, text)
+
+
+@pytest.mark.parametrize("one", [1234567890123.45, 2460310.500011574, 0.1 + 0.2, "y" * 500, b"\x01" * 500])
+def test_an_exact_cell_loses_nothing(one):
+    assert value(cell(one, exact=True)) == one != value(cell(one))

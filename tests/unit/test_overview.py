@@ -91,8 +91,10 @@ def test_findings_say_higher_only_where_the_test_does(place):
         "- **One pass of LoRA over a few hundred rows** against the model as it comes: higher. "
         "Robust match 1.000 against 0.000, +1.000 ["
     )
-    assert "against LoRA with the profile's: no difference that 40 rows show." in lines[1]
-    assert "against the model that it starts from: no difference that 40 rows show. Robust match 0.025" in lines[2]
+    assert "against LoRA with the profile's: no difference that 40 rows could show." in lines[1]
+    assert (
+        "against the model that it starts from: no difference that 40 rows could show. Robust match 0.025" in lines[2]
+    )
     trained("example-lora", WRONG)
     assert "LoRA with the profile's: higher." in findings.markdown(folder("cpu"))
     write("baseline", RIGHT)

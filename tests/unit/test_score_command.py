@@ -101,6 +101,21 @@ def test_a_file_that_is_not_there_ends_in_one_line(tmp_path):
     )
 
 
+def test_options_of_the_other_source_are_refused(tmp_path):
+    references = write(tmp_path / "references.jsonl", REFERENCES)
+    done = run_score(references, "--references", references, "--limit", "2")
+    assert done.returncode == 2 and "--split and --limit are of --data" in done.stderr
+
+
+def test_verdicts_of_odd_texts_are_written(tmp_path):
+    references = write(tmp_path / "references.jsonl", REFERENCES[:1])
+    predictions, output = tmp_path / "predictions.jsonl", tmp_path / "new" / "verdicts.jsonl"
+    predictions.write_text('\ufeff{"id": null, "completion": "SELECT \'\\ud800\'"}\n', encoding="utf-8")
+    done = run_score(predictions, "--references", references, "--output", output)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(output.read_text())["match"] is False
+
+
 def test_a_separator_in_a_completion_ends_no_line(tmp_path):
     path = tmp_path / "p.jsonl"
     path.write_text(

@@ -8,6 +8,7 @@ from common.data import Example
 from common.execution import Batch, execute
 from common.results.explorer.selection import Question
 from common.sandbox import Job, Pool
+from common.settings import UserError
 
 _RUNS = ("match", "mismatch")  # outcomes of what came to its end; the others have the scorer's reason and no rows
 _REFUSAL = re.compile(r"on generated database (\d+): ")
@@ -69,4 +70,7 @@ def _suites(examples: Sequence[Example], scoring: dict[str, Any], *, workers: in
     suite = {"number": scoring["databases"], "generator": scoring["generator"], "seed": scoring["seed"]}
     jobs = [Job({"schema": example.schema, "reference": example.sql, "make": suite}, [[]]) for example in examples]
     with Pool(_JUDGE, workers=workers) as pool:
-        return [part["suite"] for (part,) in pool.run(jobs)]
+        parts = [part for (part,) in pool.run(jobs)]
+    if not all("suite" in part for part in parts):
+        raise UserError("generated databases could not be made in their time; write the page on a machine that is idle")
+    return [part["suite"] for part in parts]

@@ -16,6 +16,7 @@ from typing import Any
 
 from common import execution
 from common.provenance import digest, files_digest
+from common.results import formats
 from common.results.entries import Entry
 from common.results.explorer.contents import contents
 from common.results.explorer.selection import questions, runs
@@ -76,5 +77,9 @@ def _hash(text: str) -> str:
 
 def _sources(entries: Sequence[Entry]) -> str:
     """A digest of the records' predictions and of the code that shows them."""
-    code = [files_digest(Path(module).parent.iterdir()) for module in (__file__, execution.__file__)]
-    return digest([(entry.method, entry.record.get("predictions_digest", "")) for entry in entries], code)
+    packages = [files_digest(Path(module).parent.iterdir()) for module in (__file__, execution.__file__)]
+    shown = [*packages, files_digest([Path(formats.__file__)])]
+    runs = [
+        (entry.method, entry.record.get("predictions_digest", ""), entry.record["model"]["id"]) for entry in entries
+    ]
+    return digest(runs, shown)
