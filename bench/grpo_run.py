@@ -171,7 +171,7 @@ def trl_trainer(
 @contextmanager
 def spans(owner: type, name: str) -> Iterator[list[Span]]:
     """When each call of a method began and ended, for as long as the block runs."""
-    real, calls = getattr(owner, name), []
+    real, calls, is_inherited = getattr(owner, name), [], name not in vars(owner)
 
     def call(*arguments, **options):
         begin = time.perf_counter()
@@ -184,7 +184,10 @@ def spans(owner: type, name: str) -> Iterator[list[Span]]:
     try:
         yield calls
     finally:
-        setattr(owner, name, real)
+        if is_inherited:  # a copy left here would hide the method from whoever watches the class above
+            delattr(owner, name)
+        else:
+            setattr(owner, name, real)
 
 
 def phases(ends: Sequence[float], calls: Mapping[str, Sequence[Span]]) -> list[dict[str, float]]:

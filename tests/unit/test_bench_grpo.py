@@ -68,6 +68,23 @@ def test_a_step_is_sampling_reward_and_update_without_the_first(runs):
         assert run["groups"] == (0 if kind == "ours-spread" else 1)
 
 
+def test_a_watch_leaves_classes_as_they_were():
+    class Above:
+        def work(self):
+            return 1
+
+    class Below(Above):
+        pass
+
+    before = Above.work
+    with grpo_run.spans(Below, "work") as calls:
+        assert Below().work() == 1 and Above().work() == 1
+    assert len(calls) == 1 and "work" not in vars(Below)
+    with grpo_run.spans(Above, "work") as calls:
+        assert Below().work() == 1
+    assert len(calls) == 1 and Above.work is before
+
+
 def test_phases_by_hand():
     """Three steps that end at 10, 14 and 24 s; an evaluation lies between the second and the third."""
     calls = {
