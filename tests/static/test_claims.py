@@ -113,3 +113,16 @@ def test_the_evaluations_of_a_training_cost_less_than_it():
     }
     assert set(TRAINED) <= shares.keys()
     assert max(shares.values()) < 1, shares
+
+
+def test_the_reward_model_is_no_judge():
+    tables = json.loads(git("show", "HEAD:results/cpu/reward/reward-model.json"))["tables"]
+    judges, greedy = tables["judges"], tables["ceiling"]["greedy"]["share"]
+    ours, policy, runs = (judges[name] for name in ("reward model", "policy's log-probability", "it runs"))
+    assert ours["low"] < 0.5 < ours["high"] and min(policy["low"], runs["low"]) > 0.5
+    assert max(policy["above, high"], runs["above, high"]) < 0  # the reward model's AUC less theirs
+    assert ours["best answer is right"] < greedy - 0.1
+    assert abs(policy["best answer is right"] - greedy) < 0.05
+    errors = tables["errors"]
+    assert min(errors[kind]["reward model"] for kind in ("syntax_error", "tables")) > 0.85
+    assert max(errors[kind]["reward model"] for kind in ("order", "filter")) < 0.5
