@@ -78,8 +78,8 @@ def _hash(text: str) -> str:
 def _sources(entries: Sequence[Entry]) -> str:
     """A digest of the records' predictions and of the code that shows them."""
     packages = [files_digest(Path(module).parent.iterdir()) for module in (__file__, execution.__file__)]
-    shown = [*packages, files_digest([Path(formats.__file__)])]
+    parts = [*packages, files_digest([Path(formats.__file__)])]
     runs = [
         (entry.method, entry.record.get("predictions_digest", ""), entry.record["model"]["id"]) for entry in entries
     ]
-    return digest(runs, shown)
+    return digest(runs, parts)
