@@ -60,6 +60,13 @@ def test_what_shows_all_records_comes_last(place):
     assert [notebook.name for notebook, _ in pending([OVERALL, LORA], "cpu")] == [LORA.name, SUMMARY]
 
 
+def test_what_shows_all_records_is_due_where_it_does_not(place, monkeypatch):
+    write("example-lora", "yn", code=code(), model={"trainable_parameters": 8})
+    assert [notebook.name for notebook, _ in pending([LORA, OVERALL], "cpu")] == [SUMMARY]
+    monkeypatch.setenv("TEXT_TO_SQL_RESULTS", str(ROOT / "results"))
+    assert pending([OVERALL], "cpu") == []  # as committed
+
+
 def test_one_that_fails_is_named_and_the_others_go_on(place, capsys):
     calls = []
 
