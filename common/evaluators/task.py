@@ -8,26 +8,17 @@ from typing import Any
 
 from common.evaluators.results import is_same_bag, is_same_set, relation
 from common.evaluators.texts import order_of
+from common.execution.files import CONTENTS, drop, hold
 from common.sandbox import connections
 from common.sandbox.database import Database, Unloadable
 from common.sandbox.statements import Failure
 from common.sandbox.worker import allow, free_time
 from common.scoring.running import Run, first_run, run_on, statements_of
 
+__all__ = ["drop", "hold", "run"]  # what a pool calls
 Say = Callable[..., None]
 
 connections.set_heap_limit()
-_files: dict[str, bytes] = {}
-
-
-def hold(key: str, content: bytes) -> None:
-    """Keep a database file's bytes for the work that names it."""
-    _files[key] = content
-
-
-def drop(key: str) -> None:
-    """Forget a file."""
-    _files.pop(key, None)
 
 
 def run(shared: dict[str, Any], items: list[Any], file: str | None, say: Say) -> None:
@@ -38,7 +29,7 @@ def run(shared: dict[str, Any], items: list[Any], file: str | None, say: Say) ->
     """
     say(None, "schema")
     try:
-        database = Database(file=_files[file]) if file else Database(schema=shared["schema"])
+        database = Database(file=CONTENTS[file]) if file else Database(schema=shared["schema"])
     except Unloadable as error:
         for item in range(len(items)):
             say(item, None, {"relation": "?", "detail": str(error)[:300]})

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from common.execution.cells import MOST_COLUMNS, table, text
+from common.execution.files import CONTENTS, drop, hold
 from common.sandbox import connections
 from common.sandbox.database import Database, Unloadable
 from common.sandbox.statements import Failure, Result, Row
@@ -13,22 +14,10 @@ from common.sandbox.worker import allow
 from common.scoring import state, suites
 from common.scoring.running import SEED, Run, run_on, statements_of
 
+__all__ = ["drop", "hold", "run"]  # what a pool calls
 Say = Callable[..., None]
 
 connections.set_heap_limit()
-
-
-_files: dict[str, bytes] = {}
-
-
-def hold(key: str, content: bytes) -> None:
-    """Keep a database file's bytes for the work that names it."""
-    _files[key] = content
-
-
-def drop(key: str) -> None:
-    """Forget a file."""
-    _files.pop(key, None)
 
 
 def run(shared: dict[str, Any], items: list[list[str]], file: str | None, say: Say) -> None:
@@ -41,7 +30,7 @@ def run(shared: dict[str, Any], items: list[list[str]], file: str | None, say: S
     """
     say(None, "schema")
     try:
-        database = Database(file=_files[file]) if file else _load(shared["schema"], shared["image"])
+        database = Database(file=CONTENTS[file]) if file else _load(shared["schema"], shared["image"])
     except Unloadable as error:
         for item in range(len(items)):
             say(item, None, {"outcome": "schema_invalid", "detail": f"the schema does not load: {error}"})

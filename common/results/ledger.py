@@ -113,7 +113,9 @@ def load(path: Path) -> dict:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"there is no record '{path.stem}' in {path.parent.name}; run its notebook") from None
+        raise UserError(
+            f"there is no record '{path.stem}' in {path.absolute().parent.name}; run its notebook"
+        ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is no record ({type(error).__name__}); {_AGAIN}") from None
     if not isinstance(record, dict) or missing_keys(record):

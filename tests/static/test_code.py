@@ -51,7 +51,7 @@ PARTS = {
     "certify.rewrites": ["conditions", "safety", "queries", "writes", "texts"],
     "data": ["example", "notices", "cells", "tables", "files", "splits", "gretel", "ddl", "spider"],
     "evaluators": ["results", "texts", "task", "verdicts"],
-    "execution": ["cells", "task", "batches", "executions"],
+    "execution": ["cells", "files", "task", "batches", "executions"],
     "generation": ["sampling", "onednn", "attention", "capacity", "columns", "prefill", "batching"]
     + ["support", "single", "answers"],
     "metric": ["metric"],
