@@ -33,6 +33,7 @@ from common.results.places import command, place, usual_seed, with_overrides
 from common.results.record import Decoding, Record
 from common.settings import UserError, outputs, relative, writable
 from common.statistics import TEST, figures, of_split
+from common.tracking import log_record
 
 if TYPE_CHECKING:
     from common.evaluation import Report
@@ -165,7 +166,9 @@ class Run:
         `loaded`, `trained` and `facts`."""
         about |= {"notebook": self.notebook, "profile": self.profile, "seed": self.seed, "parameters": self.parameters}
         about |= {"base": self._base}
-        return save_measures(self.place, kind, self.name, tables, **about)
+        path = save_measures(self.place, kind, self.name, tables, **about)
+        self._track(path, about.get("trained"), tables)
+        return path
 
     def save(
         self,
@@ -208,25 +211,17 @@ class Run:
         ).as_dict()
         curve = sections.thin_curve(trained.curve) if trained else None
         path = results.write_record(self.place, record, report.rows, curve, search.trials if search else None)
-        if trained:
-            _track(record, trained, group=search.id if search else method)
+        tables = {"predictions": pandas.DataFrame(report.rows)} | ({"trials": search.trials} if search else {})
+        self._track(path, trained, tables, search.id if search else "")
         print(f"record: {relative(path)}")
         return path
 
-
-def _track(record: dict, trained: "Trained", *, group: str) -> None:
-    """The training as a run in Weights & Biases, beside the trials of its search."""
-    from common.tracking import log_run
-
-    method = record["method"]
-    log_run(
-        f"{method}-{record['profile']}-{record['model']['weights_digest']}",
-        name=method,
-        group=group,
-        config=record["parameters"],
-        curve=trained.curve.to_dict("records"),
-        summary={name: metric["value"] for name, metric in record["metrics"].items()},
-    )
+    def _track(
+        self, path: Path, trained: "Trained | None", tables: "dict[str, pandas.DataFrame]", group: str = ""
+    ) -> None:
+        """The record at `path` as a run in Weights & Biases; executed again, it has the same id."""
+        curve = trained.curve.to_dict("records") if trained else ()
+        log_record(path, digest=self.folder.name.rpartition("-")[2], group=group, curve=curve, tables=tables)
 
 
 def start_run(

@@ -4,24 +4,79 @@ No system metrics, no code, no git, no machine: what is logged is what the study
 written offline.
 """
 
+import json
 import math
 import os
+import shutil
 import sys
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from common.settings import key, outputs
 
+if TYPE_CHECKING:
+    import pandas
+
+# Sections of a record that are a run's configuration.
+_CONFIG = (
+    "notebook",
+    "profile",
+    "seed",
+    "parameters",
+    "data",
+    "base",
+    "model",
+    "code",
+    "scoring",
+    "decoding",
+    "search",
+)
 _FAILURES: list[str] = []  # the first one; after it this process tries no more, since each try may take a time-out
 
 
-def log_run(run_id: str, *, name: str, group: str, config: dict, curve: list[dict], summary: dict) -> None:
-    """Log one finished run. A failure of Weights & Biases is one line on stderr, and the end of logging here."""
+def log_record(
+    path: Path, *, digest: str, group: str, curve: Sequence[dict], tables: "Mapping[str, pandas.DataFrame]"
+) -> None:
+    """Log the run whose record lies at `path`, beside the trials of its search where `group` is that search's id.
+
+    The record itself goes along as a file. digest: of what the run is made from; the same run has the same id.
+    """
+    record = json.loads(path.read_text(encoding="utf-8"))
+    method = record["method"]
+    log_run(
+        f"{method}-{record['profile']}-{digest}",
+        name=method,
+        group=group or method,
+        config={section: record[section] for section in _CONFIG if section in record},
+        curve=curve,
+        summary=record.get("facts") or {name: metric["value"] for name, metric in record["metrics"].items()},
+        tables=tables,
+        files=[path],
+    )
+
+
+def log_run(
+    run_id: str,
+    *,
+    name: str,
+    group: str,
+    config: dict,
+    curve: Sequence[dict],
+    summary: dict,
+    tables: "Mapping[str, pandas.DataFrame] | None" = None,
+    files: Sequence[Path] = (),
+) -> None:
+    """Log one finished run: its config, its curve by step, its last figures, its tables, and copies of its files.
+
+    A failure of Weights & Biases is one line on stderr, and the end of logging here.
+    """
     if os.environ.get("WANDB_MODE") == "disabled" or _FAILURES:
         return
     try:
-        _log(run_id, name, group, config, curve, summary)
+        _log(run_id, name, group, config, curve, summary, tables or {}, files)
     except Exception as error:  # the client raises its own, the service's, and the network's
         _FAILURES.append(type(error).__name__)
         tqdm.write(  # not into the line of a progress bar
@@ -31,9 +86,19 @@ def log_run(run_id: str, *, name: str, group: str, config: dict, curve: list[dic
         )
 
 
-def _log(run_id: str, name: str, group: str, config: dict, curve: list[dict], summary: dict) -> None:
+def _log(
+    run_id: str,
+    name: str,
+    group: str,
+    config: dict,
+    curve: Sequence[dict],
+    summary: dict,
+    tables: "Mapping[str, pandas.DataFrame]",
+    files: Sequence[Path],
+) -> None:
     import wandb
 
+    os.environ.setdefault("WANDB_DATA_DIR", str(outputs() / "wandb"))  # tables are staged there, not in the home
     secret = key("WANDB_API_KEY")
     online = bool(secret) and os.environ.get("WANDB_MODE", "online") == "online"
     settings = wandb.Settings(
@@ -66,12 +131,16 @@ def _log(run_id: str, name: str, group: str, config: dict, curve: list[dict], su
     try:
         for step, metrics in sorted(_by_step(curve).items()):
             run.log(metrics, step=step)
+        if tables:
+            run.log({name: wandb.Table(dataframe=table, allow_mixed_types=True) for name, table in tables.items()})
+        for file in files:  # a copy: a link would not go along to the machine that sends it
+            run.save(shutil.copyfile(file, Path(run.dir) / file.name), base_path=run.dir, policy="now")
         run.summary.update({name: value for name, value in summary.items() if _is_number(value)})
     finally:
         run.finish()
 
 
-def _by_step(curve: list[dict]) -> dict[int, dict[str, float]]:
+def _by_step(curve: Sequence[dict]) -> dict[int, dict[str, float]]:
     """One entry a step: a training loss and an evaluation of the same step belong together."""
     steps: dict[int, dict[str, float]] = {}
     for entry in curve:

@@ -8,6 +8,7 @@ from common.results.audits import audit_paths
 from common.results.cards import write_cards
 from common.results.evaluators import report, store
 from common.results.figure import save_comparison
+from common.results.measures import measures_paths
 from common.results.rescore import rescore
 from common.results.restamp import restamp
 from common.results.verify import verify
@@ -58,8 +59,8 @@ def main() -> int:
         for path, lines in faults.items():
             print(f"{path.parent.name}/{path.stem}: {'; '.join(lines) or 'sound'}")
         return int(any(faults.values()))
-    audits = audit_paths() if arguments.verb == "restamp" else []
-    for path in arguments.paths or [*ledger.record_paths(), *ledger.seed_paths(), *audits]:
+    others = [*audit_paths(), *measures_paths()] if arguments.verb == "restamp" else []
+    for path in arguments.paths or [*ledger.record_paths(), *ledger.seed_paths(), *others]:
         line = restamp(path) if arguments.verb == "restamp" else rescore(path, arguments.data)
         print(line, flush=True)
     return 0

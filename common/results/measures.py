@@ -14,8 +14,9 @@ import pandas
 
 from common import provenance
 from common.data import revision as data_revision
-from common.profiles import Profile
+from common.profiles import PROFILES, Profile
 from common.results.audits import plain
+from common.results.ledger import folder
 from common.results.sections import computing_modules, model, public, scorer_digest, source_name
 from common.settings import ROOT, relative, replace_text, writable, writing
 
@@ -31,6 +32,11 @@ def is_measured(place: Path, name: str) -> bool:
     return any((place / kind / f"{name}.json").exists() for kind in KINDS)
 
 
+def measures_paths() -> list[Path]:
+    """The committed records of tables, by profile and kind."""
+    return sorted(path for profile in PROFILES for kind in KINDS for path in (folder(profile) / kind).glob("*.json"))
+
+
 def find_measures(name: str, places: Sequence[Path], *, base: Mapping[str, str], source: str) -> dict:
     """The first record of that name in folders of runs that is of this base model and this source of data; {} where
     there is none."""
@@ -40,6 +46,14 @@ def find_measures(name: str, places: Sequence[Path], *, base: Mapping[str, str],
             if (record["base"], record["data"]["source"]) == (base, source):
                 return record
     return {}
+
+
+def measures_digest(modules: Sequence[str], root: Path = provenance.ROOT) -> str:
+    """Digest of the code that the tables of a notebook stand on which imports `modules`: not of what writes and shows
+    records. Raises KeyError for a module that is not there."""
+    without = (*provenance.SCORING, *provenance.RECORDS)
+    computing = [name for name in modules if not any(f"{name}.".startswith(f"{other}.") for other in without)]
+    return provenance.code(*computing, without=without, root=root)
 
 
 def save_measures(
@@ -79,7 +93,7 @@ def save_measures(
             "dirty": dirty,
             "notebook_digest": provenance.notebook_digest(ROOT / notebook),
             "scorer_digest": scorer_digest(),
-            "measures_digest": provenance.code(*modules, without=provenance.SCORING),
+            "measures_digest": measures_digest(modules),
             "training_digest": trained.code_digest if trained else "",
             "training_modules": list(trained.code_modules) if trained else [],
         },

@@ -14,6 +14,7 @@ from common import provenance
 from common.results.audits import FOLDER
 from common.results.audits import load as load_audit
 from common.results.ledger import load
+from common.results.measures import KINDS, measures_digest
 from common.results.sections import ANSWERS, SCORER, computing_modules
 from common.settings import ROOT, UserError, replace_text, writing
 
@@ -25,12 +26,14 @@ def restamp(path: Path) -> str:
 
     Raises UserError where the history does not have the record's commit, or the record was made by uncommitted code.
     """
-    record = load_audit(path) if path.parent.name == FOLDER else load(path)
+    record = _load(path)
     section, name = record["code"], f"{record['profile']}/{record.get('method') or record['source']}"
     if section["dirty"]:
         raise UserError(f"{name} was made by code that was not committed; run its notebook again")
     wanted = {"scorer_digest": [SCORER]}
-    if "certify_digest" in section:
+    if "measures_digest" in section:
+        wanted["measures_digest"] = computing_modules(record["notebook"])
+    elif "certify_digest" in section:
         wanted["certify_digest"] = computing_modules(record["notebook"])
     else:
         wanted["answers_digest"] = [section.get("answers_module") or ANSWERS]
@@ -50,6 +53,12 @@ def restamp(path: Path) -> str:
     return f"{name}: {', '.join(changes)} written anew" if changes else f"{name}: as it is"
 
 
+def _load(path: Path) -> dict:
+    if path.parent.name in KINDS:
+        return json.loads(path.read_text(encoding="utf-8"))
+    return load_audit(path) if path.parent.name == FOLDER else load(path)
+
+
 def _with_digests(text: str, section: dict, changes: dict[str, str]) -> str:
     """The record's text with other digests, and nothing else touched."""
     for key, digest in changes.items():
@@ -59,6 +68,8 @@ def _with_digests(text: str, section: dict, changes: dict[str, str]) -> str:
 
 def _digest(key: str, modules: list[str], root: Path) -> str:
     try:
+        if key == "measures_digest":
+            return measures_digest(modules, root)
         return provenance.code(*modules, without=provenance.SCORING if key in _WITHOUT_SCORING else (), root=root)
     except KeyError:  # a module that was not there then, or is no more
         return ""

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import nbformat
 
-from common.provenance import SCORING, code, notebook_digest
+from common.provenance import notebook_digest
 from common.results import folder, read_record, read_records
 from common.results.formats import interval
+from common.results.measures import measures_digest
 from common.results.sections import computing_modules, staleness
 from common.settings import UserError
 from common.study.execute import run
@@ -51,7 +52,7 @@ def _reason(notebook: Notebook, profile: str) -> str:
         elif paths := sorted(place.glob(f"*/{method}.json")) or _by_notebook(place, notebook):
             record = json.loads(paths[0].read_text(encoding="utf-8"))
             digest_then = record["code"].get("measures_digest")
-            if digest_then and digest_then != code(*computing_modules(notebook.name), without=SCORING):
+            if digest_then and digest_then != measures_digest(computing_modules(notebook.name)):
                 return f"{method}: other code (measures)"
         else:
             return f"{method}: no record"

@@ -1,5 +1,6 @@
 """Digests written anew by another definition: proved from the history, and left alone where code has changed."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -95,3 +96,20 @@ def test_a_record_of_uncommitted_code_or_of_a_commit_that_is_not_here_is_refused
         restamp(written(place, sha, dirty=True))
     with pytest.raises(UserError, match=f"^cpu/sft is of commit {'a' * 12}, which is not in the history here"):
         restamp(written(place, "a" * 40))
+
+
+def test_a_record_of_tables_is_written_anew_unless_what_it_stands_on_has_changed(repository, monkeypatch):
+    place, _ = repository
+    monkeypatch.setattr("common.results.restamp.computing_modules", lambda _: ["common.training.sft", "common.run"])
+    monkeypatch.setattr(provenance, "RECORDS", ("common.run",))
+    sha = commit(place, **{"run.py": "import common.generation\n"})
+    path = place / "results" / "reward" / "judge.json"
+    path.parent.mkdir(parents=True)
+    section = {"commit": sha, "dirty": False, "measures_digest": "old", "scorer_digest": "old", "training_digest": ""}
+    path.write_text(json.dumps({"method": "judge", "profile": "cpu", "notebook": "a.ipynb", "code": section}, indent=2))
+    commit(place, **{"run.py": "import common.training.sft\n"})  # writes and shows
+    provenance._code.cache_clear()
+    assert restamp(path) == "cpu/judge: scorer_digest, measures_digest written anew"
+    commit(place, **{"generation.py": "rate = 3\n"})
+    provenance._code.cache_clear()
+    assert restamp(path) == "cpu/judge: measures_digest of other code than today's; run its notebook again"
