@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from common.models import LoadedModel, load_model, weights_digest
 from common.profiles import Profile, resolve
+from common.releases import release_of
 from common.results.ledger import BASELINE, read_record
 from common.results.places import command
 from common.settings import UserError, outputs, relative, results
@@ -19,8 +20,9 @@ from common.training.adapters import load_weights
 def load_run(name: str = BASELINE, *, profile: str = "auto", model_id: str = "") -> LoadedModel:
     """The model of the record `name` at a profile; that of `baseline` is the base model.
 
-    A run of this machine goes before the committed record's; its weights lie below outputs/. model_id: of the base,
-    where it is not the profile's. Raises UserError, with the command that trains it, where the weights are not there.
+    A run of this machine goes before the committed record's; its weights lie below outputs/, or come with the
+    repository (`common.releases`). model_id: of the base, where it is not the profile's. Raises UserError, with the
+    command that trains it, where the weights are not there.
     """
     sizes = resolve(profile)
     sizes = replace(sizes, model_id=model_id or sizes.model_id)
@@ -40,6 +42,7 @@ def weights_of(name: str, sizes: Profile) -> tuple[Path, dict]:
     if not wanted:
         raise UserError(f"'{name}' trained nothing; ask {BASELINE}, or a run that trains")
     folder = next((folder for folder in _weights(sizes) if weights_digest(folder) == wanted), None)
+    folder = folder or release_of(sizes.name, name, wanted)
     if folder is None:
         raise UserError(
             f"the weights of '{name}' are not on this machine, only its record; {command(name, sizes)} trains them"

@@ -39,7 +39,7 @@ LAYERS = [
         "group_display",
         "overview",
     ),
-    *("score", "costs", "run", "starts", "ask", "notebook", "study"),
+    *("score", "costs", "releases", "run", "starts", "ask", "notebook", "study"),
 ]
 # The same within each package; `__init__` and `__main__` stand above all parts of theirs.
 PARTS = {

@@ -4,6 +4,8 @@ import shutil
 from dataclasses import asdict, replace
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from common.data import load_examples
 from common.models import weights_digest
@@ -11,6 +13,7 @@ from common.preferences import files
 from common.preferences.candidates import MUTATION, REFERENCE
 from common.preferences.pairs import Pair
 from common.provenance import digest
+from common.releases import WEIGHTS, release
 from common.run import start_run
 from common.settings import UserError, outputs
 from common.starts import (
@@ -63,7 +66,7 @@ def record(trained, monkeypatch):
         "method": "sft-lora",
         "notebook": "sft/lora.ipynb",
         "parameters": {"recipe": asdict(RECIPE)},
-        "model": {"weights_digest": weights_digest(trained.weights)},
+        "model": {"weights_digest": weights_digest(trained.weights), "id": "a model", "revision": "1"},
         "cost": {"train_rows_per_second": 0.5},
         "environment": {"device": "a CPU"},
     }
@@ -89,9 +92,28 @@ def test_an_adapter_that_is_not_here_is_trained_anew_by_the_records_recipe(run, 
         shutil.move(hidden, trained.weights.parent)
 
 
-def test_the_policy_is_the_trained_model(run, trained):
-    import torch
+def test_a_released_adapter_is_unpacked_rather_than_trained_again(run, record, trained, capsys, monkeypatch):
+    monkeypatch.setattr("common.releases.read_record", lambda *_: record)
+    weights, wanted = trained.weights, record["model"]["weights_digest"]
+    place = release(run.profile.name, "sft-lora", weights)
+    hidden = outputs() / "elsewhere"
+    shutil.move(weights.parent, hidden)
+    for other in (outputs() / "runs" / "smoke").glob("sft-lora-anew-*"):  # of the test before
+        shutil.rmtree(other)
+    try:
+        path = adapter_of(run, "sft-lora")
+        assert path == f"runs/smoke/sft-lora-release-{wanted}/training/weights" and adapter_of(run, "sft-lora") == path
+        assert "come from" in capsys.readouterr().out
+        rounded, exact = (load_file(folder / WEIGHTS) for folder in (outputs() / path, hidden / weights.name))
+        assert rounded.keys() == exact.keys()
+        for name, tensor in rounded.items():
+            assert tensor.dtype == torch.float32 and torch.equal(tensor, exact[name].bfloat16().float())
+    finally:
+        shutil.move(hidden, weights.parent)
+        shutil.rmtree(place)
 
+
+def test_the_policy_is_the_trained_model(run, trained):
     ids = torch.tensor([[5, 6, 7, 8, 9]])
     with torch.no_grad():
         policy = policy_of(run.profile, trained.weights.relative_to(outputs()).as_posix()).model(input_ids=ids).logits
