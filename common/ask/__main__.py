@@ -20,7 +20,7 @@ def main() -> int:
     parser.add_argument("database", help="a SQLite file")
     parser.add_argument("question", help="in quotes")
     parser.add_argument(
-        "--run", default="baseline", help="a record's name, such as example-lora; the base model if left out"
+        "--run", default="baseline", help="a record's name, such as sft-lora; the base model if left out"
     )
     parser.add_argument("--adapter", default="", help="a folder of trained weights, in place of --run")
     parser.add_argument("--model", default="", help="the base model: a hub id, a folder or a .gguf file")

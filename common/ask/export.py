@@ -1,4 +1,4 @@
-"""Trained weights merged into the base model: `python -m common.ask.export --run example-lora --to FOLDER`.
+"""Trained weights merged into the base model: `python -m common.ask.export --run sft-lora --to FOLDER`.
 
 What comes out is a plain model folder that transformers loads by itself. llama.cpp's convert_hf_to_gguf.py makes a GGUF
 file of it. An adapter that was trained beside four-bit weights is merged into whole ones, which gives another model, a
@@ -41,7 +41,7 @@ def export(name: str, folder: Path, *, profile: str = "auto", model_id: str = ""
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m common.ask.export", description=__doc__.partition("\n\n")[0])
-    parser.add_argument("--run", required=True, help="a record's name, such as example-lora")
+    parser.add_argument("--run", required=True, help="a record's name, such as sft-lora")
     parser.add_argument("--to", required=True, type=Path, help="a folder that is not there yet")
     parser.add_argument("--profile", default="auto", help="smoke, cpu, t4 or h100; auto looks at the hardware")
     parser.add_argument("--model", default="", help="the base model: a hub id, a folder or a .gguf file")

@@ -1,0 +1,35 @@
+"""The adapters that the repository comes with are those of its records, whole, and plain peft's."""
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+from common.releases import CONFIG, FOLDER, ORIGIN, WEIGHTS, release_of
+from common.results import read_record
+from common.settings import ROOT
+
+RELEASES = sorted(path.parent for path in (ROOT / "results").glob(f"*/{FOLDER}/*/{ORIGIN}"))
+MOST_BYTES = 40_000_000  # the repository is cloned whole
+
+
+def test_there_is_one_to_ask():
+    assert [folder.relative_to(ROOT / "results").as_posix() for folder in RELEASES] == ["cpu/adapters/sft-lora"]
+
+
+@pytest.mark.parametrize("folder", RELEASES, ids=lambda folder: folder.name)
+def test_a_release_is_of_its_record(folder: Path):
+    profile, method = folder.parents[1].name, folder.name
+    record, origin = read_record(folder.parents[1], method), json.loads((folder / ORIGIN).read_text())
+    assert release_of(profile, method, record["model"]["weights_digest"]) == folder
+    assert (origin["method"], origin["notebook"]) == (method, record["notebook"])
+    assert (origin["base"], origin["base_revision"]) == (record["model"]["id"], record["model"]["revision"])
+    config = json.loads((folder / CONFIG).read_text())
+    assert config["base_model_name_or_path"] == record["model"]["id"]
+    assert config["r"] == record["parameters"]["recipe"]["lora_rank"]
+    with safe_open(folder / WEIGHTS, "pt") as file:
+        shapes = [(file.get_slice(name).get_dtype(), file.get_slice(name).get_shape()) for name in file.keys()]
+    assert {dtype for dtype, _ in shapes} == {"BF16"}
+    assert sum(rows * columns for _, (rows, columns) in shapes) == record["model"]["trainable_parameters"]
+    assert sum(path.stat().st_size for path in folder.iterdir()) < MOST_BYTES
