@@ -25,7 +25,7 @@ class Sizes:
 SIZES = MappingProxyType(
     {
         "smoke": Sizes(12, 4, 3, 1),
-        "cpu": Sizes(96, 12, 20, 3),
+        "cpu": Sizes(160, 12, 20, 3),
         "t4": Sizes(9_750, 32, 304, 4),
         "h100": Sizes(9_750, 32, 304, 4),
     }

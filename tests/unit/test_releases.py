@@ -29,7 +29,8 @@ def test_a_release_is_of_its_record(folder: Path):
     assert config["base_model_name_or_path"] == record["model"]["id"]
     assert config["r"] == record["parameters"]["recipe"]["lora_rank"]
     with safe_open(folder / WEIGHTS, "pt") as file:
-        shapes = [(file.get_slice(name).get_dtype(), file.get_slice(name).get_shape()) for name in file.keys()]
+        names = file.keys()
+        shapes = [(file.get_slice(name).get_dtype(), file.get_slice(name).get_shape()) for name in names]
     assert {dtype for dtype, _ in shapes} == {"BF16"}
     assert sum(rows * columns for _, (rows, columns) in shapes) == record["model"]["trainable_parameters"]
     assert sum(path.stat().st_size for path in folder.iterdir()) < MOST_BYTES
