@@ -46,8 +46,10 @@ lock:  ## write requirements.lock and requirements.cuda.lock anew from requireme
 	  outputs/lock/all.txt outputs/lock/model.txt
 	rm -rf outputs/lock
 
-# At cpu on a quarter of the test rows, for the time that answering takes; ARGS="-p TEST_ROWS=640" has all of them.
-RUN_ARGS = $(or $(ARGS),$(if $(filter cpu,$(PROFILE)),-p TEST_ROWS=160))
+# The default notebooks at cpu on a quarter of the test rows, for the time that answering takes; ARGS="-p TEST_ROWS=640"
+# has all of them. Notebooks that are named have all: they are compared with the committed records.
+QUARTER := $(if $(filter file,$(origin NOTEBOOKS)),$(if $(filter cpu,$(PROFILE)),-p TEST_ROWS=160))
+RUN_ARGS = $(or $(ARGS),$(QUARTER))
 run: setup  ## execute NOTEBOOKS at PROFILE (default: audit, baseline and LoRA at cpu), compare them in outputs/results/
 	@$(BIN)/python -m common.study run --profile $(PROFILE) $(RUN_ARGS) $(NOTEBOOKS)
 

@@ -13,6 +13,7 @@ from common.profiles import Profile, resolve
 from common.releases import release_of
 from common.results.ledger import BASELINE, read_record
 from common.results.places import command
+from common.results.sections import model_name
 from common.settings import UserError, outputs, relative, results
 from common.training.adapters import load_weights
 
@@ -33,21 +34,20 @@ def load_run(name: str = BASELINE, *, profile: str = "auto", model_id: str = "")
 
 
 def weights_of(name: str, sizes: Profile) -> tuple[Path, dict]:
-    """The folder of the trained weights of the record `name` at a profile, and that record. Raises UserError as
-    `load_run`."""
-    record = _record(sizes, name)
-    if record is None:
+    """The folder of the trained weights of a record `name` at a profile, and that record: of the first of this
+    machine's records, or the committed one, whose weights are there. Raises UserError as `load_run`."""
+    if not (records := _records(sizes, name)):
         raise UserError(f"there is no record '{name}' at the profile {sizes.name}; {_names(sizes)}")
-    wanted = record["model"].get("weights_digest", "")
-    if not wanted:
+    if not any(record["model"].get("weights_digest") for record in records):
         raise UserError(f"'{name}' trained nothing; ask {BASELINE}, or a run that trains")
-    folder = next((folder for folder in _weights(sizes) if weights_digest(folder) == wanted), None)
-    folder = folder or release_of(sizes.name, name, wanted)
-    if folder is None:
-        raise UserError(
-            f"the weights of '{name}' are not on this machine, only its record; {command(name, sizes)} trains them"
-        )
-    return folder, record
+    folders = {weights_digest(folder): folder for folder in reversed([*_weights(sizes)])}
+    for record in records:
+        wanted = record["model"].get("weights_digest", "")
+        if folder := folders.get(wanted) or release_of(sizes.name, name, wanted):
+            return folder, record
+    raise UserError(
+        f"the weights of '{name}' are not on this machine, only its record; {command(name, sizes)} trains them"
+    )
 
 
 def load_folder(folder: str | Path, *, profile: str = "auto", model_id: str = "") -> LoadedModel:
@@ -66,16 +66,20 @@ def load_folder(folder: str | Path, *, profile: str = "auto", model_id: str = ""
     return _with_weights(sizes, path, "", model_id or config.get("base_model_name_or_path") or sizes.model_id)
 
 
-def _record(sizes: Profile, name: str) -> dict | None:
-    for place in (outputs() / "results" / sizes.name, results() / sizes.name):
-        if (place / f"{name}.json").is_file():
-            return read_record(place, name)
-    return None
+def _places(sizes: Profile) -> list[Path]:
+    """Folders of records at a profile: this machine's, also of other rows, data or models, and the committed one."""
+    here = outputs() / "results"
+    return [here / sizes.name, *sorted(here.glob(f"{sizes.name}@*")), results() / sizes.name]
+
+
+def _records(sizes: Profile, name: str) -> list[dict]:
+    """The records of that name, those of this base model first."""
+    records = [read_record(place, name) for place in _places(sizes) if (place / f"{name}.json").is_file()]
+    return sorted(records, key=lambda record: record["model"]["id"] != model_name(sizes.model_id))
 
 
 def _names(sizes: Profile) -> str:
-    paths = [*(outputs() / "results" / sizes.name).glob("*.json"), *(results() / sizes.name).glob("*.json")]
-    names = sorted({path.stem for path in paths})
+    names = sorted({path.stem for place in _places(sizes) for path in place.glob("*.json")})
     return f"there are {', '.join(names)}" if names else "run a notebook first: `python -m common.study list`"
 
 

@@ -127,6 +127,20 @@ def test_merged_weights_answer_as_the_adapter_does(adapter, tmp_path):
         export("merged", target, profile="smoke")
 
 
+def test_a_run_on_a_part_of_the_rows_answers_too(adapter, tiny):
+    """As after plain `make run`, whose record lies apart from the committed one of the same name."""
+    committed, here = (record_of("part", [], profile="smoke") for _ in range(2))
+    committed["model"] |= {"weights_digest": "0" * 16, "quantisation": ""}
+    here["model"] |= {"weights_digest": weights_digest(adapter), "quantisation": ""}
+    for place, record in ((folder("smoke"), committed), (outputs() / "results" / "smoke@01234567", here)):
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "part.json").write_text(json.dumps(record))
+    assert not torch.equal(logits(load_run("part", profile="smoke")), logits(tiny))
+    (outputs() / "results" / "smoke@01234567" / "part.json").unlink()
+    with pytest.raises(UserError, match="weights of 'part' are not on this machine"):
+        load_run("part", profile="smoke")
+
+
 def test_a_released_adapter_answers_where_the_run_is_not_on_this_machine(adapter, tiny, monkeypatch):
     record = record_of("shipped", [], profile="smoke")
     record["model"] |= {"weights_digest": weights_digest(adapter), "quantisation": ""}

@@ -17,7 +17,7 @@ from common.results.places import (
     usual_seed,
     with_overrides,
 )
-from common.settings import UserError
+from common.settings import ROOT, UserError
 
 CELL = """PROFILE: str = "auto"  # which sizes
 SEED: int = 42  # of everything
@@ -128,3 +128,27 @@ def test_the_command_can_be_typed_as_it_stands(path, tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     words = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert words.splitlines() == ["-p", f"DATA={path}"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sizes"),
+    [
+        ((), "-p TEST_ROWS=160"),
+        (("ARGS=-p SEED=7",), "-p SEED=7"),
+        (("PROFILE=smoke",), ""),
+        (("NOTEBOOKS=sft/lora.ipynb",), ""),
+    ],
+    ids=["plain", "ARGS", "smoke", "NOTEBOOKS"],
+)
+def test_plain_make_run_alone_takes_a_part_of_the_rows(words, sizes, monkeypatch):
+    """Where a notebook says what to run first, that has to make a record of all rows."""
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS", "PROFILE", "NOTEBOOKS"):
+        monkeypatch.delenv(name, raising=False)
+    lines = subprocess.run(["make", "-n", "run", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    (line,) = [line for line in lines.splitlines() if "common.study run" in line]
+    notebooks = (
+        words[0].partition("=")[2] if words and words[0].startswith("NOTEBOOKS") else "baseline/data_audit.ipynb"
+    )
+    assert f"{sizes} {notebooks}" in line and line.count("-p ") == sizes.count("-p ")
