@@ -67,8 +67,8 @@ def markdown(place: Path, methods: Sequence[str] | None = None) -> str:
 
 
 def short(place: Path) -> str:
-    """What a README shows of a folder: the headline of every run, the planned pairs but for those with the baseline,
-    and the seeds in a line."""
+    """What a README shows of a folder: the headline of every run, what its rows can show, and the seeds in a line. The
+    planned pairs stand in `findings`, in words."""
     entries = select(place)
     pairs = planned(entries)
     runs, names = table(entries, pairs, place), splits(entries)
@@ -79,9 +79,6 @@ def short(place: Path) -> str:
     parts = [_sentence(entries), pipes([*_heads(names), "trained parameters", "training, min"], lines)]
     parts += _remarks(runs[["stale", "committed"]])
     others = pairs[[other != BASELINE for _, other in pairs.index]] if len(pairs) else pairs
-    if len(others):
-        cells = [[_pair(*key), _difference(row), p_value(row["p_holm"])] for key, row in others.iterrows()]
-        parts += [pipes(["planned pair", "difference [95 %]", "p (Holm)"], cells)]
     last = [*([_power(others)] if len(others) else []), _seeds_line(over_seeds(entries, place))]
     return "\n\n".join([*parts, " ".join(last)])
 
