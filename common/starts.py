@@ -1,7 +1,7 @@
-"""The trained adapter that a later method goes on from: of the run whose record is there, released, or trained anew.
+"""The trained adapter that a later method goes on from: of the run whose record is there, or trained anew.
 
-Where a record's weights are neither on this machine nor released with the repository, the training is repeated by the
-recipe that the record holds, on the same rows. Either way they are the same weights but for rounding.
+Where a record's weights are neither on this machine nor come with the repository, the training is repeated by the
+recipe that the record holds, on the same rows; they are the same weights but for rounding.
 """
 
 from collections.abc import Sequence
@@ -18,20 +18,20 @@ from common.preferences import files
 from common.profiles import Profile
 from common.prompts import prompt_ids
 from common.provenance import digest
-from common.releases import release_of, unpack
+from common.releases import copy, release_of
 from common.results.measures import REWARD
 from common.results.places import command
 from common.results.sections import model_name, source_name
 from common.run import Run
-from common.settings import UserError, outputs, relative
+from common.settings import UserError, outputs
 from common.training.recipe import Recipe
 from common.training.reward import load_reward_model
 from common.training.sft import load_rows, train_sft
 
 
 def adapter_of(run: Run, method: str) -> str:
-    """The folder of the trained weights of `method`, below outputs/; where they are not there, the released ones, or
-    else trained anew.
+    """The folder of the trained weights of `method`, below outputs/; where they are not there, a copy of the released
+    ones, or else trained anew.
 
     Raises UserError where there is no comparable record of it.
     """
@@ -42,9 +42,7 @@ def adapter_of(run: Run, method: str) -> str:
             return folder.relative_to(outputs()).as_posix()
     runs = outputs() / "runs" / run.profile.name
     if source := release_of(run.profile.name, method, wanted):
-        print(f"the weights of '{method}' come from {relative(source)}; they differ from the record's by rounding")
-        folder = unpack(source, runs / f"{method}-release-{wanted}" / "training" / "weights")
-        return folder.relative_to(outputs()).as_posix()
+        return copy(source, runs / f"{method}-release" / wanted / "weights").relative_to(outputs()).as_posix()
     recipe = recipe_of(record)
     print(f"the weights of '{method}' are not here; they are trained anew by the recipe of its record")
     folder = runs / f"{method}-anew-{digest(record['parameters']['recipe'], wanted)[:10]}" / "training"

@@ -5,7 +5,6 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from common.data import load_examples
 from common.models import weights_digest
@@ -13,7 +12,8 @@ from common.preferences import files
 from common.preferences.candidates import MUTATION, REFERENCE
 from common.preferences.pairs import Pair
 from common.provenance import digest
-from common.releases import WEIGHTS, release
+from common.releases import FOLDER
+from common.results.ledger import folder as records_folder
 from common.run import start_run
 from common.settings import UserError, outputs
 from common.starts import (
@@ -92,25 +92,23 @@ def test_an_adapter_that_is_not_here_is_trained_anew_by_the_records_recipe(run, 
         shutil.move(hidden, trained.weights.parent)
 
 
-def test_a_released_adapter_is_unpacked_rather_than_trained_again(run, record, trained, capsys, monkeypatch):
-    monkeypatch.setattr("common.releases.read_record", lambda *_: record)
+def test_a_released_adapter_is_copied_rather_than_trained_again(run, record, trained, capsys):
     weights, wanted = trained.weights, record["model"]["weights_digest"]
-    place = release(run.profile.name, "sft-lora", weights)
+    release = shutil.copytree(weights, records_folder(run.profile.name) / FOLDER / "sft-lora")
     hidden = outputs() / "elsewhere"
     shutil.move(weights.parent, hidden)
     for other in (outputs() / "runs" / "smoke").glob("sft-lora-anew-*"):  # of the test before
         shutil.rmtree(other)
     try:
         path = adapter_of(run, "sft-lora")
-        assert path == f"runs/smoke/sft-lora-release-{wanted}/training/weights" and adapter_of(run, "sft-lora") == path
-        assert "come from" in capsys.readouterr().out
-        rounded, exact = (load_file(folder / WEIGHTS) for folder in (outputs() / path, hidden / weights.name))
-        assert rounded.keys() == exact.keys()
-        for name, tensor in rounded.items():
-            assert tensor.dtype == torch.float32 and torch.equal(tensor, exact[name].bfloat16().float())
+        assert path == f"runs/smoke/sft-lora-release/{wanted}/weights" and adapter_of(run, "sft-lora") == path
+        assert weights_digest(outputs() / path) == wanted and "anew" not in capsys.readouterr().out
+        shutil.rmtree(outputs() / "runs" / "smoke" / "sft-lora-release")
+        (release / "adapter_model.safetensors").write_bytes(b"of other weights")
+        assert "sft-lora-anew-" in adapter_of(run, "sft-lora")
     finally:
         shutil.move(hidden, weights.parent)
-        shutil.rmtree(place)
+        shutil.rmtree(release)
 
 
 def test_the_policy_is_the_trained_model(run, trained):
