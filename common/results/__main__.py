@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from common.results import explorer, ledger, readme, tables
+from common.results import explorer, ledger, readme, tables, transfer
 from common.results.audits import audit_paths
 from common.results.cards import write_cards
 from common.results.evaluators import report, store
@@ -39,18 +39,25 @@ def main() -> int:
     verb = verbs.add_parser("explorer", help="write the page of what each method answered, explorer.html")
     verb.add_argument("--profile", default="cpu", help="of the committed records of a profile (cpu)")
     verb.add_argument("--folder", type=Path, help="of the records in a folder, such as outputs/results/cpu")
+    verb = verbs.add_parser("transfer", help="aggregates of your runs on other data, such as Spider, and transfer.md")
+    verb.add_argument("--folder", type=Path, required=True, help="of those records: outputs/results/PROFILE@DIGEST")
     arguments = parser.parse_args()
     if arguments.verb == "readme":
         for profile in [] if arguments.check else readme.profiles():
             save_comparison(ledger.folder(profile))  # the same tables, beside the records
         for profile in readme.profiles():
-            (report.check if arguments.check else report.follow)(ledger.folder(profile))
+            for page in (report, transfer):
+                (page.check if arguments.check else page.follow)(ledger.folder(profile))
         return readme.update(check=arguments.check)
     if arguments.verb == "evaluators":
         return evaluators(arguments.folder or ledger.folder(arguments.profile), arguments.data, check=arguments.check)
     if arguments.verb in ("table", "explorer"):
         place = arguments.folder or ledger.folder(arguments.profile)
         print(tables.markdown(place) if arguments.verb == "table" else explorer.write(place))
+        return 0
+    if arguments.verb == "transfer":
+        for path in transfer.save(arguments.folder):
+            print(f"written: {relative(path)}")
         return 0
     if arguments.verb == "cards":
         return 0 if write_cards() else 1

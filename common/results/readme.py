@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from common.results import audits, catalogue, findings, ledger, published, tables
+from common.results import audits, catalogue, findings, ledger, published, tables, transfer
 from common.results.evaluators import report
 from common.settings import ROOT, UserError, replace_text, results, writing
 
@@ -73,6 +73,7 @@ def follow(profile: str) -> None:
     if results() == ROOT / "results" and profile != SCRATCH:
         update()
         report.follow(ledger.folder(profile))
+        transfer.follow(ledger.folder(profile))
 
 
 def update(

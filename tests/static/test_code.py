@@ -67,6 +67,7 @@ PARTS = {
         "overview",
         "findings",
         "catalogue",
+        "transfer",
         "figure",
         "audits",
         "measures",

@@ -1,0 +1,141 @@
+"""Runs on other data than the profile's, as aggregates: does the order of the methods hold there?
+
+`<folder of runs>/transfer/<source>.json` is made of the records of one folder below `outputs/results/`, whose rows are
+not ours to publish: figures and paired differences, no question, no answer. `transfer.md` sets them beside the
+profile's own data. Not covered: runs of two sources or two base models in one file.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from common.data.splits import TESTS
+from common.results.entries import Entry, select
+from common.results.formats import interval, number, p_value
+from common.results.ledger import BASELINE, folder, read_records
+from common.results.planned import planned
+from common.results.tables import pipes
+from common.settings import UserError, relative, replace_text, writable, writing
+from common.statistics.concordance import tau_b
+
+FOLDER, REPORT = "transfer", "transfer.md"
+COMMAND = "python -m common.results transfer"
+_SECTIONS = ("method", "notebook", "seed", "metrics", "outcomes", "slices", "cost", "code", "environment", "parameters")
+_SHARED = ("profile", "data", "scoring", "decoding")
+_FEWEST = 3  # runs that have an order
+
+
+def save(source: Path) -> list[Path]:
+    """Write the aggregates of the records in the folder `source`, and transfer.md beside; returns both paths.
+
+    Raises UserError where the folder has no records that may stand side by side, has those of the profile's own data,
+    or the baseline is not among them.
+    """
+    entries = [entry for entry in select(source) if entry.rows]
+    record = entries[0].record
+    place, name = folder(record["profile"]), record["data"]["source"]
+    if BASELINE not in {entry.method for entry in entries}:
+        raise UserError(f"{relative(source)} has no record '{BASELINE}' to compare the others with; run it there first")
+    if name in {other["data"]["source"] for other in read_records(place)}:
+        raise UserError(f"{relative(source)} is on {name}, the profile's own data; its records are published whole")
+    path = writable(place / FOLDER) / f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}.json"
+    content = {key: record[key] for key in _SHARED} | {
+        "model": {key: record["model"][key] for key in ("id", "revision")},
+        "runs": [_run(entry) for entry in entries],
+        "pairs": _pairs(entries),
+    }
+    with writing(path):
+        replace_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        replace_text(place / REPORT, markdown(place) + "\n")
+    return [path, place / REPORT]
+
+
+def _run(entry: Entry) -> dict:
+    """What may be told of a run without its rows."""
+    return {key: entry.record[key] for key in _SECTIONS} | {"model": entry.record["model"]}
+
+
+def _pairs(entries: Sequence[Entry]) -> list[dict]:
+    table = planned(entries)
+    columns = ["value", "low", "high", "n", "p", "p_holm", "discordant", "groups"]
+    return [
+        {"method": method, "other": other} | {name: _plain(row[name]) for name in columns}
+        for (method, other), row in table.iterrows()
+    ]
+
+
+def _plain(value: float) -> float | None:
+    """As JSON has it: six digits, None for what is no number."""
+    return None if value != value else float(f"{value:.6g}")
+
+
+def sources(place: Path) -> dict[str, dict]:
+    """The aggregates of a folder of runs, by the name of their data."""
+    files = (json.loads(path.read_text(encoding="utf-8")) for path in sorted((place / FOLDER).glob("*.json")))
+    return {content["data"]["source"]: content for content in files}
+
+
+def markdown(place: Path) -> str:
+    """The text of transfer.md for a folder of runs: a part for each other source of data."""
+    parts = ["# The same methods on other data"]
+    for name, content in sources(place).items():
+        parts += [f"## {name}", _sentence(content), _table(content, place), *_orders(content, place)]
+    return "\n\n".join(parts)
+
+
+def _sentence(content: Mapping) -> str:
+    rows = content["data"]["n"]
+    return (
+        f"{rows:,} rows of `{content['data']['split']}`, {content['model']['id']}; trained, where a method trains, "
+        f"on rows of the same source by the settings of profile `{content['profile']}`. Differences are paired, p is Holm's "
+        f"over all {len(content['pairs'])} planned pairs. The rows are not ours to publish, so here are figures alone."
+    )
+
+
+def _table(content: Mapping, place: Path) -> str:
+    pairs = {pair["method"]: pair for pair in content["pairs"] if pair["other"] == BASELINE}
+    here = {record["method"]: Entry(record, place) for record in read_records(place)}
+    head = ["method", "robust match [95 %]", "robust match − baseline [95 %]", "p (Holm)"]
+    lines = []
+    for run in content["runs"]:
+        pair, entry = pairs.get(run["method"], {}), here.get(run["method"])
+        own = [number(entry.right(split).get("value") if entry else None) for split in TESTS]
+        line = [
+            f"`{run['method']}`",
+            interval(run["metrics"]["right"]),
+            interval(pair, "+"),
+            p_value(pair.get("p_holm")),
+        ]
+        lines.append([*line, *own])
+    return pipes([*head, *(f"own data, {split}" for split in TESTS)], lines)
+
+
+def _orders(content: Mapping, place: Path) -> list[str]:
+    """How far the order of the runs is that of the profile's own splits."""
+    here = {record["method"]: Entry(record, place) for record in read_records(place)}
+    runs = [run for run in content["runs"] if run["method"] in here]
+    if len(runs) < _FEWEST:
+        return []
+    scores = [run["metrics"]["right"]["value"] for run in runs]
+    texts = []
+    for split in TESTS:
+        values = [here[run["method"]].right(split).get("value") for run in runs]
+        if None not in values:
+            texts.append(f"{number(tau_b(scores, values))} with `{split}`")
+    head = f"Kendall's tau-b of the {len(runs)} runs' order here with that on the profile's own data: "
+    return [head + ", ".join(texts) + ". One is the same order, minus one the opposite; few runs make it coarse."]
+
+
+def check(place: Path) -> None:
+    """Raises UserError where the folder's transfer.md is not what its aggregates and records give."""
+    path = place / REPORT
+    current = path.read_text(encoding="utf-8") if path.exists() else ""
+    if current != (markdown(place) + "\n" if sources(place) else ""):
+        raise UserError(f"{place.name}/{REPORT} differs from the records; `{COMMAND}` writes it anew")
+
+
+def follow(place: Path) -> None:
+    """Write transfer.md anew where there are aggregates: it shows the folder's own records too."""
+    if sources(place):
+        replace_text(place / REPORT, markdown(place) + "\n")
