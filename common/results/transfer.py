@@ -88,8 +88,8 @@ def _sentence(content: Mapping) -> str:
     rows = content["data"]["n"]
     return (
         f"{rows:,} rows of `{content['data']['split']}`, {content['model']['id']}; trained, where a method trains, "
-        f"on rows of the same source by the settings of profile `{content['profile']}`. Differences are paired, p is Holm's "
-        f"over all {len(content['pairs'])} planned pairs. The rows are not ours to publish, so here are figures alone."
+        f"on rows of the same source by the settings of profile `{content['profile']}`. Differences are paired, p is "
+        f"Holm's over all {len(content['pairs'])} planned pairs. The rows are not ours to publish, so here are figures alone."
     )
 
 
