@@ -89,7 +89,7 @@ def _sentence(content: Mapping) -> str:
     return (
         f"{rows:,} rows of `{content['data']['split']}`, {content['model']['id']}; trained, where a method trains, "
         f"on rows of the same source by the settings of profile `{content['profile']}`. Differences are paired, p is "
-        f"Holm's over all {len(content['pairs'])} planned pairs. The rows are not ours to publish, so here are figures alone."
+        f"Holm's over all {len(content['pairs'])} planned pairs. Figures alone: the rows are not ours."
     )
 
 
@@ -100,7 +100,7 @@ def _table(content: Mapping, place: Path) -> str:
     lines = []
     for run in content["runs"]:
         pair, entry = pairs.get(run["method"], {}), here.get(run["method"])
-        own = [number(entry.right(split).get("value") if entry else None) for split in TESTS]
+        shares = [number(entry.right(split).get("value") if entry else None) for split in TESTS]
         line = [
             f"`{run['method']}`",
             interval(run["metrics"]["right"]),
