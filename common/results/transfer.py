@@ -107,7 +107,7 @@ def _table(content: Mapping, place: Path) -> str:
             interval(pair, "+"),
             p_value(pair.get("p_holm")),
         ]
-        lines.append([*line, *own])
+        lines.append([*line, *shares])
     return pipes([*head, *(f"own data, {split}" for split in TESTS)], lines)
 
 
