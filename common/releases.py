@@ -1,9 +1,9 @@
 """What the repository comes with, so that nobody has to train or sample before going on: adapters and certified pairs.
 
 `results/<profile>/adapters/<method>/` holds the adapter of the committed record `method` as peft saved it: the very
-weights, told by their digest. `results/<profile>/preferences/<folder>/` holds pairs under the name of their folder below
-`outputs/preferences/`, which says of which model, data and seed they are. Records made since by other weights have
-no release until theirs are copied there. Not covered: full weights, which are too large for a repository.
+weights, told by their digest. `results/<profile>/preferences/<folder>/` holds pairs under the name of their folder
+below `outputs/preferences/`, which says of which model, data and seed they are. Records made since by other weights
+have no release until theirs are copied there. Not covered: full weights, which are too large for a repository.
 """
 
 import shutil
