@@ -34,7 +34,6 @@ AWAITED = {
     "grpo/grpo_lr1e6_ngen4.ipynb",
     "grpo/grpo_lr1e8.ipynb",
     "grpo/grpo_rm.ipynb",
-    "grpo/grpo_sft.ipynb",
 }
 MOST_CODE_LINES, MOST_PARAMETERS, MOST_BYTES, MOST_FIGURES = 110, 12, 200_000, 3
 PARAMETER = re.compile(r"[A-Z][A-Z0-9_]*: (str|int|float|bool) = \S.*  # [^=]+")
