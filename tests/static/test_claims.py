@@ -3,6 +3,7 @@
 A run of one's own may end a little differently on another machine; the claims are about the committed ones.
 """
 
+import csv
 import json
 import subprocess
 from statistics import mean
@@ -13,6 +14,7 @@ from common.settings import ROOT
 from common.statistics import paired_difference, paired_rows
 
 TRAINED = ("example-lora", "example-qlora", "example-fullft", "sft-lora", "example-dpo", "sft-dpo")
+TRAINED += ("grpo-sft", "grpo-sft-anchored")
 SPLITS = {"test": 640, "test_unseen": 320, "test_forms": 320}
 
 
@@ -58,6 +60,24 @@ def test_search_and_three_passes_cannot_be_told_from_one_pass_at_the_defaults(sp
 def test_preferences_after_fine_tuning_bring_nothing_that_can_be_told(split):
     difference = paired("sft-lora", "sft-dpo", split)
     assert difference.low <= 0 <= difference.high and difference.p > 0.05
+
+
+def test_rewards_after_fine_tuning_bring_something_with_an_anchor():
+    for split in SPLITS:
+        alone = paired("sft-lora", "grpo-sft", split)
+        assert alone.low <= 0 <= alone.high and alone.value > 0
+        assert paired("sft-lora", "grpo-sft-anchored", split).value > alone.value
+    assert paired("sft-lora", "grpo-sft-anchored", "test_unseen").low > 0
+    assert paired("grpo-sft", "grpo-sft-anchored", "test_unseen").low > 0
+
+
+def test_the_prompts_of_a_training_by_rewards_were_used_up():
+    lines = csv.DictReader(git("show", "HEAD:results/cpu/grpo-sft.curve.csv").decode().splitlines())
+    lines = [{name: float(value) for name, value in line.items() if value} for line in lines]
+    rewards = [line["robust"] for line in lines if "robust" in line]
+    matches = [line["eval_match"] for line in lines if "eval_match" in line]
+    assert mean(rewards[-5:]) > mean(rewards[5:10]) + 0.1  # the reward goes on rising
+    assert matches[0] < matches[2] and max(matches[3:]) <= matches[2]  # held-out match does not
 
 
 def test_what_preferences_move_cancels_out():
