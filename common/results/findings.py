@@ -30,6 +30,7 @@ QUESTIONS = (
     ("grpo-lr1e5", BASELINE, "GRPO on execution rewards", "the model that it starts from"),
     ("grpo-sft", "sft-lora", "GRPO after fine-tuning", "the fine-tuned model"),
     ("grpo-sft", "grpo-sft-more", "GRPO after fine-tuning", "fine-tuning on the same labels for the same seconds"),
+    ("grpo-sft-anchored", "grpo-sft", "GRPO with its prompts' references as an anchor", "GRPO by rewards alone"),
     ("grpo-rm", "grpo-lr1e5", "GRPO with a reward model", "GRPO without"),
 )
 
