@@ -26,7 +26,6 @@ AWAITED = {
     "dpo/controls.ipynb",
     "dpo/dpo.ipynb",
     "examples/add_a_reward.ipynb",
-    "examples/ask_your_database.ipynb",
     "examples/train_grpo.ipynb",
     "grpo/controls.ipynb",
     "grpo/grpo_lr1e5.ipynb",
