@@ -40,7 +40,8 @@ def start_of(record: dict) -> str:
 def final_table(place: Path) -> "pandas.DataFrame":
     """One line a run, by kind and the best first: parameters trained, memory of the training, robust match with its
     interval on each split, the paired difference to its starting point with Holm's p over this table, and minutes of
-    search and training. Costs are of one device; others have a dash."""
+    search and training, those of the trained run that it started from after a plus. Costs are of one device; others
+    have a dash."""
     import pandas
 
     entries = [entry for entry in select(place) if entry.rows]
@@ -53,10 +54,12 @@ def final_table(place: Path) -> "pandas.DataFrame":
     p_values = dict(zip(pairs, holm([pair.p for pair in pairs.values()]), strict=True))
     lines = {}
     for entry in entries:
-        method, cost = entry.method, entry.record["cost"]
+        method = entry.method
         is_alike = same_environment(entry.record, entries[0].record)
-        memory = cost["peak_memory_bytes"] if is_alike else 0
-        seconds = cost.get("search_seconds", 0) + cost["train_seconds"] if is_alike else 0
+        memory = entry.record["cost"]["peak_memory_bytes"] if is_alike else 0
+        minutes = _minutes(entry.record) if is_alike else 0.0
+        before = runs.get(start_of(entry.record))
+        earlier = _minutes(before.record) if before and minutes else 0.0
         line = {
             "parameters trained": f"{entry.record['model']['trainable_parameters']:,}",
             "memory, GB": f"{memory / 1e9:.1f}" if memory else "–",
@@ -66,7 +69,8 @@ def final_table(place: Path) -> "pandas.DataFrame":
         line["started from"] = start_of(entry.record) or "–"
         line["− start [95 %]"] = interval(pairs[method].as_dict(), "+") if method in pairs else "–"
         line["p (Holm)"] = p_value(p_values.get(method))
-        line["search and training, min"] = f"{seconds / 60:,.1f}" if seconds else "–"
+        texts = [f"{value:,.1f}" for value in (minutes, earlier) if value]
+        line["search and training, min (+ its start's)"] = " + ".join(texts) or "–"
         lines[method] = line
     return pandas.DataFrame.from_dict(lines, orient="index").rename_axis("method")
 
@@ -123,17 +127,25 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def costs(entries: Sequence[Entry]) -> "pandas.DataFrame":
-    """score, memory in GB and minutes of search and training of each run that trained on the first one's device."""
+    """score, memory in GB and minutes of search and training of each run that trained on the first one's device: of all
+    that it takes from the model as it comes, so with those of the trained run that it started from."""
     import pandas
 
     trained = [entry for entry in entries if entry.rows and entry.record["cost"]["train_seconds"]]
-    lines = {
-        entry.method: {
-            "score": entry.right("test").get("value"),
-            "memory": entry.record["cost"]["peak_memory_bytes"] / 1e9,
-            "minutes": (entry.record["cost"].get("search_seconds", 0) + entry.record["cost"]["train_seconds"]) / 60,
-        }
-        for entry in trained
-        if same_environment(entry.record, trained[0].record) and not is_absent(entry.right("test").get("value"))
-    }
+    records = {entry.method: entry.record for entry in trained if same_environment(entry.record, trained[0].record)}
+    lines = {}
+    for entry in trained:
+        score, start = entry.right("test").get("value"), start_of(entry.record)
+        steps = [records[name] for name in (start, entry.method) if name in records]
+        if entry.method in records and not is_absent(score) and (start != TUNED or start in records):
+            lines[entry.method] = {
+                "score": score,
+                "memory": max(record["cost"]["peak_memory_bytes"] for record in steps) / 1e9,
+                "minutes": sum(map(_minutes, steps)),
+            }
     return pandas.DataFrame.from_dict(lines, orient="index", columns=["score", "memory", "minutes"])
+
+
+def _minutes(record: dict) -> float:
+    """Of a run's search and training."""
+    return (record["cost"].get("search_seconds", 0) + record["cost"]["train_seconds"]) / 60

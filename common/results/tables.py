@@ -76,7 +76,7 @@ def short(place: Path) -> str:
         [*_headline(method, row, names), f"{row['trainable_parameters']:,}", _minutes(row["train_seconds"])]
         for method, row in runs.iterrows()
     ]
-    parts = [_sentence(entries), pipes([*_heads(names), "trained parameters", "training, min"], lines)]
+    parts = [_sentence(entries), pipes([*_heads(names), "trained parameters", "last training, min"], lines)]
     parts += _remarks(runs[["stale", "committed"]])
     others = pairs[[other != BASELINE for _, other in pairs.index]] if len(pairs) else pairs
     last = [*([_power(others)] if len(others) else []), _seeds_line(over_seeds(entries, place))]

@@ -51,7 +51,21 @@ def test_the_final_table(place):
     assert (
         table.loc["sft-dpo", "− start [95 %]"].startswith("+0.500 [") and table.loc["sft-dpo", "p (Holm)"] == "<0.001"
     )
-    assert table.loc["sft-dpo", "memory, GB"] == "2.0" and table.loc["sft-dpo", "search and training, min"] == "1.0"
+    minutes = table["search and training, min (+ its start's)"]
+    assert minutes.to_dict() == {"baseline": "–", "sft-lora": "1.0", "sft-dpo": "1.0 + 1.0"}
+    assert table.loc["sft-dpo", "memory, GB"] == "2.0"
+
+
+def test_the_costs_of_a_run_are_of_all_that_it_takes_from_the_model_as_it_comes(place):
+    write("baseline", WRONG)
+    for method, minutes, memory in (("sft-lora", 3, 4), ("sft-dpo", 1, 2), ("example-lora", 2, 3)):
+        cost = {"train_seconds": 60.0 * minutes, "search_seconds": 30.0, "peak_memory_bytes": memory * 1_000_000_000}
+        write(method, RIGHT, model={"trainable_parameters": 8, "adapter": "lora"}, cost=cost)
+    table = overview.costs(results.entries.select(folder("cpu")))
+    assert table["minutes"].to_dict() == {"sft-lora": 3.5, "sft-dpo": 5.0, "example-lora": 2.5}
+    assert table["memory"].to_dict() == {"sft-lora": 4.0, "sft-dpo": 4.0, "example-lora": 3.0}
+    (folder("cpu") / "sft-lora.json").unlink()  # what it started from is unknown, and so is what it cost
+    assert overview.costs(results.entries.select(folder("cpu"))).index.tolist() == ["example-lora"]
 
 
 def test_stages_and_published_scores(place):
