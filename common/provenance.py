@@ -30,7 +30,7 @@ PACKAGE = "common"
 # In two pieces, or they would count as imports of this module. Of prompts only what takes the SQL out of an answer.
 SCORING = (f"{PACKAGE}.scoring", f"{PACKAGE}.extraction", f"{PACKAGE}.prose")
 # What writes, compares and shows records. A record of tables stands on the rest of what its notebook imports.
-RECORDS = tuple(f"{PACKAGE}.{name}" for name in ("results", "run", "tracking", "display", "pair_display"))
+RECORDS = tuple(f"{PACKAGE}.{name}" for name in ("results", "run", "releases", "tracking", "display", "pair_display"))
 # Modules of values that a record holds by themselves: the recipe that trained, the sizes of the profile. Another
 # default for one method makes no other training of the rest.
 VALUES = (f"{PACKAGE}.profiles", f"{PACKAGE}.training.defaults")

@@ -1,9 +1,8 @@
-"""What the repository comes with, so that nobody has to train or sample before going on: adapters and certified pairs.
+"""Trained adapters that the repository comes with, so that nobody has to train before asking or going on from one.
 
 `results/<profile>/adapters/<method>/` holds the adapter of the committed record `method` as peft saved it: the very
-weights, told by their digest. `results/<profile>/preferences/<folder>/` holds pairs under the name of their folder
-below `outputs/preferences/`, which says of which model, data and seed they are. Records made since by other weights
-have no release until theirs are copied there. Not covered: full weights, which are too large for a repository.
+weights, told by their digest. A record made since by other weights has no release until its adapter is copied there.
+Not covered: full weights, which are too large for a repository.
 """
 
 import shutil
@@ -11,8 +10,7 @@ from pathlib import Path
 
 from common.models import weights_digest
 from common.results.ledger import folder as records_folder
-from common.results.measures import PAIRS
-from common.settings import once, writable, writing
+from common.settings import once
 
 FOLDER, CONFIG, WEIGHTS = "adapters", "adapter_config.json", "adapter_model.safetensors"
 
@@ -26,12 +24,3 @@ def release_of(profile: str, method: str, wanted: str) -> Path | None:
 def copy(release: Path, target: Path) -> Path:
     """The released adapter in the folder `target`, where trainings go on from it; returns that."""
     return once(target, lambda place: shutil.copytree(release, place, dirs_exist_ok=True))
-
-
-def restore_pairs(profile: str, path: Path) -> None:
-    """The released pairs of that folder's and file's name at `path`, with their card, where there are some."""
-    for suffix in (".md", path.suffix):
-        source, target = records_folder(profile) / PAIRS / path.parent.name / path.name, path.with_suffix(suffix)
-        if source.with_suffix(suffix).is_file():
-            with writing(target):
-                shutil.copyfile(source.with_suffix(suffix), writable(path.parent) / target.name)

@@ -28,7 +28,7 @@ from common.profiles import Profile, resolve
 from common.results import sections
 from common.results.comparable import find_comparable
 from common.results.ledger import check_name
-from common.results.measures import find_measures, save_measures
+from common.results.measures import ANSWERS, find_measures, save_measures
 from common.results.places import command, place, usual_seed, with_overrides
 from common.results.record import Decoding, Record
 from common.settings import UserError, outputs, relative, writable
@@ -167,7 +167,8 @@ class Run:
         about |= {"notebook": self.notebook, "profile": self.profile, "seed": self.seed, "parameters": self.parameters}
         about |= {"base": self._base}
         path = save_measures(self.place, kind, self.name, tables, **about)
-        self._track(path, about.get("trained"), tables)
+        if kind != ANSWERS:  # of a database that may be the user's
+            self._track(path, about.get("trained"), tables)
         return path
 
     def save(
@@ -211,8 +212,10 @@ class Run:
         ).as_dict()
         curve = sections.thin_curve(trained.curve) if trained else None
         path = results.write_record(self.place, record, report.rows, curve, search.trials if search else None)
-        tables = {"predictions": pandas.DataFrame(report.rows)} | ({"trials": search.trials} if search else {})
-        self._track(path, trained, tables, search.id if search else "")
+        # Answers hold other data's rows, often to the letter: only those to the study's own rows go anywhere.
+        is_ours = record["data"]["source"] == "embedded"
+        tables = {"predictions": pandas.DataFrame(results.read_predictions(self.place, method))} if is_ours else {}
+        self._track(path, trained, tables | ({"trials": search.trials} if search else {}), search.id if search else "")
         print(f"record: {relative(path)}")
         return path
 

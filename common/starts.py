@@ -18,7 +18,7 @@ from common.preferences import files
 from common.profiles import Profile
 from common.prompts import prompt_ids
 from common.provenance import digest
-from common.releases import copy, release_of, restore_pairs
+from common.releases import copy, release_of
 from common.results.measures import REWARD
 from common.results.places import command
 from common.results.sections import model_name, source_name
@@ -83,13 +83,9 @@ def decoding_of(profile: Profile) -> dict[str, int]:
 
 
 def pairs_file(run: Run, policy: str) -> Path:
-    """Where the pairs of a policy lie for the run's base model, data and seed, see `common.preferences.files`; those
-    that come with the repository, where none were made here."""
+    """Where the pairs of a policy lie for the run's base model, data and seed, see `common.preferences.files`."""
     facts = (model_name(run.profile.model_id), run.revision, source_name(run.profile.data), run.seed)
-    path = outputs() / "preferences" / f"{run.profile.name}-{digest(*facts)[:8]}" / f"{policy}.parquet"
-    if not path.exists():
-        restore_pairs(run.profile.name, path)
-    return path
+    return outputs() / "preferences" / f"{run.profile.name}-{digest(*facts)[:8]}" / f"{policy}.parquet"
 
 
 def policy_of(profile: Profile, adapter: str = "", *, quantisation: str = "") -> LoadedModel:

@@ -1,7 +1,7 @@
 """Runs in Weights & Biases: offline without a key, never in the way. Records in results/ do not depend on it.
 
-No system metrics, no code, no git, no machine: what is logged is what the study reports. `wandb sync` sends what was
-written offline.
+No system metrics, no code, no git, no host: what is logged is what the study reports. `wandb sync` sends what was
+written offline, from this machine: the client names a table's file by its place here.
 """
 
 import json
@@ -9,7 +9,8 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ _CONFIG = (
     "decoding",
     "search",
 )
+_PLACE = "WANDB_DATA_DIR"
 _FAILURES: list[str] = []  # the first one; after it this process tries no more, since each try may take a time-out
 
 
@@ -52,10 +54,14 @@ def log_record(
         group=group or method,
         config={section: record[section] for section in _CONFIG if section in record},
         curve=curve,
-        summary=record.get("facts") or {name: metric["value"] for name, metric in record["metrics"].items()},
+        summary=record["facts"] if "facts" in record else _values(record["metrics"]),
         tables=tables,
         files=[path],
     )
+
+
+def _values(metrics: Mapping[str, dict]) -> dict:
+    return {name: metric["value"] for name, metric in metrics.items()}
 
 
 def log_run(
@@ -76,7 +82,8 @@ def log_run(
     if os.environ.get("WANDB_MODE") == "disabled" or _FAILURES:
         return
     try:
-        _log(run_id, name, group, config, curve, summary, tables or {}, files)
+        with _staging():
+            _log(run_id, name, group, config, curve, summary, tables or {}, files)
     except Exception as error:  # the client raises its own, the service's, and the network's
         _FAILURES.append(type(error).__name__)
         tqdm.write(  # not into the line of a progress bar
@@ -98,7 +105,6 @@ def _log(
 ) -> None:
     import wandb
 
-    os.environ.setdefault("WANDB_DATA_DIR", str(outputs() / "wandb"))  # tables are staged there, not in the home
     secret = key("WANDB_API_KEY")
     online = bool(secret) and os.environ.get("WANDB_MODE", "online") == "online"
     settings = wandb.Settings(
@@ -132,12 +138,32 @@ def _log(
         for step, metrics in sorted(_by_step(curve).items()):
             run.log(metrics, step=step)
         if tables:
-            run.log({name: wandb.Table(dataframe=table, allow_mixed_types=True) for name, table in tables.items()})
+            run.log(
+                {name: wandb.Table(dataframe=_flat(table), allow_mixed_types=True) for name, table in tables.items()}
+            )
         for file in files:  # a copy: a link would not go along to the machine that sends it
             run.save(shutil.copyfile(file, Path(run.dir) / file.name), base_path=run.dir, policy="now")
         run.summary.update({name: value for name, value in summary.items() if _is_number(value)})
     finally:
         run.finish()
+
+
+@contextmanager
+def _staging() -> Iterator[None]:
+    """The client stages tables among the outputs, unless the user has said where; by itself it takes the home."""
+    if _PLACE in os.environ:
+        yield
+        return
+    os.environ[_PLACE] = str(outputs() / "wandb")
+    try:
+        yield
+    finally:
+        del os.environ[_PLACE]
+
+
+def _flat(table: "pandas.DataFrame") -> "pandas.DataFrame":
+    """With the labels of its lines as columns, which a logged table would lose."""
+    return table if table.index.names == [None] and table.index.inferred_type == "integer" else table.reset_index()
 
 
 def _by_step(curve: Sequence[dict]) -> dict[int, dict[str, float]]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,10 @@ from safetensors.torch import load_file
 
 from common.models import LoadedModel, load_model, weights_digest
 from common.profiles import Profile, resolve
-from common.releases import release_of
+from common.releases import CONFIG, WEIGHTS, release_of
 from common.results.ledger import BASELINE, read_record
 from common.results.places import command
-from common.results.sections import model_name
+from common.results.sections import model_name, source_name
 from common.settings import UserError, outputs, relative, results
 from common.training.adapters import load_weights
 
@@ -40,11 +41,15 @@ def weights_of(name: str, sizes: Profile) -> tuple[Path, dict]:
         raise UserError(f"there is no record '{name}' at the profile {sizes.name}; {_names(sizes)}")
     if not any(record["model"].get("weights_digest") for record in records):
         raise UserError(f"'{name}' trained nothing; ask {BASELINE}, or a run that trains")
-    folders = {weights_digest(folder): folder for folder in reversed([*_weights(sizes)])}
+    digests: dict[Path, str] = {}  # of folders that were looked at: all weights of a model are a gigabyte
     for record in records:
         wanted = record["model"].get("weights_digest", "")
-        if folder := folders.get(wanted) or release_of(sizes.name, name, wanted):
+        if folder := release_of(sizes.name, name, wanted):
             return folder, record
+        for folder in _weights(sizes) if wanted else ():
+            digests[folder] = digests.get(folder) or weights_digest(folder)
+            if digests[folder] == wanted:
+                return folder, record
     raise UserError(
         f"the weights of '{name}' are not on this machine, only its record; {command(name, sizes)} trains them"
     )
@@ -59,7 +64,7 @@ def load_folder(folder: str | Path, *, profile: str = "auto", model_id: str = ""
     """
     sizes, path = resolve(profile), Path(folder).expanduser()
     config = _adapter_config(path)
-    if config and not (path / "adapter_model.safetensors").is_file():
+    if config and not (path / WEIGHTS).is_file():
         raise UserError(f"{path} has no adapter_model.safetensors; save the adapter again with a peft of today")
     if not config and not (path / "config.json").is_file():
         raise UserError(f"{path} holds no trained weights; give a folder with adapter_config.json or config.json")
@@ -73,9 +78,15 @@ def _places(sizes: Profile) -> list[Path]:
 
 
 def _records(sizes: Profile, name: str) -> list[dict]:
-    """The records of that name, those of this base model first."""
-    records = [read_record(place, name) for place in _places(sizes) if (place / f"{name}.json").is_file()]
-    return sorted(records, key=lambda record: record["model"]["id"] != model_name(sizes.model_id))
+    """The records of that name, those of this base model and this data first. What cannot be read of other rows, data
+    or models is left out."""
+    records = []
+    for place in _places(sizes):
+        if (place / f"{name}.json").is_file():
+            with suppress(UserError) if "@" in place.name else nullcontext():
+                records.append(read_record(place, name))
+    model, data = model_name(sizes.model_id), source_name(sizes.data)
+    return sorted(records, key=lambda record: (record["model"]["id"] != model, record["data"]["source"] != data))
 
 
 def _names(sizes: Profile) -> str:
@@ -100,7 +111,7 @@ def _with_weights(sizes: Profile, folder: Path, quantisation: str, model_id: str
     try:
         model = PeftModel.from_pretrained(loaded.model, folder).eval()
         # peft leaves layers out that the folder says nothing of.
-        is_whole = get_peft_model_state_dict(model).keys() == load_file(folder / "adapter_model.safetensors").keys()
+        is_whole = get_peft_model_state_dict(model).keys() == load_file(folder / WEIGHTS).keys()
     except (RuntimeError, ValueError, KeyError, OSError):  # sizes that differ, modules that are not there
         is_whole = False
     if is_other or not is_whole:
@@ -113,6 +124,6 @@ def _with_weights(sizes: Profile, folder: Path, quantisation: str, model_id: str
 def _adapter_config(folder: Path) -> dict:
     """What peft has written of an adapter; {} where the folder holds none."""
     try:
-        return json.loads((folder / "adapter_config.json").read_text())
+        return json.loads((folder / CONFIG).read_text())
     except (OSError, ValueError):
         return {}

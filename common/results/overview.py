@@ -59,7 +59,8 @@ def final_table(place: Path) -> "pandas.DataFrame":
         memory = entry.record["cost"]["peak_memory_bytes"] if is_alike else 0
         minutes = _minutes(entry.record) if is_alike else 0.0
         before = runs.get(start_of(entry.record))
-        earlier = _minutes(before.record) if before and minutes else 0.0
+        is_known = before and same_environment(before.record, entries[0].record)
+        earlier = _minutes(before.record) if is_known and minutes else 0.0
         line = {
             "parameters trained": f"{entry.record['model']['trainable_parameters']:,}",
             "memory, GB": f"{memory / 1e9:.1f}" if memory else "–",
@@ -127,8 +128,8 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def costs(entries: Sequence[Entry]) -> "pandas.DataFrame":
-    """score, memory in GB and minutes of search and training of each run that trained on the first one's device: of all
-    that it takes from the model as it comes, so with those of the trained run that it started from."""
+    """score, memory in GB and minutes of search and training of each run that trained on the first one's device,
+    with those of the trained run that it started from. Not counted: sampling pairs, and training a reward model."""
     import pandas
 
     trained = [entry for entry in entries if entry.rows and entry.record["cost"]["train_seconds"]]

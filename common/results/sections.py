@@ -131,9 +131,13 @@ def model_name(model_id: str) -> str:
 
 
 def public(parameters: Mapping[str, object]) -> dict[str, object]:
-    """Parameters as a record may show them: data and model by their names, without any folder."""
-    names = {"data": source_name, "validation": source_name, "model_id": model_name}
+    """Parameters as a record may show them: data, model and database by their names, without any folder."""
+    names = {"data": source_name, "validation": source_name, "model_id": model_name, "database": _file_name}
     return {key: names[key](str(value)) if key in names else value for key, value in parameters.items()}
+
+
+def _file_name(path: str) -> str:
+    return Path(path).name
 
 
 def prompt_hash(examples: Sequence[Example]) -> str:

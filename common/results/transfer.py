@@ -11,16 +11,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common.data.splits import TESTS
+from common.profiles import PROFILES, Profile
+from common.provenance import digest
+from common.results.comparable import same_base
 from common.results.entries import Entry, select
 from common.results.formats import interval, number, p_value
 from common.results.ledger import BASELINE, folder, read_records
 from common.results.planned import planned
+from common.results.sections import model_name, source_name
 from common.results.tables import pipes
 from common.settings import UserError, relative, replace_text, writable, writing
 from common.statistics.concordance import tau_b
 
 FOLDER, REPORT = "transfer", "transfer.md"
-COMMAND = "python -m common.results transfer"
+COMMAND = "python -m common.results readme"
 _SECTIONS = ("method", "notebook", "seed", "metrics", "outcomes", "slices", "cost", "code", "environment", "parameters")
 _SHARED = ("profile", "data", "scoring", "decoding")
 _FEWEST = 3  # runs that have an order
@@ -33,13 +37,15 @@ def save(source: Path) -> list[Path]:
     or the baseline is not among them.
     """
     entries = [entry for entry in select(source) if entry.rows]
-    record = entries[0].record
-    place, name = folder(record["profile"]), record["data"]["source"]
-    if BASELINE not in {entry.method for entry in entries}:
+    baseline = next((entry.record for entry in entries if entry.method == BASELINE), None)
+    if baseline is None:
         raise UserError(f"{relative(source)} has no record '{BASELINE}' to compare the others with; run it there first")
-    if name in {other["data"]["source"] for other in read_records(place)}:
+    profile, name = PROFILES[baseline["profile"]], baseline["data"]["source"]
+    place, record = folder(profile.name), baseline
+    if name == source_name(profile.data):
         raise UserError(f"{relative(source)} is on {name}, the profile's own data; its records are published whole")
-    path = writable(place / FOLDER) / f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}.json"
+    entries = [entry for entry in entries if same_base(entry.record, baseline)]
+    path = writable(place / FOLDER) / f"{_file_name(name, baseline['model']['id'], profile)}.json"
     content = {key: record[key] for key in _SHARED} | {
         "model": {key: record["model"][key] for key in ("id", "revision")},
         "runs": [_run(entry) for entry in entries],
@@ -49,6 +55,14 @@ def save(source: Path) -> list[Path]:
         replace_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
         replace_text(place / REPORT, markdown(place) + "\n")
     return [path, place / REPORT]
+
+
+def _file_name(source: str, model_id: str, profile: Profile) -> str:
+    """The source's name, with a digest where it is no file's name or the model is not the profile's."""
+    plain = re.fullmatch(r"[a-z0-9-]+", source) and model_id == model_name(profile.model_id)
+    return (
+        source if plain else f"{re.sub(r'[^a-z0-9]+', '-', source.lower()).strip('-')}-{digest(source, model_id)[:8]}"
+    )
 
 
 def _run(entry: Entry) -> dict:
@@ -70,17 +84,22 @@ def _plain(value: float) -> float | None:
     return None if value != value else float(f"{value:.6g}")
 
 
-def sources(place: Path) -> dict[str, dict]:
-    """The aggregates of a folder of runs, by the name of their data."""
-    files = (json.loads(path.read_text(encoding="utf-8")) for path in sorted((place / FOLDER).glob("*.json")))
-    return {content["data"]["source"]: content for content in files}
+def sources(place: Path) -> list[dict]:
+    """The aggregates beside a folder of runs, one entry a source of data and base model."""
+    paths = sorted((place / FOLDER).glob("*.json"), key=lambda path: path.stem)
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
 def markdown(place: Path) -> str:
     """The text of transfer.md for a folder of runs: a part for each other source of data."""
     parts = ["# The same methods on other data"]
-    for name, content in sources(place).items():
-        parts += [f"## {name}", _sentence(content), _table(content, place), *_orders(content, place)]
+    for content in sources(place):
+        parts += [
+            f"## {content['data']['source']}",
+            _sentence(content),
+            _table(content, place),
+            *_orders(content, place),
+        ]
     return "\n\n".join(parts)
 
 
@@ -95,7 +114,7 @@ def _sentence(content: Mapping) -> str:
 
 def _table(content: Mapping, place: Path) -> str:
     pairs = {pair["method"]: pair for pair in content["pairs"] if pair["other"] == BASELINE}
-    here = {record["method"]: Entry(record, place) for record in read_records(place)}
+    here = _own(content, place)
     head = ["method", "robust match [95 %]", "robust match − baseline [95 %]", "p (Holm)"]
     lines = []
     for run in content["runs"]:
@@ -111,9 +130,15 @@ def _table(content: Mapping, place: Path) -> str:
     return pipes([*head, *(f"own data, {split}" for split in TESTS)], lines)
 
 
+def _own(content: Mapping, place: Path) -> dict[str, Entry]:
+    """The folder's own runs of the same base model, by method."""
+    entries = [Entry(record, place) for record in read_records(place)]
+    return {entry.method: entry for entry in entries if entry.rows and same_base(entry.record, content)}
+
+
 def _orders(content: Mapping, place: Path) -> list[str]:
     """How far the order of the runs is that of the profile's own splits."""
-    here = {record["method"]: Entry(record, place) for record in read_records(place)}
+    here = _own(content, place)
     runs = [run for run in content["runs"] if run["method"] in here]
     if len(runs) < _FEWEST:
         return []
@@ -123,6 +148,8 @@ def _orders(content: Mapping, place: Path) -> list[str]:
         values = [here[run["method"]].right(split).get("value") for run in runs]
         if None not in values:
             texts.append(f"{number(tau_b(scores, values))} with `{split}`")
+    if not texts:
+        return []
     head = f"Kendall's tau-b of the {len(runs)} runs' order here with that on the profile's own data: "
     return [head + ", ".join(texts) + ". One is the same order, minus one the opposite; few runs make it coarse."]
 
@@ -136,6 +163,8 @@ def check(place: Path) -> None:
 
 
 def follow(place: Path) -> None:
-    """Write transfer.md anew where there are aggregates: it shows the folder's own records too."""
+    """Write transfer.md anew, which shows the folder's own records too; it goes where there are no aggregates."""
     if sources(place):
         replace_text(place / REPORT, markdown(place) + "\n")
+    else:
+        (place / REPORT).unlink(missing_ok=True)

@@ -13,10 +13,10 @@ import torch
 from common.ask import agreed, ask, load_run, open_copy
 from common.ask.export import export
 from common.ask.shop import write_shop
-from common.ask.weights import load_folder
+from common.ask.weights import load_folder, weights_of
 from common.generation import complete
 from common.models import load_model, locate, weights_digest
-from common.profiles import LARGER_TINY_MODEL, TINY_MODEL
+from common.profiles import LARGER_TINY_MODEL, TINY_MODEL, resolve
 from common.prompts import extract_sql, prompt_ids
 from common.releases import FOLDER
 from common.results.ledger import folder
@@ -137,7 +137,16 @@ def test_a_run_on_a_part_of_the_rows_answers_too(adapter, tiny):
         place.mkdir(parents=True, exist_ok=True)
         (place / "part.json").write_text(json.dumps(record))
     assert not torch.equal(logits(load_run("part", profile="smoke")), logits(tiny))
-    (outputs() / "results" / "smoke@01234567" / "part.json").unlink()
+    other = json.loads((outputs() / "results" / "smoke@01234567" / "part.json").read_text())
+    other["data"]["source"] = "spider"  # an adapter of other data stands behind that of the committed record
+    (outputs() / "results" / "smoke@01234567" / "part.json").write_text(json.dumps(other))
+    committed["model"]["weights_digest"] = weights_digest(adapter)
+    (folder("smoke") / "part.json").write_text(json.dumps(committed))
+    assert weights_of("part", resolve("smoke"))[1]["data"]["source"] == "embedded"
+    (outputs() / "results" / "smoke@01234567" / "part.json").write_text("damaged")
+    assert weights_of("part", resolve("smoke"))[1]["data"]["source"] == "embedded"
+    committed["model"]["weights_digest"] = "0" * 16
+    (folder("smoke") / "part.json").write_text(json.dumps(committed))
     with pytest.raises(UserError, match="weights of 'part' are not on this machine"):
         load_run("part", profile="smoke")
 

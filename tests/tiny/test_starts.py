@@ -167,20 +167,6 @@ def test_pairs_of_another_model_data_or_seed_have_a_file_of_their_own(run):
     assert one.parent.name.startswith("smoke-") and pairs_file(replace(run, parameters={}), "base") == one
 
 
-def test_pairs_that_come_with_the_repository_are_there_unless_others_were_made_here(run):
-    path = pairs_file(run, "released")
-    assert not path.exists()
-    release = records_folder("smoke") / "preferences" / path.parent.name
-    release.mkdir(parents=True)
-    (release / "released.parquet").write_bytes(b"pairs")
-    (release / "released.md").write_text("card")
-    assert pairs_file(run, "released").read_bytes() == b"pairs" and path.with_suffix(".md").read_text() == "card"
-    assert not pairs_file(replace(run, seed=7), "released").exists()  # of another seed
-    path.write_bytes(b"made here")
-    assert pairs_file(run, "released").read_bytes() == b"made here"
-    shutil.rmtree(release)
-
-
 def test_a_control_trains_as_sft_did_at_the_rate_of_what_it_is_held_against():
     sft = {"method": "sft-lora", "notebook": "", "parameters": {"recipe": {"learning_rate": 1e-3, "epochs": 3}}}
     other = {"parameters": {"recipe": {"learning_rate": 5e-5, "epochs": 1, "pair_loss": "ipo"}}}

@@ -64,6 +64,10 @@ def test_the_costs_of_a_run_are_of_all_that_it_takes_from_the_model_as_it_comes(
     table = overview.costs(results.entries.select(folder("cpu")))
     assert table["minutes"].to_dict() == {"sft-lora": 3.5, "sft-dpo": 5.0, "example-lora": 2.5}
     assert table["memory"].to_dict() == {"sft-lora": 4.0, "sft-dpo": 4.0, "example-lora": 3.0}
+    path = folder("cpu") / "sft-lora.json"
+    path.write_text(path.read_text().replace('"device": "', '"device": "another than '))
+    minutes = overview.final_table(folder("cpu"))["search and training, min (+ its start's)"]
+    assert minutes["sft-dpo"] == "1.5" and minutes["sft-lora"] == "–"
     (folder("cpu") / "sft-lora.json").unlink()  # what it started from is unknown, and so is what it cost
     assert overview.costs(results.entries.select(folder("cpu"))).index.tolist() == ["example-lora"]
 

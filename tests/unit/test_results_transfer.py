@@ -29,8 +29,9 @@ def write(folder, method: str, right: int, **changes) -> None:
 
 
 @pytest.fixture
-def away(place, tmp_path):
+def away(place, tmp_path, monkeypatch):
     """A folder of runs on Spider, beside those of the profile's own data, where two methods change places."""
+    monkeypatch.setattr("common.results.transfer.model_name", lambda _: "m/small")  # the records' is the profile's
     for method, right in SCORES.items():
         write(tmp_path / "away", method, right, data=SPIDER)
     for method, right in {**SCORES, "example-fullft": 35}.items():
@@ -60,9 +61,7 @@ def test_the_page_sets_them_beside_our_own_data_and_counts_the_order(away, place
     assert "## spider" in page and "40 rows of `test`" in page
     transfer.check(place / "cpu")
     write(place / "cpu", "example-fullft", 15)  # a record made anew
-    with pytest.raises(
-        UserError, match="cpu/transfer.md differs from the records; `python -m common.results transfer`"
-    ):
+    with pytest.raises(UserError, match="cpu/transfer.md differs from the records; `python -m common.results readme`"):
         transfer.check(place / "cpu")
     transfer.follow(place / "cpu")
     transfer.check(place / "cpu")
@@ -75,9 +74,40 @@ def test_what_is_no_transfer_is_refused_and_nothing_is_written(away, place, tmp_
     (away / "baseline.json").unlink()
     with pytest.raises(UserError):
         transfer.save(away)
+    for path in away.glob("*"):
+        path.unlink()
+    write_record(away, record("baseline", rows := predictions("??"), data=SPIDER), rows)
+    with pytest.raises(UserError, match="has no record 'baseline' to compare the others with"):  # none can be scored
+        transfer.save(away)
     with pytest.raises(UserError, match="there are no records"):
         transfer.save(tmp_path / "nothing")
     assert not (place / "cpu" / "transfer").exists()
     transfer.check(place / "cpu")  # a profile without other data has no page
     transfer.follow(place / "cpu")
     assert not (place / "cpu" / "transfer.md").exists()
+
+
+def test_another_base_model_has_a_file_of_its_own_and_is_not_set_beside_ours(away, place, monkeypatch):
+    first, page = transfer.save(away)
+    for method in SCORES:
+        path = away / f"{method}.json"
+        content = json.loads(path.read_text())
+        content["model"]["id"] = "m/other"
+        path.write_text(json.dumps(content))
+    second, _ = transfer.save(away)
+    assert second.name.startswith("spider-") and first.exists() and len(transfer.sources(place / "cpu")) == 2
+    part = page.read_text().split("m/other")[1]
+    assert "Kendall" not in part and part.count("| – | – | – |") == 3
+    first.unlink(), second.unlink()
+    transfer.follow(place / "cpu")
+    assert not page.exists()
+    transfer.check(place / "cpu")
+
+
+@pytest.mark.parametrize("source", ["my data", "my-data", "Данные", "../x"])
+def test_every_source_has_a_file(away, place, source):
+    for method, right in SCORES.items():
+        write(away, method, right, data=SPIDER | {"source": source})
+    path, _ = transfer.save(away)
+    assert path.parent == place / "cpu" / "transfer" and path.stem != "" and path.is_file()
+    assert (path.name == "my-data.json") == (source == "my-data")
