@@ -1,7 +1,8 @@
 """Records of what is no run of a method, as tables: certified pairs, a reward model's worth, what rewards pay for.
 
-`<folder of runs>/<kind>/<name>.json` holds aggregates only, never a row of the data. Covers the record's shape; how its
-tables are measured is their modules' affair.
+`<folder of runs>/<kind>/<name>.json` holds aggregates only, never a row of the data. The exception is `answers`, of a
+question to one database: statements and their first rows. Covers the record's shape; how its tables are measured is
+their modules' affair.
 """
 
 import json
