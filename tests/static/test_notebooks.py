@@ -28,7 +28,6 @@ AWAITED = {
     "examples/add_a_reward.ipynb",
     "examples/train_grpo.ipynb",
     "grpo/controls.ipynb",
-    "grpo/grpo_lr1e5.ipynb",
     "grpo/grpo_lr1e6.ipynb",
     "grpo/grpo_lr1e6_ngen4.ipynb",
     "grpo/grpo_lr1e8.ipynb",
