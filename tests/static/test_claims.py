@@ -71,6 +71,25 @@ def test_rewards_after_fine_tuning_bring_something_with_an_anchor():
     assert paired("grpo-sft", "grpo-sft-anchored", "test_unseen").low > 0
 
 
+@pytest.mark.parametrize("split", SPLITS)
+def test_rewards_from_the_base_bring_something_and_references_more(split):
+    assert paired("baseline", "grpo-lr1e5", split).low > 0
+    assert paired("grpo-lr1e5", "example-lora", split).low > 0.1
+
+
+def test_rewards_from_the_base_unlearn_joins():
+    def right(method, complexity):
+        return mean(row["robust_match"] for row in rows(method) if row["complexity"] == complexity)
+
+    assert right("grpo-lr1e5", "basic SQL") > right("baseline", "basic SQL") + 0.05
+    for complexity in ("single join", "multiple_joins"):
+        assert right("grpo-lr1e5", complexity) < right("baseline", complexity) - 0.03
+    lines = csv.DictReader(git("show", "HEAD:results/cpu/grpo-lr1e5.curve.csv").decode().splitlines())
+    joins = [(float(line["eval_join"]), float(line["eval_loss"])) for line in lines if line["eval_join"]]
+    assert joins[0][0] > 0.1 and max(join for join, _ in joins[1:]) < 0.02
+    assert joins[1][1] > 1  # nats a sequence
+
+
 def test_the_prompts_of_a_training_by_rewards_were_used_up():
     lines = csv.DictReader(git("show", "HEAD:results/cpu/grpo-sft.curve.csv").decode().splitlines())
     lines = [{name: float(value) for name, value in line.items() if value} for line in lines]
