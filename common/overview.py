@@ -7,12 +7,12 @@ from io import BytesIO
 from pathlib import Path
 
 import pandas
-import PIL.Image
 from IPython.display import Image
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from common.display import OUTCOMES
+from common.pictures import shrink
 from common.results.entries import Entry, select
 from common.results.figure import plot
 from common.results.overview import costs, pareto
@@ -20,7 +20,6 @@ from common.results.overview import costs, pareto
 _MARKERS = "osD^vP*Xh<>p"
 _GREYS = ("#08306b", "#d9822b", "#7aa874", "#9e5b9b", "#555555", "#b0413e", "#3f90a5", "#bcae3c")
 _HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo", "--")
-COLOURS = 64  # of a picture
 COMMON = ("match", "mismatch", "syntax_error", "schema_error")  # outcomes with a part of their own
 
 
@@ -45,13 +44,12 @@ def costs_image(place: Path) -> Image:
 
 
 def _image(figure: Figure) -> Image:
-    """As a picture of few colours, a third of the bytes, since it goes into a notebook."""
+    """As a picture of few colours."""
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
-    content, small = BytesIO(), BytesIO()
+    content = BytesIO()
     figure.savefig(content, dpi=80, metadata={"Software": None})
-    PIL.Image.open(content).convert("RGB").quantize(COLOURS).save(small, format="png", optimize=True)
-    return Image(small.getvalue(), format="png")
+    return Image(shrink(content.getvalue()), format="png")
 
 
 def _draw_costs(axes: Axes, table: pandas.DataFrame, column: str) -> None:

@@ -114,7 +114,7 @@ def _sentence(content: Mapping) -> str:
 
 def _table(content: Mapping, place: Path) -> str:
     pairs = {pair["method"]: pair for pair in content["pairs"] if pair["other"] == BASELINE}
-    here = _own(content, place)
+    here = _by_method(content, place)
     head = ["method", "robust match [95 %]", "robust match − baseline [95 %]", "p (Holm)"]
     lines = []
     for run in content["runs"]:
@@ -130,7 +130,7 @@ def _table(content: Mapping, place: Path) -> str:
     return pipes([*head, *(f"own data, {split}" for split in TESTS)], lines)
 
 
-def _own(content: Mapping, place: Path) -> dict[str, Entry]:
+def _by_method(content: Mapping, place: Path) -> dict[str, Entry]:
     """The folder's own runs of the same base model, by method."""
     entries = [Entry(record, place) for record in read_records(place)]
     return {entry.method: entry for entry in entries if entry.rows and same_base(entry.record, content)}
@@ -138,7 +138,7 @@ def _own(content: Mapping, place: Path) -> dict[str, Entry]:
 
 def _orders(content: Mapping, place: Path) -> list[str]:
     """How far the order of the runs is that of the profile's own splits."""
-    here = _own(content, place)
+    here = _by_method(content, place)
     runs = [run for run in content["runs"] if run["method"] in here]
     if len(runs) < _FEWEST:
         return []

@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
 
 import nbformat
 
+from common.pictures import shrink
 from common.settings import UserError, relative, replace_text
 from common.study.execute import PUBLISHABLE, copy_path
 from common.study.notebooks import Notebook, load
@@ -45,4 +47,7 @@ def _with_outputs(notebook: Notebook, profile: str) -> nbformat.NotebookNode:
     for cell, run in zip(cells, runs, strict=True):
         cell.execution_count = run.execution_count
         cell.outputs = [output for output in run.outputs if output.get("name") != "stderr"]
+        for output in cell.outputs:
+            if picture := output.get("data", {}).get("image/png"):
+                output["data"]["image/png"] = b64encode(shrink(b64decode(picture))).decode()
     return source

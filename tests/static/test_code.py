@@ -37,6 +37,7 @@ LAYERS = [
         "display",
         "pair_display",
         "group_display",
+        "pictures",
         "overview",
     ),
     *("score", "costs", "releases", "run", "starts", "ask", "notebook", "study"),

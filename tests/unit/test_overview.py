@@ -3,10 +3,12 @@
 from io import BytesIO
 
 import PIL.Image
+import PIL.ImageChops
 import pytest
 
 from common import overview as figures
 from common import results
+from common.pictures import shrink
 from common.results import catalogue, findings, overview
 from common.results.ledger import folder
 from common.results.places import notebook_paths
@@ -157,3 +159,17 @@ def test_shares_of_outcomes(place):
     table = figures.outcome_shares(entries)
     assert table.loc["baseline"].tolist() == [0.5, 0.5, 0, 0, 0]
     assert table.loc["other", "other"] == pytest.approx(0.25)
+
+
+def test_a_picture_of_few_colours_is_the_same_picture_in_fewer_bytes(place):
+    from matplotlib.figure import Figure
+
+    figure, content = Figure(figsize=(6, 3)), BytesIO()
+    figure.subplots().plot([1, 3, 2], color="#08306b")
+    figure.savefig(content, format="png")
+    small = shrink(content.getvalue())
+    one, other = (PIL.Image.open(BytesIO(picture)).convert("RGB") for picture in (content.getvalue(), small))
+    assert len(small) < 0.6 * len(content.getvalue()) and one.size == other.size
+    worst = PIL.ImageChops.difference(one, other).getextrema()
+    assert max(high for _, high in worst) < 40
+    assert shrink(small) == small or len(shrink(small)) < len(small)
