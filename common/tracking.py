@@ -81,9 +81,28 @@ def log_run(
     """
     if os.environ.get("WANDB_MODE") == "disabled" or _FAILURES:
         return
+    with _unobtrusive(name), _staging():
+        import wandb
+
+        run = _start(run_id, name, group, config)
+        try:
+            for step, metrics in sorted(_by_step(curve).items()):
+                run.log(metrics, step=step)
+            if tables:
+                flat = {name: _flat(table) for name, table in tables.items()}
+                run.log({name: wandb.Table(dataframe=table, allow_mixed_types=True) for name, table in flat.items()})
+            for file in files:  # a copy: a link would not go along to the machine that sends it
+                run.save(shutil.copyfile(file, Path(run.dir) / file.name), base_path=run.dir, policy="now")
+            run.summary.update({name: value for name, value in summary.items() if _is_number(value)})
+        finally:
+            run.finish()
+
+
+@contextmanager
+def _unobtrusive(name: str) -> Iterator[None]:
+    """What goes wrong in logging the run `name` is one line, and the last of it."""
     try:
-        with _staging():
-            _log(run_id, name, group, config, curve, summary, tables or {}, files)
+        yield
     except Exception as error:  # the client raises its own, the service's, and the network's
         _FAILURES.append(type(error).__name__)
         tqdm.write(  # not into the line of a progress bar
@@ -93,16 +112,8 @@ def log_run(
         )
 
 
-def _log(
-    run_id: str,
-    name: str,
-    group: str,
-    config: dict,
-    curve: Sequence[dict],
-    summary: dict,
-    tables: "Mapping[str, pandas.DataFrame]",
-    files: Sequence[Path],
-) -> None:
+def _start(run_id: str, name: str, group: str, config: dict) -> Any:
+    """A run of the client, online where there is a key and nothing says otherwise."""
     import wandb
 
     secret = key("WANDB_API_KEY")
@@ -123,7 +134,7 @@ def _log(
         init_timeout=30,
         finish_timeout=60,
     )
-    run = wandb.init(
+    return wandb.init(
         project=key("WANDB_PROJECT") or "text-to-sql",
         dir=outputs(),  # the client adds wandb/ itself
         id=run_id,
@@ -134,18 +145,6 @@ def _log(
         resume="allow" if online else None,
         settings=settings,
     )
-    try:
-        for step, metrics in sorted(_by_step(curve).items()):
-            run.log(metrics, step=step)
-        if tables:
-            run.log(
-                {name: wandb.Table(dataframe=_flat(table), allow_mixed_types=True) for name, table in tables.items()}
-            )
-        for file in files:  # a copy: a link would not go along to the machine that sends it
-            run.save(shutil.copyfile(file, Path(run.dir) / file.name), base_path=run.dir, policy="now")
-        run.summary.update({name: value for name, value in summary.items() if _is_number(value)})
-    finally:
-        run.finish()
 
 
 @contextmanager
