@@ -1,12 +1,14 @@
-"""What a run goes on from: the records that it needs, of runs or of pairs, and the folder that is named after them."""
+"""What a run goes on from, the records it needs and the folder named after them; and what leaves the machine."""
 
 import json
+from types import SimpleNamespace
 
 import pandas
 import pytest
 
 from common.run import Run, start_run
 from common.settings import UserError
+from tests.unit.records import predictions
 
 NOTEBOOK = "examples/train_lora.ipynb"
 
@@ -49,3 +51,23 @@ def test_pairs_serve_a_run_on_fewer_test_rows_and_none_of_other_data(tmp_path):
     (tmp_path / "mine.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     with pytest.raises(UserError, match="^there is no record 'rm-data' for profile smoke"):
         start(needs=("rm-data",), data=str(tmp_path / "mine.jsonl"))
+
+
+def test_only_answers_to_the_studys_own_questions_are_tracked(tiny, tmp_path, monkeypatch):
+    """Completions repeat references, and a question to one database is its owner's."""
+    calls = []
+    monkeypatch.setattr("common.run.log_record", lambda path, **about: calls.append((path.stem, about["tables"])))
+    path = tmp_path / "mine.csv"
+    path.write_text("sql_prompt,sql_context,sql,split\na,b,c,test\n")
+    rows = predictions("y")
+    answers = SimpleNamespace(rows=rows, seconds=1.0, new_tokens=1, code_module="common.generation", code_digest="x")
+    start("of-mine", data=str(path)).save(answers, tiny())
+    ours = SimpleNamespace(**vars(answers) | {"rows": predictions("y" * 16)})
+    start("of-ours").save(ours, tiny())
+    tables = dict(calls)
+    assert tables["of-mine"] == {} and tables["of-ours"]["predictions"]["completion"][0] == "SELECT 0;"
+    calls.clear()
+    start("ask").save_tables("answers", {"answers": pandas.DataFrame({"first row": ["Ada"]})})
+    assert calls == []
+    start("judge").save_tables("reward", {"judges": pandas.DataFrame({"auc": [0.5]})})
+    assert [name for name, _ in calls] == ["judge"]

@@ -66,4 +66,5 @@ def test_no_folder_of_this_machine_reaches_a_record(path, tmp_path):
     path.write_text("sql_prompt,sql_context,sql\n")
     values = data(str(path), [])
     assert (values.source, values.revision) == ("mine", provenance.files_digest([path]))
+    assert public({"database": "/home/ada/shop.sqlite"}) == {"database": "shop.sqlite"}
     assert model_name("Qwen/Qwen3-0.6B") == "Qwen/Qwen3-0.6B" and public({"data": ""}) == {"data": ""}
