@@ -109,8 +109,12 @@ def _sentence(record: dict) -> str:
     return (
         f"`{record['source']}`, split {data['split']}, {data['n']:,} references, of these: {counts or 'no remark'}. "
         f"Rows that are, or nearly are, among {data['train_rows']:,} training rows: {equal:.1%}."
-        f"{fallback}"
+        f"{fallback}{_age(record)}"
     )
+
+
+def _age(record: dict) -> str:
+    return " Judged by an earlier version of the scorer." * (record["code"]["scorer_digest"] != scorer_digest())
 
 
 def _table(record: dict) -> str:

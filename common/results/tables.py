@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from common.results.comparison import by_complexity, table
 from common.results.entries import Entry, select, splits
 from common.results.formats import interval, is_absent, number, p_value, share
-from common.results.ledger import BASELINE
 from common.results.planned import planned
 from common.results.seeds import over_seeds
 from common.statistics import TEST
@@ -76,10 +75,9 @@ def short(place: Path) -> str:
         [*_headline(method, row, names), f"{row['trainable_parameters']:,}", _minutes(row["train_seconds"])]
         for method, row in runs.iterrows()
     ]
-    parts = [_sentence(entries), pipes([*_heads(names), "trained parameters", "last training, min"], lines)]
+    parts = [_sentence(entries), pipes([*_heads(names), "trained parameters", "last training alone, min"], lines)]
     parts += _remarks(runs[["stale", "committed"]])
-    others = pairs[[other != BASELINE for _, other in pairs.index]] if len(pairs) else pairs
-    last = [*([_power(others)] if len(others) else []), _seeds_line(over_seeds(entries, place))]
+    last = [*([_power(pairs)] if len(pairs) else []), _seeds_line(over_seeds(entries, place))]
     return "\n\n".join([*parts, " ".join(last)])
 
 
@@ -136,9 +134,16 @@ def _sentence(entries: Sequence[Entry]) -> str:
     first = next((entry.record for entry in entries if entry.rows), entries[0].record)
     data, tokens = first["data"], first["decoding"]["max_new_tokens"]
     return (
-        f"Profile `{first['profile']}`: {values('model', 'id')} on {data['source']} data, {_rows(first, entries)}, "
-        f"greedy decoding of at most {tokens} tokens; {values('environment', 'device')}."
+        f"Profile `{first['profile']}`: {values('model', 'id')}{_rounded(entries)} on {data['source']} data, "
+        f"{_rows(first, entries)}, greedy decoding of at most {tokens} tokens; {values('environment', 'device')}."
     )
+
+
+def _rounded(entries: Sequence[Entry]) -> str:
+    """The files that models were read from whose weights their maker had rounded."""
+    revisions = [str(entry.record["model"]["revision"]) for entry in entries]
+    files = [text.split()[-2] for text in dict.fromkeys(revisions) if text.endswith(".gguf dequantised")]
+    return f" (weights of {' and '.join(f'`{file}`' for file in files)}, dequantised)" if files else ""
 
 
 def _rows(record: dict, entries: Sequence[Entry]) -> str:
