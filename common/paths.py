@@ -1,11 +1,11 @@
-"""Paths among the parameters of a run, in full from the folder in which they were given.
+"""Paths among the parameters of a run, in full from the folder in which they were given; and what a record calls them.
 
 A command is given in one folder, the kernel of a notebook works in another, and a record is judged again from a third.
 So a path is resolved once, where it is typed. What names no path stays as it is: `embedded`, `gretel@REVISION`, a hub's
 id unless there is such a folder.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from common.profiles import EMBEDDED_MODEL, LARGER_TINY_MODEL, TINY_MODEL
 from common.settings import absolute
 
 _FILES = (".parquet", ".jsonl", ".json", ".csv")
+_SOURCES = ("embedded", "gretel", "spider")  # what a file of one's own is never called in a record
 _NO_PATHS = {"PROFILE", "RUN_NAME"}
 
 
@@ -29,7 +30,7 @@ def data(source: str) -> str:
     """What `load_examples` takes, with the file's or the folder's path in full; unknown words stay as they are."""
     if source.startswith("spider:"):
         return f"spider:{absolute(source.removeprefix('spider:'))}"
-    if source in ("", "embedded", "gretel") or source.startswith("gretel@"):
+    if not source or _is_named(source):
         return source
     is_path = _begins_as_path(source) or source.lower().endswith(_FILES) or _is_there(source)
     return str(absolute(source)) if is_path and "://" not in source else source
@@ -41,6 +42,43 @@ def model(model_id: str) -> str:
         return model_id
     is_path = _begins_as_path(model_id) or model_id.lower().endswith(".gguf") or _is_there(model_id, Path.is_dir)
     return str(absolute(model_id)) if is_path and "://" not in model_id else model_id
+
+
+def source_name(source: str) -> str:
+    """What a source is called, without folders and revisions: embedded, gretel, spider, a file's stem, or all of its
+    name where the stem is one of these; "" stays."""
+    if source.startswith("spider:"):
+        return "spider"
+    if _is_named(source):
+        return source.partition("@")[0]
+    path = Path(source)
+    return path.name if path.stem in _SOURCES else path.stem
+
+
+def model_name(model_id: str) -> str:
+    """What a model is called: a hub's id as it is, a local folder by its last part."""
+    path = Path(model_id).expanduser()
+    return path.resolve().name if model_id and (path.is_dir() or path.is_absolute()) else model_id
+
+
+def public(parameters: Mapping[str, object]) -> dict[str, object]:
+    """Parameters as a record may show them: data, model and database by their names, without any folder."""
+    names = {"data": source_name, "validation": source_name, "model_id": model_name, "database": _file_name}
+    return {key: names[key](str(value)) if key in names else value for key, value in parameters.items()}
+
+
+def _file_name(path: str) -> str:
+    return Path(path).name
+
+
+def is_own_file(source: str) -> bool:
+    """Whether a source is the path of a file, and neither a name that `load_examples` knows nor Spider's folder."""
+    return bool(source) and not _is_named(source) and not source.startswith("spider:")
+
+
+def _is_named(source: str) -> bool:
+    """Whether a source is no path but a name that `load_examples` knows."""
+    return source in ("embedded", "gretel") or source.startswith("gretel@")
 
 
 def _is_there(text: str, test: Callable[[Path], bool] = Path.exists) -> bool:

@@ -10,11 +10,11 @@ from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import load_file
 
 from common.models import LoadedModel, load_model, weights_digest
+from common.paths import model_name, source_name
 from common.profiles import Profile, resolve
 from common.releases import CONFIG, WEIGHTS, release_of
 from common.results.ledger import BASELINE, read_record
 from common.results.places import command
-from common.results.sections import model_name, source_name
 from common.settings import UserError, outputs, relative, results
 from common.training.adapters import load_weights
 

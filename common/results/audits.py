@@ -12,10 +12,11 @@ from pathlib import Path
 import pandas
 
 from common import provenance
+from common.paths import source_name
 from common.profiles import PROFILES
 from common.results.ledger import folder
 from common.results.places import place
-from common.results.sections import computing_modules, scorer_digest, source_name
+from common.results.sections import computing_modules, scorer_digest
 from common.results.tables import pipes
 from common.settings import ROOT, UserError, relative, replace_text, writable, writing
 

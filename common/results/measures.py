@@ -15,10 +15,11 @@ import pandas
 
 from common import provenance
 from common.data import revision as data_revision
+from common.paths import public, source_name
 from common.profiles import PROFILES, Profile
 from common.results.audits import plain
 from common.results.ledger import folder
-from common.results.sections import computing_modules, model, public, scorer_digest, source_name
+from common.results.sections import computing_modules, model, scorer_digest
 from common.settings import ROOT, relative, replace_text, writable, writing
 
 if TYPE_CHECKING:

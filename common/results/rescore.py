@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from common.data import Example, ids_hash, load_examples
+from common.data import Example, ids_hash, load_examples, revision
 from common.prompts import extract_sql
 from common.results.ledger import load, read_predictions, write_record
 from common.results.sections import prompt_hash, scorer_digest, scoring
@@ -58,11 +58,14 @@ def examples_of(record: dict, rows: Sequence[dict], source: str = "") -> list[Ex
     source: as of `rescore`. Raises UserError where they cannot be loaded as they were.
     """
     data = record["data"]
-    sections = {data["split"]: data, **record.get("splits", {})}
+    sections, source = {data["split"]: data, **record.get("splits", {})}, source or _source(data)
+    # References are in no prompt: only the revision says that those of a file are the same.
+    if data["source"] != "embedded" and revision(source) != data["revision"]:
+        raise UserError(_OTHER_ROWS.format(f"{record['method']}.json"))
     examples = []
     for split in splits_of(rows):
         facts = sections[split]
-        part = load_examples(source or _source(data), split, limit=facts["n"], seed=data.get("seed", record["seed"]))
+        part = load_examples(source, split, limit=facts["n"], seed=data.get("seed", record["seed"]))
         if ids_hash(part) != facts["ids_hash"] or prompt_hash(part) != facts["prompt_hash"]:
             raise UserError(_OTHER_ROWS.format(f"{record['method']}.json"))
         examples += part

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common.data.splits import TESTS
+from common.paths import model_name, source_name
 from common.profiles import PROFILES, Profile
 from common.provenance import digest
 from common.results.comparable import same_base
@@ -18,7 +19,6 @@ from common.results.entries import Entry, select
 from common.results.formats import interval, number, p_value
 from common.results.ledger import BASELINE, folder, read_records
 from common.results.planned import planned
-from common.results.sections import model_name, source_name
 from common.results.tables import pipes
 from common.settings import UserError, relative, replace_text, writable, writing
 from common.statistics.concordance import tau_b

@@ -124,3 +124,15 @@ def test_a_link_keeps_its_name_and_its_folder_does_not(stand, tmp_path):
     assert paths.data("rows.csv") == paths.data(f"{tmp_path}/link/rows.csv") == str(stand / "rows.csv")
     (stand / "loop").symlink_to("loop")
     assert absolute("loop/x") == stand / "loop" / "x"
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        *(("", ""), ("embedded", "embedded"), ("gretel@abc", "gretel"), ("spider:../x/y", "spider")),
+        *(("/a/b/rows.jsonl", "rows"), ("/a/embedded.csv", "embedded.csv"), ("gretel.parquet", "gretel.parquet")),
+        *(("/a/gretel/x.csv", "x"), ("gretels/y.csv", "y"), ("spider.jsonl", "spider.jsonl")),
+    ],
+)
+def test_a_file_of_ones_own_is_never_called_like_the_studys_data(source, name):
+    assert paths.source_name(source) == name
