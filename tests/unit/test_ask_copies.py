@@ -90,7 +90,7 @@ def test_views_without_an_end_are_not_run(tmp_path):
 
 def test_a_query_of_the_copy_ends_in_time(tmp_path, monkeypatch):
     monkeypatch.setattr(copies, "MOST_SECONDS", 0.0)
-    script = "CREATE TABLE t (x TEXT);" + "INSERT INTO t VALUES (hex(randomblob(9)));" * 3000
+    script = f"BEGIN; CREATE TABLE t (x TEXT); {'INSERT INTO t VALUES (hex(randomblob(9)));' * 3000} COMMIT;"
     with (
         pytest.raises(UserError, match="cannot be read .*interrupted"),
         open_copy(database(tmp_path / "l.db", script)) as copy,
