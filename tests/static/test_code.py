@@ -56,7 +56,7 @@ LAYERS = [
 ]
 # The same within each package; `__init__` and `__main__` stand above all parts of theirs.
 PARTS = {
-    "ask": ["copies", "prompting", "hints", "votes", "display", "answers", "weights", "export", "shop"],
+    "ask": ["places", "copies", "prompting", "hints", "votes", "display", "answers", "weights", "export", "shop"],
     "certify": ["duplicates", "floor", "rewrites", "readings", "probe", "shares", "references", "equivalents"]
     + ["literals", "mutants"],
     "certify.readings": ["tables", "structure", "superlatives", "counting", "membership", "joining", "values"]
