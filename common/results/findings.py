@@ -24,7 +24,7 @@ QUESTIONS = (
     ("example-lora", "example-qlora", "LoRA beside the weights as they come", "QLoRA, beside the same in NF4"),
     ("baseline-nf4", BASELINE, "The untrained model in NF4", "the same as it comes"),
     ("sft-lora", "example-lora", "LoRA with searched settings, three passes", "LoRA with the profile's, one pass"),
-    ("sft-lora", LARGER, "LoRA, searched", "a model three times as large, untrained"),
+    ("sft-lora", LARGER, "LoRA, searched", "a model three times as large in NF4, untrained"),
     ("sft-prompt-text", "sft-prompt-random", "Prompt tuning that starts as words", "one that starts at random"),
     ("sft-prompt-text", BASELINE, "Prompt tuning that starts as words", "the model as it comes"),
     ("baseline-3shot", BASELINE, "Three examples in the prompt", "none"),

@@ -140,10 +140,12 @@ def _sentence(entries: Sequence[Entry]) -> str:
 
 
 def _rounded(entries: Sequence[Entry]) -> str:
-    """The files that models were read from whose weights their maker had rounded."""
-    revisions = [str(entry.record["model"]["revision"]) for entry in entries]
-    files = [text.split()[-2] for text in dict.fromkeys(revisions) if text.endswith(".gguf dequantised")]
-    return f" (weights of {' and '.join(f'`{file}`' for file in files)}, dequantised)" if files else ""
+    """That the models' weights had been rounded by their maker, where they were: the last part of a file's name says to
+    what."""
+    words = [str(entry.record["model"]["revision"]).split() for entry in entries]
+    files = [text[-2] for text in words if text[-1:] == ["dequantised"] and text[-2].endswith(".gguf")]
+    kinds = dict.fromkeys(file.removesuffix(".gguf").rpartition("-")[2].upper() for file in files)
+    return f" (GGUF files of type {' and '.join(kinds)}, dequantised)" if kinds else ""
 
 
 def _rows(record: dict, entries: Sequence[Entry]) -> str:
