@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # Each module imports only from those before it. A new module gets its place here.
 LAYERS = [
-    *("settings", "tracking", "locks", "arithmetic", "provenance", "hub", "profiles", "paths", "synthetic", "data"),
+    *("settings", "pipes", "tracking", "locks", "arithmetic", "provenance", "hub", "profiles", "paths", "synthetic", "data"),
     *("retrieval", "prose", "extraction", "prompts", "sandbox", "mutations", "scoring", "execution", "statistics"),
     *(
         "metric",
