@@ -59,7 +59,7 @@ def write_record(
         raise KeyError(f"the record of '{record.get('method')}' lacks {', '.join(missing)}")
     method = record["method"]
     check_name(method)
-    rounded = {key: _six_digits(record[key]) for key in _ROUNDED if key in record}
+    rounded = {key: six_digits(record[key]) for key in _ROUNDED if key in record}
     record = {**record, **rounded, "predictions_digest": ""}
     _json(record)  # refuses what JSON does not know before anything is written
     lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows]
@@ -143,7 +143,8 @@ def read_predictions(place: Path, method: str) -> list[dict]:
     return [row if "split" in row else {"id": row["id"], "split": record["data"]["split"], **row} for row in rows]
 
 
-def _six_digits(value: Any) -> Any:
+def six_digits(value: Any) -> Any:
+    """Figures as a record holds them, nested in dicts or alone."""
     if isinstance(value, dict):
-        return {key: _six_digits(item) for key, item in value.items()}
+        return {key: six_digits(item) for key, item in value.items()}
     return float(f"{value:.6g}") if isinstance(value, float) else value
