@@ -72,8 +72,6 @@ def test_what_was_changed_is_named(path, keys, value, line):
         (("metrics", "right", "n"), 4.0, "right n of the answers is 4, the record says 4.0"),
         (("metrics", "robust_match", "value"), 0.5, "robust_match of the answers is None, the record says 0.5"),
         (("metrics", "match", "value"), None, "match of the answers is 0.5, the record says None"),
-        (("metrics", "match", "value"), True, "match of the answers is 0.5, the record says True"),
-        (("metrics", "match", "value"), "0.5", "match of the answers is 0.5, the record says 0.5"),
         (("metrics", "another"), {"value": 1.0}, "another of the answers is absent, the record says 1.0"),
         (("slices", "complexity", "CTEs", "right", "value"), 1.0, "slices complexity CTEs right of the answers is 0.5"),
         (("slices", "task_type", "another"), {}, "slices task_type another of the answers is absent, the record says"),
