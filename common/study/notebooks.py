@@ -6,6 +6,7 @@ nothing is executed.
 
 import ast
 import graphlib
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,9 @@ class Notebook:
 
 
 def find() -> list[Notebook]:
-    """Every notebook of the repository, each after those that make what it needs."""
+    """Every notebook of the study, each after those that make what it needs; stderr names what is none."""
+    for path in places.strays():
+        print(f"{path.as_posix()} is left out: no cell with a RUN_NAME can be read in it", file=sys.stderr)
     return in_order([read(places.ROOT / path) for path in places.notebook_paths()])
 
 
