@@ -185,9 +185,8 @@ def faults(record: object) -> list[str]:
 
 def _split_keys(values: dict) -> list[str]:
     """What a further split's section lacks, or has as another kind than a record has it of `test`."""
-    kinds = {name: kind for of in (Data, Record) for name, kind in _kinds(of).items()}
-    required = ("n", "ids_hash", "prompt_hash", "metrics", "slices")
-    return [key for key in required if key not in values or not _fits(values[key], kinds[key])]
+    missing = [key for key in ("n", "ids_hash", "prompt_hash") if key not in values]
+    return missing + _misfits(values, Data) + _misfits(values, Record)
 
 
 def _misfits(values: dict, of: type) -> list[str]:
