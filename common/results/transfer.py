@@ -162,7 +162,7 @@ def _orders(content: Mapping, place: Path) -> list[str]:
 def check(place: Path) -> None:
     """Raises UserError where the folder's transfer.md is not what its aggregates and records give."""
     path = place / REPORT
-    current = path.read_text(encoding="utf-8") if path.exists() else ""
+    current = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     if current != (markdown(place) + "\n" if sources(place) else ""):
         raise UserError(f"{place.name}/{REPORT} differs from the records; `{COMMAND}` writes it anew")
 

@@ -126,7 +126,10 @@ def check_known(names: Iterable[str], notebooks: Iterable[Path]) -> None:
     """Raises UserError for a name that is a parameter of none of the notebooks; papermill itself would only warn."""
     known = list(dict.fromkeys(name for path in notebooks for name in defaults(path)))
     if unknown := [name for name in names if name not in known]:
-        raise UserError(f"there is no parameter {', '.join(unknown)}; choose from {', '.join(known)}")
+        choice = (
+            f"choose from {', '.join(known)}" if known else "none of these notebooks has a cell tagged 'parameters'"
+        )
+        raise UserError(f"there is no parameter {', '.join(unknown)}; {choice}")
 
 
 def _typed(name: str, text: str, default: object) -> object:

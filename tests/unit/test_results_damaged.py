@@ -170,6 +170,8 @@ def test_aggregates_of_other_data(place, content):
     for function in (transfer.markdown, transfer.check, transfer.follow):
         assert "python -m common.results transfer" in refused("transfer/x.json", function, place / "cpu")
     put(path, json.dumps(AGGREGATES))
+    put(place / "cpu" / transfer.REPORT, b"\xff")
+    refused("transfer.md differs from the records", transfer.check, place / "cpu")
     transfer.follow(place / "cpu")
     transfer.check(place / "cpu")
 

@@ -12,7 +12,7 @@ from common.settings import UserError
 from common.study import execute as runner
 from common.study import publish as publishing
 from common.study.execute import copy_path, execute
-from common.study.notebooks import find
+from common.study.notebooks import find, read
 from common.study.publish import publish
 from tests.unit import studies
 from tests.unit.studies import write
@@ -186,6 +186,14 @@ def test_a_stray_is_left_out_wherever_notebooks_are_looked_for(place, monkeypatc
     assert [path.as_posix() for path in (*notebook_paths(), *strays())] == ["a/n.ipynb", "b/Untitled.ipynb"]
     assert (notebook_of("n"), notebook_of("other"), notebook_of("None")) == ("a/n.ipynb", "", "")
     assert catalogue.markdown("smoke").splitlines()[2:] == ["| [a/n.ipynb](../a/n.ipynb) | – | – | – |"]
+
+
+def test_a_stray_that_is_named_says_what_it_lacks(place):
+    path = place / "b" / "Untitled.ipynb"
+    path.parent.mkdir()
+    path.write_text(json.dumps(STRAYS["no cells"]))
+    with pytest.raises(UserError, match="no parameter PROFILE; none of these notebooks has a cell tagged 'parameters'"):
+        runner.run([read(path)], "smoke", {})
 
 
 def test_a_notebook_without_a_title_has_a_dash_for_its_question(place, monkeypatch):
