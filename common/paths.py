@@ -18,10 +18,10 @@ _NO_PATHS = {"PROFILE", "RUN_NAME"}
 
 
 def parameter(name: str, value: str) -> str:
-    """A parameter's text with its path in full. For others than DATA and MODEL_ID that is one which begins with `./`,
-    `../` or `~`, or has a `/` and is there."""
-    if name in ("DATA", "MODEL_ID"):
-        return (data if name == "DATA" else model)(value)
+    """A parameter's text with its path in full. For others than DATA, MODEL_ID and DATABASE that is one which begins
+    with `./`, `../` or `~`, or has a `/` and is there."""
+    if name in _RESOLVERS:
+        return _RESOLVERS[name](value)
     is_path = _begins_as_path(value) or ("/" in value and _is_there(value))
     return str(absolute(value)) if is_path and name not in _NO_PATHS else value
 
@@ -34,6 +34,11 @@ def data(source: str) -> str:
         return source
     is_path = _begins_as_path(source) or source.lower().endswith(_FILES) or _is_there(source)
     return str(absolute(source)) if is_path and "://" not in source else source
+
+
+def database(path: str) -> str:
+    """A database file's path in full, whether it is there or not; "" stands for none."""
+    return str(absolute(path)) if path else path
 
 
 def model(model_id: str) -> str:
@@ -89,3 +94,6 @@ def _is_there(text: str, test: Callable[[Path], bool] = Path.exists) -> bool:
 
 def _begins_as_path(text: str) -> bool:
     return text in (".", "..") or text.startswith(("./", "../", "~", "/"))
+
+
+_RESOLVERS = {"DATA": data, "MODEL_ID": model, "DATABASE": database}  # of parameters that are nothing but paths

@@ -10,19 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # Each module imports only from those before it. A new module gets its place here.
 LAYERS = [
-    *(
-        "settings",
-        "tracking",
-        "locks",
-        "arithmetic",
-        "provenance",
-        "hub",
-        "profiles",
-        "paths",
-        "synthetic",
-        "data",
-        "inputs",
-    ),
+    *("settings", "pipes", "tracking", "locks", "arithmetic", "provenance", "hub", "profiles", "paths", "synthetic"),
+    *("data", "inputs"),
     *("retrieval", "prose", "extraction", "prompts", "sandbox", "mutations", "scoring", "execution", "statistics"),
     *(
         "metric",
@@ -79,11 +68,11 @@ PARTS = {
         "tables",
         "overview",
         "findings",
-        "catalogue",
         "transfer",
         "figure",
         "audits",
         "measures",
+        "catalogue",
     ]
     + ["rescore", "restamp", "verify", "cards", "evaluators", "readme", "explorer"],
     "results.evaluators": ["store", "ranking", "kinds", "report"],

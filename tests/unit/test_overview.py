@@ -161,6 +161,29 @@ def test_shares_of_outcomes(place):
     assert table.loc["other", "other"] == pytest.approx(0.25)
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB", "L"])
+def test_what_is_transparent_in_a_picture_is_white(mode):
+    """Half of it is transparent black, in whatever way a PNG says so; in the rest there are more colours than stay."""
+    picture, content = (
+        PIL.Image.effect_noise((64, 64), 90).point(lambda value: max(9, value)).convert("RGBA"),
+        BytesIO(),
+    )
+    picture.paste((200, 200, 200, 255), (0, 56, 64, 64))
+    picture.paste((0, 0, 0, 0), (0, 0, 64, 32))
+    options = {}
+    if mode in ("P", "RGB", "L"):  # one colour stands for it
+        picture = picture.convert("RGB").convert(mode)
+        options["transparency"] = picture.getpixel((0, 0))
+    else:
+        picture = picture.convert(mode)
+    picture.save(content, format="png", **options)
+    assert PIL.Image.open(content).has_transparency_data
+    small = PIL.Image.open(BytesIO(shrink(content.getvalue())))
+    assert small.mode == "P" and not small.has_transparency_data
+    assert small.convert("RGB").getpixel((5, 5)) == (255, 255, 255)
+    assert small.convert("RGB").getpixel((5, 60))[0] < 220
+
+
 def test_a_picture_of_few_colours_is_the_same_picture_in_fewer_bytes(place):
     from matplotlib.figure import Figure
 

@@ -110,6 +110,23 @@ def test_a_model_that_is_no_path(text):
     assert paths.parameter("MODEL_ID", text) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        *(("shop.sqlite", "stand/shop.sqlite"), ("mine", "stand/mine"), ("org/file", "stand/org/file")),
+        *(("../shop.db", "shop.db"), ("~/shop.db", "home/shop.db"), ("{tmp}/link/shop.db", "stand/shop.db")),
+        *(("~nobody-at-all/x", "stand/~nobody-at-all/x"), ("embedded", "stand/embedded"), ("absent", "stand/absent")),
+    ],
+)
+def test_a_database_is_a_path_whatever_it_is_called(tmp_path, text, path):
+    full = str(tmp_path / path)
+    assert paths.parameter("DATABASE", text.format(tmp=tmp_path)) == full == paths.database(full)
+
+
+def test_no_database_is_no_path():
+    assert paths.parameter("DATABASE", "") == ""
+
+
 def test_another_parameter_is_a_path_where_it_looks_like_one(stand):
     assert paths.parameter("ADAPTER", "./absent") == str(stand / "absent")
     assert paths.parameter("ADAPTER", "org/file") == str(stand / "org" / "file")

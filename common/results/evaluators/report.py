@@ -74,7 +74,7 @@ def is_current(place: Path) -> bool:
     if not (place / FILE).exists():
         return not (place / REPORT).exists()
     path = place / REPORT
-    return path.exists() and path.read_text(encoding="utf-8") == markdown(place) + "\n"
+    return path.is_file() and path.read_text(encoding="utf-8", errors="replace") == markdown(place) + "\n"
 
 
 def check(place: Path) -> None:
