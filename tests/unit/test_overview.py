@@ -78,9 +78,12 @@ def test_stages_and_published_scores(place):
     write("baseline", WRONG)
     stage = {"stage": 3, "train_rows": 320, "valid_rows": 96, "trials": 1, "best": {"loss": 0.25, "match": 0.5}}
     trained("sft-lora", RIGHT, stages=[stage])
+    rewards = {"recipe": {"reward": [["robust", 1.0]], "score_rows": 96}}
+    trained("grpo-sft", RIGHT, parameters=rewards, stages=[stage | {"train_rows": 83, "valid_rows": 32}])
     table = overview.stage_table(folder("cpu"))
-    assert table.index.tolist() == [("sft-lora", 3)]
-    assert table.iloc[0].tolist() == ["320", "96", 1, "0.250", "0.500"]
+    assert table.loc[("sft-lora", 3)].tolist() == ["320", "96", 1, "0.250", "–", "0.500"]
+    # What a training by rewards records as its loss is the divergence, over rows of its own.
+    assert table.loc[("grpo-sft", 3)].tolist() == ["83", "96", 1, "–", "0.250", "0.500"]
     published = overview.published_table(folder("cpu"))
     assert list(published.index) == list(SCORES) and SCORES.keys() == METHODS.keys()
     assert published.loc["LoRA, r 64, all linear"].tolist() == ["0.774", "sft-lora", "1.000", "1.000"]
@@ -111,7 +114,7 @@ def test_findings_say_higher_only_where_the_test_does(place):
         "- **One pass of LoRA over a few hundred rows** against the model as it comes: higher. "
         "Robust match 1.000 against 0.000, +1.000 ["
     )
-    assert "against LoRA with the profile's: no difference that 40 rows could show." in lines[1]
+    assert "against LoRA with the profile's, one pass: no difference that 40 rows could show." in lines[1]
     assert (
         "against the model that it starts from: no difference that 40 rows could show. Robust match 0.025" in lines[2]
     )
