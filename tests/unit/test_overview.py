@@ -119,7 +119,7 @@ def test_findings_say_higher_only_where_the_test_does(place):
         "against the model that it starts from: no difference that 40 rows could show. Robust match 0.025" in lines[2]
     )
     trained("example-lora", WRONG)
-    assert "LoRA with the profile's: higher." in findings.markdown(folder("cpu"))
+    assert "LoRA with the profile's, one pass: higher." in findings.markdown(folder("cpu"))
     write("baseline", RIGHT)
     assert "against the model as it comes: lower." in findings.markdown(folder("cpu"))
 
