@@ -5,12 +5,12 @@ So a path is resolved once, where it is typed. What names no path stays as it is
 id unless there is such a folder.
 """
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from common.profiles import EMBEDDED_MODEL, LARGER_TINY_MODEL, TINY_MODEL
-from common.settings import absolute
+from common.settings import UserError, absolute
 
 _FILES = (".parquet", ".jsonl", ".json", ".csv")
 _SOURCES = ("embedded", "gretel", "spider")  # what a file of one's own is never called in a record
@@ -62,8 +62,8 @@ def source_name(source: str) -> str:
 
 def model_name(model_id: str) -> str:
     """What a model is called: a hub's id as it is, a local folder by its last part."""
-    path = Path(model_id).expanduser()
-    return path.resolve().name if model_id and (path.is_dir() or path.is_absolute()) else model_id
+    path = expanded(model_id)
+    return path.resolve().name if model_id and (_is_there(path, Path.is_dir) or path.is_absolute()) else model_id
 
 
 def public(parameters: Mapping[str, object]) -> dict[str, object]:
@@ -76,6 +76,23 @@ def _file_name(path: str) -> str:
     return Path(path).name
 
 
+def expanded(path: str | Path) -> Path:
+    """The path with the home folder in full; the `~` of nobody's home is a name like any other."""
+    with suppress(RuntimeError):
+        return Path(path).expanduser()
+    return Path(path)
+
+
+@contextmanager
+def looking(path: str | Path) -> Iterator[None]:
+    """Raises UserError where the system refuses to look at `path`, as for a name that is too long."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:  # the latter two for a NUL in the name and for nobody's home
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path} cannot be read ({reason}); check the path and its permissions") from None
+
+
 def is_own_file(source: str) -> bool:
     """Whether a source is the path of a file, and neither a name that `load_examples` knows nor Spider's folder."""
     return bool(source) and not _is_named(source) and not source.startswith("spider:")
@@ -86,7 +103,7 @@ def _is_named(source: str) -> bool:
     return source in ("embedded", "gretel") or source.startswith("gretel@")
 
 
-def _is_there(text: str, test: Callable[[Path], bool] = Path.exists) -> bool:
+def _is_there(text: str | Path, test: Callable[[Path], bool] = Path.exists) -> bool:
     with suppress(OSError):  # a text too long for a name
         return test(Path(text))
     return False

@@ -17,12 +17,13 @@ from common.data import Example, load_examples, load_file
 from common.data.splits import SPLITS
 from common.distributed import cpus
 from common.extraction import extract_sql
+from common.inputs import check_columns
 from common.pipes import piped
 from common.provenance import digest
 from common.results import formats
 from common.scoring import Scorer
 from common.settings import UserError, replace_text, run_cli
-from common.statistics import METRICS, figures
+from common.statistics import FEWEST_GROUPS, METRICS, figures, schemas_of
 
 COLUMNS = ("completion", "prediction", "sql")  # the first of them that a line has
 NAMES = {
@@ -81,8 +82,12 @@ def read_references(file: str | None, source: str | None, split: str, limit: int
     """
     try:
         if file:
+            check_columns(_in_full(file))
             return load_file(_in_full(file))
-        return load_examples(paths.data(source or ""), split, limit=limit)
+        data = paths.data(source or "")
+        if paths.is_own_file(data):
+            check_columns(data)
+        return load_examples(data, split, limit=limit)
     except OSError as error:
         raise _unreadable(file or source, error, "give the path of a file that can be read") from None
 
@@ -182,6 +187,10 @@ def report(rows: Sequence[dict]) -> str:
     ]
     for name, metric in result["slices"]["complexity"].items():
         lines.append(f"  {name:<30}{formats.share(metric['right'])}")
+    schemas = set(schemas_of(rows) or ())
+    if 0 < len(schemas) < min(FEWEST_GROUPS, len(rows)):
+        few = f"{len(schemas)} schema{'s' * (len(schemas) > 1)}"
+        lines.append(f"The rows are of {few}: intervals are about further questions to the same.")
     return "\n".join([*lines, *_counts(result["outcomes"])])
 
 

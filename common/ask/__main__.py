@@ -9,6 +9,7 @@ import math
 import sys
 import warnings
 
+from common.pipes import piped
 from common.settings import UserError, run_cli
 
 MOST_SHOWN = 20  # rows
@@ -123,4 +124,4 @@ def _as_json(answer, advice: str) -> dict:
 
 
 if __name__ == "__main__":
-    run_cli(main)
+    run_cli(piped(main))

@@ -16,7 +16,8 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.ask.places import expanded, looking, no_room, scratch
+from common.ask.places import no_room, scratch
+from common.paths import expanded, looking
 from common.sandbox.pool import LARGEST_FILE
 from common.sandbox.statements import TOKEN
 from common.scoring.state import quote

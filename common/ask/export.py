@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.ask.places import base_model, expanded, looking
+from common.pipes import piped
 from common.settings import UserError, run_cli
 
 
@@ -54,4 +55,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_cli(main)
+    run_cli(piped(main))

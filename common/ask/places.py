@@ -5,28 +5,12 @@ Looks at paths only; what a file holds is for its reader to judge.
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from common.models import MODEL_FILES
+from common.paths import expanded, looking
 from common.settings import UserError, absolute
-
-
-def expanded(path: str | Path) -> Path:
-    """The path with the home folder in full; the `~` of nobody's home is a name like any other."""
-    with suppress(RuntimeError):
-        return Path(path).expanduser()
-    return Path(path)
-
-
-@contextmanager
-def looking(path: str | Path) -> Iterator[None]:
-    """Raises UserError where the system refuses to look at `path`, as for a name that is too long."""
-    try:
-        yield
-    except (OSError, ValueError) as error:  # the latter for a NUL in the name
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{path} cannot be read ({reason}); check the path and its permissions") from None
 
 
 def readable(path: str | Path) -> Path:

@@ -92,7 +92,7 @@ def notebook_paths() -> list[Path]:
 
 def strays() -> list[Path]:
     """Files in the same folders that are no notebook of the study: without a RUN_NAME, such as the Untitled.ipynb of an
-    editor, or not to be read at all."""
+    editor."""
     return [path for path, name in _run_names().items() if not name]
 
 
@@ -103,15 +103,21 @@ def _run_names() -> dict[Path, str]:
 
 
 def _run_name(path: Path) -> str:
-    with suppress(UserError):
-        return str(parameters(path).get("RUN_NAME") or "")
-    return ""
+    """A notebook's name for its record, "" for a stray. Raises UserError for a damaged one: it may be the study's."""
+    try:
+        return str(_literals(path.read_text(encoding="utf-8")).get("RUN_NAME") or "")
+    except (OSError, LookupError, TypeError, AttributeError):  # a folder, a link to nothing, JSON of another shape
+        return ""
+    except _DAMAGED as error:
+        raise UserError(f"{path} is no notebook ({type(error).__name__}); mend it, or move it away") from None
 
 
 def notebook_of(method: str) -> str:
     """The notebook that makes a method's record, from the repository's root: its RUN_NAME is the method's name or
-    begins it; "" where there is none."""
-    names = {name: path.as_posix() for path, name in _run_names().items() if name}
+    begins it; "" where there is none, or where one is damaged: this is for advice, and others say so."""
+    names: dict[str, str] = {}
+    with suppress(UserError):
+        names = {name: path.as_posix() for path, name in _run_names().items() if name}
     fitting = [name for name in names if method == name or method.startswith(f"{name}-")]
     return names[max(fitting, key=len)] if fitting else ""
 

@@ -1,5 +1,6 @@
 """A folder's comparison as text: Markdown for a README, a plain table for a terminal. All of it from the records."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from common.results.entries import Entry, select, splits
 from common.results.formats import interval, is_absent, number, p_value, share
 from common.results.planned import planned
 from common.results.seeds import over_seeds
-from common.statistics import TEST
+from common.statistics import FEWEST_GROUPS, TEST
 
 if TYPE_CHECKING:
     import pandas
@@ -29,6 +30,7 @@ SEVERAL_SEEDS = (
     "The same training at other seeds (what is drawn in it, the order of rows) on the same data; every other row is of "
     "one seed:"
 )
+_GGUF = re.compile(r"\b(I?Q\d\w*)\.gguf dequantised$", re.IGNORECASE)
 COMMITTED = "The baseline is the committed one, from `results/`."
 
 
@@ -140,12 +142,13 @@ def _sentence(entries: Sequence[Entry]) -> str:
 
 
 def _rounded(entries: Sequence[Entry]) -> str:
-    """That the models' weights had been rounded by their maker, where they were: the last part of a file's name says to
-    what."""
-    words = [str(entry.record["model"]["revision"]).split() for entry in entries]
-    files = [text[-2] for text in words if text[-1:] == ["dequantised"] and text[-2].endswith(".gguf")]
-    kinds = dict.fromkeys(file.removesuffix(".gguf").rpartition("-")[2].upper() for file in files)
-    return f" (GGUF files of type {' and '.join(kinds)}, dequantised)" if kinds else ""
+    """That the weights of all models had been rounded by their maker; to what is in their files' names."""
+    revisions = {str(entry.record["model"]["revision"]) for entry in entries if entry.record["model"]["id"]}
+    types = [_GGUF.search(revision) for revision in sorted(revisions)]
+    if not types or None in types:
+        return ""
+    names = dict.fromkeys(match[1].upper() for match in types)
+    return f" (GGUF files of type {' and '.join(names)}, dequantised)"
 
 
 def _rows(record: dict, entries: Sequence[Entry]) -> str:
@@ -187,9 +190,21 @@ def _power(pairs: "pandas.DataFrame") -> str:
 
 
 def _joint(pairs: "pandas.DataFrame") -> str:
-    if (pairs["groups"] == pairs["n"]).all():
-        return ""
-    return f" Rows share {pairs['groups'].max():,} schemas, which are resampled and tested whole."
+    """What the rows share, over the pairs at hand, and what that means for their intervals."""
+    texts = []
+    shared = pairs[pairs["groups"] < pairs["n"]]["groups"]
+    for counts, words in (
+        (shared[shared >= FEWEST_GROUPS], "which are resampled and tested whole"),
+        (
+            shared[shared < FEWEST_GROUPS],
+            "too few to stand for others: intervals and p are about further questions to the same schemas",
+        ),
+    ):
+        if len(counts):
+            low, high = counts.min(), counts.max()
+            number = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+            texts.append(f" Rows share {number} schema{'s' * (high > 1)}, {words}.")
+    return "".join(texts)
 
 
 def _pairs_table(pairs: "pandas.DataFrame", names: Sequence[str]) -> str:

@@ -27,6 +27,7 @@ from common.statistics.rows import (
 )
 
 __all__ = [
+    "FEWEST_GROUPS",
     "METRICS",
     "TEST",
     "Interval",

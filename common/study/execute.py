@@ -4,6 +4,7 @@ Executed copies go to outputs/notebooks/<profile>/, records to outputs/results/,
 `make notebooks` alone both are meant for the repository: then records go to results/ and the README follows.
 """
 
+import errno
 import os
 import sys
 import time
@@ -31,6 +32,8 @@ from common.settings import (
 from common.study.notebooks import Notebook, check_known, defaults, load, parameters_for
 
 # Libraries' folders, which each of them takes from the folder of its own process.
+# What names the copy's place beside what `settings.writing` knows: a folder in it, a name too long, a disk that fails.
+_OF_DISKS = (errno.EISDIR, errno.ENAMETOOLONG, errno.EIO)
 _FOLDERS = ("HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "TORCH_HOME", "XDG_CACHE_HOME", "TMPDIR")
 PUBLISHABLE = "publishable"  # in the metadata of a copy that was executed for the repository
 
@@ -82,8 +85,12 @@ def execute(notebook: Notebook, profile: str, texts: Mapping[str, str] | None = 
         ) from None
     except TimeoutError as error:  # one of OSError
         raise UserError(f"{notebook.name}: {error}; close other programs, then run again") from None
+    except BrokenPipeError:  # whoever read what is printed has gone
+        raise
     except OSError as error:
-        raise disk_error(error, Path(error.filename or target)) from None
+        if error.errno in _OF_DISKS:
+            raise disk_error(error, Path(error.filename or target)) from None
+        raise UserError(f"{notebook.name} cannot be executed ({error}); run it again") from None
     finally:
         _take_keys_out(target)
     return target

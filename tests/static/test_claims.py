@@ -103,6 +103,12 @@ def test_rewards_from_the_base_unlearn_joins():
     joins = [(float(line["eval_join"]), float(line["eval_loss"])) for line in lines if line["eval_join"]]
     assert joins[0][0] > 0.1 and max(join for join, _ in joins[1:]) < 0.02
     assert joins[1][1] > 1  # nats a sequence
+    for split in SPLITS:
+        before, after = (
+            sum("join" in row["sql"].lower().split() for row in rows(method, split))
+            for method in ("baseline", "grpo-lr1e5")
+        )
+        assert after < before / 3  # most of them
 
 
 def test_the_prompts_of_a_training_by_rewards_were_used_up():
@@ -111,7 +117,8 @@ def test_the_prompts_of_a_training_by_rewards_were_used_up():
     rewards = [line["robust"] for line in lines if "robust" in line]
     matches = [line["eval_match"] for line in lines if "eval_match" in line]
     assert mean(rewards[-5:]) > mean(rewards[5:10]) + 0.1  # the reward goes on rising
-    assert matches[0] < matches[2] and max(matches[3:]) <= matches[2]  # held-out match does not
+    assert matches[0] < matches[2]  # held-out match does not: it falls by two questions
+    assert matches[3:] == pytest.approx([matches[2] - 2 / 96] * 2)
 
 
 def test_what_preferences_move_cancels_out():

@@ -16,14 +16,30 @@ def table(*rows: tuple[str, str]) -> pandas.DataFrame:
 
 
 @pytest.mark.parametrize("held_out", SPLITS[3:])
-@pytest.mark.parametrize("trained", [*SPLITS[:3], "dev"])
+@pytest.mark.parametrize("trained", ["train", "training", "post"])
 def test_a_row_for_training_and_for_a_test_is_refused(trained, held_out, tmp_path):
     path = tmp_path / "rows.csv"
     table(("one", trained), ("two", held_out)).to_csv(path, index=False)
     check_data(str(path))
     table(("one", trained), ("two", held_out), ("one", held_out)).to_csv(path, index=False)
-    with pytest.raises(UserError, match="1 held-out rows are also in the training rows, the first is rows-00002"):
+    message = "rows.csv: 1 held-out rows are also in the training rows, the first is rows-00002"
+    with pytest.raises(UserError, match=message):
         check_data(str(path))
+
+
+def test_validation_that_is_tested_on_is_named(tmp_path, capsys):
+    path = tmp_path / "rows.csv"
+    table(("one", "train"), ("two", "dev"), ("two", "test"), ("three", "validation")).to_csv(path, index=False)
+    check_data(str(path))
+    assert "rows.csv has rows of validation, which chooses weights and settings, among its test rows" in (
+        capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize("name", ["x" * 5_000 + ".csv", "~nobody-of-this-name/x.csv"])
+def test_a_path_that_the_system_refuses_is_one_line(name):
+    with pytest.raises(UserError):
+        check_data(name)
 
 
 def test_rows_without_a_split_and_the_studys_sources_pass(tmp_path):

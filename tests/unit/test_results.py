@@ -249,8 +249,10 @@ def test_rescore_takes_the_splits_in_the_order_of_their_rows(tmp_path):
     written = results.write_record(results.folder("cpu"), values, rows)
     assert list(results.read_record(written.parent, "x")["splits"]) == ["test_forms", "test_unseen"]
     assert rescore(written, str(path)) == "cpu/x: 4 of 4 verdicts changed"
+    with pytest.raises(UserError, match="there is no file"):
+        rescore(written, str(tmp_path / "typo.csv"))
     path.write_text("\n".join(lines).replace("SELECT 0", "SELECT 9"))  # other references, the same prompts and ids
-    with pytest.raises(UserError, match="the data of today are not its rows"):
+    with pytest.raises(UserError, match="mine.csv is not the file that x.json was made from"):
         rescore(written, str(path))
 
 

@@ -151,18 +151,18 @@ def test_paired_difference_over_groups():
 
 def test_the_test_over_groups_counts_what_each_adds():
     # Groups add 3, 1 and -1: of the eight signings 5, 3, 3 and their negatives are as far from 0 as 3 is.
-    a, b = [False] * 4 + [True] * 3, [True] * 4 + [False] + [True] * 2  # the last two groups add nothing
-    pair = paired_difference(a, b, groups=["x", "x", "x", "y", "z", "v", "w"])
+    a, b = [False] * 4 + [True] * 4, [True] * 4 + [False] + [True] * 3  # the last three groups add nothing
+    pair = paired_difference(a, b, groups=list("xxxyzuvw"))
     assert pair.p == pytest.approx(6 / 8)
-    pair = paired_difference([True, False] * 3, [False, True] + [True, False] * 2, groups=list("vvwxyz"))
+    pair = paired_difference([True, False] * 4, [False, True] + [True, False] * 3, groups=list("vvuwxyzz"))
     assert pair.p == 1.0
-    assert paired_difference([0.1, 0.2] * 3, [0.2, 0.4] * 3, groups=list("vvwxyz")).p is None
+    assert paired_difference([0.1, 0.2] * 4, [0.2, 0.4] * 4, groups=list("vvuwxyzz")).p is None
 
 
 def test_metrics_of_rows_that_share_a_schema_are_over_schemas():
-    matches = [True, None, True, False, False, True, False, True]
-    rows = [row(name, match) for name, match in zip("abcdefgh", matches, strict=True)]
-    groups = ["x", "y", "x", "z", "z", "u", "v", "w"]
+    matches = [True, None, True, False, False, True, False, True, True]
+    rows = [row(name, match) for name, match in zip("abcdefghi", matches, strict=True)]
+    groups = ["x", "y", "x", "z", "z", "s", "u", "v", "w"]
     joint = [line | {"schema": name} for line, name in zip(rows, groups, strict=True)]
     means = metrics(joint)
     assert {name: line["value"] for name, line in means.items()} == {n: v["value"] for n, v in metrics(rows).items()}
@@ -193,13 +193,13 @@ def test_figures_are_of_one_split():
 
 
 def test_a_difference_is_over_the_schemas_of_rows_that_both_have_a_verdict_for():
-    names = ["x", "x", "x", "y", "z", "w", "u", "v"]
+    names = ["x", "x", "x", "y", "z", "w", "s", "u", "v"]
     a, b = (
         [row(str(n), match, schema=names[n]) for n, match in enumerate(matches)]
-        for matches in ([False] * 4 + [True, None, True, True], [True] * 4 + [False, True, True, True])
+        for matches in ([False] * 4 + [True, None] + [True] * 3, [True] * 4 + [False] + [True] * 4)
     )
     pair = difference(a, b)
-    assert (pair.n, pair.value) == (7, pytest.approx(3 / 7))
+    assert (pair.n, pair.value, pair.groups) == (8, pytest.approx(3 / 8), 6)
     assert pair.p == pytest.approx(6 / 8)  # of schemas that add 3, 1 and -1, as above
     alone = difference([line | {"schema": line["id"]} for line in a], [line | {"schema": line["id"]} for line in b])
     assert alone.p == pytest.approx(2 * (1 + 5) / 2**5)  # McNemar's: five pairs differ, one for the worse

@@ -80,7 +80,16 @@ def test_a_copy_whose_key_cannot_be_taken_out_goes(place, monkeypatch):
     ("error", "match"),
     [
         (OSError(36, "File name too long", "/x/y"), "cannot write /x/y: File name too long"),
-        (FileNotFoundError(2, "No such file or directory"), "cannot write .*n.ipynb: No such file"),
+        (OSError(28, "No space left on device"), "cannot write .*n.ipynb: No space left on device"),
+        (
+            OSError(12, "Cannot allocate memory"),
+            r"^a/n.ipynb cannot be executed \(.*memory\); run it",
+        ),
+        (
+            FileNotFoundError(2, "No such file", "/bin/x"),
+            r"^a/n.ipynb cannot be executed \(.*'/bin/x'\); run it",
+        ),
+        (OSError("odd"), r"^a/n.ipynb cannot be executed \(odd\); run it again$"),
         (TimeoutError("Timeout waiting for output"), "a/n.ipynb: Timeout waiting for output; close other programs"),
     ],
 )
@@ -159,16 +168,37 @@ STRAYS = {
     "no dicts": {"cells": ["x"], **V4},
     "no metadata": {"cells": [{"cell_type": "code", "source": ""}], **V4},
     "null metadata": {"cells": [{"cell_type": "code", "source": "", "metadata": None}], **V4},
-    "magic": {"cells": [CELL | {"source": "%time x"}], **V4},
-    "computed": {"cells": [CELL | {"source": "RUN_NAME = str(1)"}], **V4},
     "empty name": {"cells": [CELL | {"source": "RUN_NAME = ''"}], **V4},
     "a list": [],
     "null": None,
 }
-TEXTS = {"empty": "", "cut": '{"cells": [', "deep": "[" * 100_000, "bytes": b"\xff\xfe"}
+DAMAGED = {
+    **{
+        "empty": b"",
+        "cut": b'{"cells": [',
+        "deep": b"[" * 100_000,
+        "bytes": b"\xff\xfe",
+        "merged": b"<<<<<<< HEAD\n{}",
+    },
+    "magic": json.dumps({"cells": [CELL | {"source": "%time x"}], **V4}).encode(),
+    "computed": json.dumps({"cells": [CELL | {"source": "RUN_NAME = str(1)"}], **V4}).encode(),
+}
 
 
-@pytest.mark.parametrize("kind", [*STRAYS, *TEXTS, "folder", "link"])
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_a_damaged_notebook_may_be_the_studys_and_is_never_left_out_in_silence(place, monkeypatch, kind):
+    monkeypatch.setattr(catalogue, "ROOT", place)
+    write(place / "a" / "n.ipynb", "n")
+    path = place / "b" / "m.ipynb"
+    path.parent.mkdir()
+    path.write_bytes(DAMAGED[kind])
+    for call in (find, notebook_paths, strays, lambda: catalogue.markdown("smoke")):
+        with pytest.raises(UserError, match=r"b/m.ipynb is no notebook \(\w+\); mend it, or move it away"):
+            call()
+    assert notebook_of("n") == ""
+
+
+@pytest.mark.parametrize("kind", [*STRAYS, "folder", "link"])
 def test_a_stray_is_left_out_wherever_notebooks_are_looked_for(place, monkeypatch, capsys, kind):
     monkeypatch.setattr(catalogue, "ROOT", place)
     path = place / "b" / "Untitled.ipynb"
@@ -179,8 +209,7 @@ def test_a_stray_is_left_out_wherever_notebooks_are_looked_for(place, monkeypatc
     elif kind == "link":
         path.symlink_to("gone")
     else:
-        text = TEXTS[kind] if kind in TEXTS else json.dumps(STRAYS[kind])
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        path.write_text(json.dumps(STRAYS[kind]))
     assert [notebook.name for notebook in find()] == ["a/n.ipynb"]
     assert capsys.readouterr().err == "b/Untitled.ipynb is left out: no cell with a RUN_NAME can be read in it\n"
     assert [path.as_posix() for path in (*notebook_paths(), *strays())] == ["a/n.ipynb", "b/Untitled.ipynb"]

@@ -195,7 +195,7 @@ def _flips_sentence(flips: Sequence[tuple[str, Flip]]) -> str:
 
 
 def _fences(entries: Sequence[Entry]) -> str:
-    """Whose answers stand in a Markdown fence: what alone can turn an order by `published` round."""
+    """Whose answers stand in a Markdown fence: what turns most orders by `published` round."""
     rows = {entry.method: [row for row in entry.predictions if row["split"] == TEST] for entry in entries}
     counts = {method: sum("```" in row["completion"] for row in answers) for method, answers in rows.items()}
     words = [f"`{method}` {n:,} of {len(rows[method]):,}" for method, n in counts.items() if n]
