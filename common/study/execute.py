@@ -73,7 +73,8 @@ def execute(notebook: Notebook, profile: str, texts: Mapping[str, str] | None = 
             if cell.cell_type == "code":
                 cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
         copy.metadata[PUBLISHABLE] = publish
-        replace_text(target, nbformat.writes(copy) + "\n")
+        with writing(target):
+            replace_text(target, nbformat.writes(copy) + "\n")
     except PapermillExecutionError as error:
         if error.ename == "UserError":
             raise UserError(f"{notebook.name}: {error.evalue}") from None
