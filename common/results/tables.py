@@ -202,8 +202,8 @@ def _joint(pairs: "pandas.DataFrame") -> str:
     ):
         if len(counts):
             low, high = counts.min(), counts.max()
-            number = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-            texts.append(f" Rows share {number} schema{'s' * int(high > 1)}, {words}.")
+            span = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+            texts.append(f" Rows share {span} schema{'s' * int(high > 1)}, {words}.")
     return "".join(texts)
 
 
