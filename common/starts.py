@@ -14,6 +14,7 @@ from peft import PeftModel
 from common.data import Example, load_examples
 from common.generation import complete
 from common.models import LoadedModel, load_model, weights_digest
+from common.paths import model_name, source_name
 from common.preferences import files
 from common.profiles import Profile
 from common.prompts import prompt_ids
@@ -21,7 +22,6 @@ from common.provenance import digest
 from common.releases import copy, release_of
 from common.results.measures import REWARD
 from common.results.places import command
-from common.results.sections import model_name, source_name
 from common.run import Run
 from common.settings import UserError, outputs
 from common.training.recipe import Recipe

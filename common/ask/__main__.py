@@ -9,6 +9,7 @@ import math
 import sys
 import warnings
 
+from common.pipes import piped
 from common.settings import UserError, run_cli
 
 MOST_SHOWN = 20  # rows
@@ -48,24 +49,29 @@ def main() -> int:
         if given.prompt:
             print(f"\nThe model saw: {example.schema}", file=sys.stderr)
         if not given.json:
-            _show(answer, hint(copy, answer.sql, answer.execution))
+            _show(answer, hint(copy, answer.sql, answer.execution, is_cut=answer.is_cut))
         first = answer
         if given.samples:
             answer = agreed(loaded, copy, example, first, samples=given.samples)
-        advice = hint(copy, answer.sql, answer.execution)
+        advice = hint(copy, answer.sql, answer.execution, is_cut=answer.is_cut)
     if given.json:
         print(json.dumps(_as_json(answer, advice), ensure_ascii=False, allow_nan=False, indent=2))
     elif given.samples:
-        print(
-            f"\n{answer.votes} of {answer.of} answers have this result." if answer.sql == first.sql else _other(answer)
-        )
+        print(f"\n{_votes(answer, first)}")
         if answer.sql != first.sql:
             _show(answer, advice)
     return 1 if answer.execution.outcome else 0
 
 
-def _other(answer) -> str:
-    return f"\n{answer.votes} of {answer.of} answers read the file and agree on another result:\n{answer.sql}"
+def _votes(answer, first) -> str:
+    if answer.is_cut:
+        rest = ", the rest does not run" if answer.cut < answer.of else ""
+        return f"No answer has a vote: {answer.cut} of {answer.of} broke off at the limit of their tokens{rest}."
+    cut = f"{answer.cut} of {answer.of} answers broke off at the limit of their tokens, without a vote.\n"
+    share = f"{cut if answer.cut else ''}{answer.votes} of {answer.of} answers"
+    if answer.sql == first.sql:
+        return f"{share} have this result."
+    return f"{share} {'are whole' if first.is_cut else 'read the file'} and agree on another result:\n{answer.sql}"
 
 
 def _show(answer, advice: str) -> None:
@@ -111,10 +117,11 @@ def _as_json(answer, advice: str) -> dict:
         "tables": tables,
         "votes": answer.votes,
         "of": answer.of,
+        "cut": answer.cut,
         "others": [{"sql": sql, "votes": votes} for sql, votes in answer.others],
         "hint": advice,
     }
 
 
 if __name__ == "__main__":
-    run_cli(main)
+    run_cli(piped(main))

@@ -1,5 +1,6 @@
 """An answer to a question: written greedily, run at once, and held against a few samples."""
 
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from common.generation import Sampling, complete
 from common.generation.answers import end_tokens
 from common.models import LoadedModel
 from common.prompts import extract_sql, prompt_ids
+from common.prose import BLANK
 from common.settings import UserError
 
 PROMPT_TOKENS = 1_500  # of the schema: about three seconds of reading on two cores
@@ -50,8 +52,11 @@ def ask(
             f"the question and its tables take {len(ids)} tokens, the model reads {longest - max_new_tokens}; "
             "ask about fewer tables, or shorten the question"
         )
-    sql = extract_sql(_write(loaded, ids, max_new_tokens, stream))
-    return Answer(sql, run_copy(copy, [sql])[0]), example
+    text, is_ended = _write(loaded, ids, max_new_tokens, stream)
+    sql = extract_sql(text)
+    execution = run_copy(copy, [sql])[0]
+    is_cut = not is_ended and breaks_off(text, sql)
+    return Answer(sql, execution, votes=0, cut=1) if is_cut else Answer(sql, execution), example
 
 
 def agreed(
@@ -65,14 +70,30 @@ def agreed(
     seed: int = 42,
     max_new_tokens: int = 256,
 ) -> Answer:
-    """The answer elected among `first` and `samples` further ones, see `votes.elected`; `first` where it ties."""
+    """The answer elected among `first` and `samples` further ones, see `votes.elected`; `first` where it ties, and
+    where all others break off at the limit of tokens or fail. Those that break off have no vote."""
     ids = prompt_ids(example, loaded.tokenizer)
     sampling = Sampling(temperature=temperature, seed=seed)
     drawn = complete(loaded, [ids] * samples, max_new_tokens=max_new_tokens, sampling=sampling) if samples else []
-    texts = [first.sql, *(extract_sql(completion.text) for completion in drawn)]
-    different = list(dict.fromkeys(texts[1:]))
-    executions = dict(zip(different, run_copy(copy, different), strict=True)) | {first.sql: first.execution}
-    return elected([(text, executions[text]) for text in texts])
+    ends, texts = end_tokens(loaded), [] if first.is_cut else [first.sql]
+    for completion in drawn:
+        sql = extract_sql(completion.text)
+        if ends.intersection(completion.token_ids[-1:]) or not breaks_off(completion.text, sql):
+            texts.append(sql)
+    executions = {} if first.is_cut else {first.sql: first.execution}
+    different = [text for text in dict.fromkeys(texts) if text not in executions]
+    executions |= zip(different, run_copy(copy, different), strict=True)
+    best = elected([(text, executions[text]) for text in texts]) if texts else first
+    best = first if first.is_cut and best.execution.outcome else best
+    return replace(best, of=samples + 1, cut=samples + 1 - len(texts))
+
+
+def breaks_off(text: str, sql: str) -> bool:
+    """Whether an answer that did not end by itself stops within its statement, not in what follows that."""
+    try:
+        return text.rstrip(BLANK).endswith(sql) and not sqlite3.complete_statement(sql)
+    except ValueError:  # what SQLite takes no text with: a NUL, half of a character
+        return True
 
 
 def run_copy(copy: Copy, texts: Sequence[str]) -> list[Execution]:
@@ -82,10 +103,12 @@ def run_copy(copy: Copy, texts: Sequence[str]) -> list[Execution]:
 
 
 @torch.inference_mode()
-def _write(loaded: LoadedModel, ids: list[int], max_new_tokens: int, stream: bool) -> str:
+def _write(loaded: LoadedModel, ids: list[int], max_new_tokens: int, stream: bool) -> tuple[str, bool]:
+    """The text, and whether the model ended it."""
     tokenizer = loaded.tokenizer
     inputs = torch.tensor([ids], device=loaded.model.device)
     options = {"streamer": TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)} if stream else {}
+    ends = end_tokens(loaded)
     tokens = loaded.model.generate(
         input_ids=inputs,
         attention_mask=torch.ones_like(inputs),
@@ -95,7 +118,7 @@ def _write(loaded: LoadedModel, ids: list[int], max_new_tokens: int, stream: boo
         top_p=None,
         top_k=None,
         pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=sorted(end_tokens(loaded)),
+        eos_token_id=sorted(ends),
         **options,
     )
-    return tokenizer.decode(tokens[0, len(ids) :], skip_special_tokens=True)
+    return tokenizer.decode(tokens[0, len(ids) :], skip_special_tokens=True), tokens[0, -1].item() in ends

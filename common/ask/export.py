@@ -9,6 +9,8 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from common.ask.places import base_model, expanded, looking
+from common.pipes import piped
 from common.settings import UserError, run_cli
 
 
@@ -23,10 +25,12 @@ def export(name: str, folder: Path, *, profile: str = "auto", model_id: str = ""
     from common.settings import writable, writing
     from common.training.adapters import load_weights, merge_adapter
 
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} is there already; name a folder that is not")
+    folder = expanded(folder)
+    with looking(folder):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(f"{folder} is there already; name a folder that is not")
     sizes = resolve(profile)
-    sizes = replace(sizes, model_id=model_id or sizes.model_id)
+    sizes = replace(sizes, model_id=base_model(model_id) or sizes.model_id)
     weights, _ = weights_of(name, sizes)
     loaded = load_model(sizes.model_id)
     if (weights / "adapter_config.json").is_file():
@@ -46,9 +50,9 @@ def main() -> None:
     parser.add_argument("--profile", default="auto", help="smoke, cpu, t4 or h100; auto looks at the hardware")
     parser.add_argument("--model", default="", help="the base model: a hub id, a folder or a .gguf file")
     given = parser.parse_args()
-    folder = export(given.run, given.to.expanduser(), profile=given.profile, model_id=given.model)
+    folder = export(given.run, given.to, profile=given.profile, model_id=given.model)
     print(f"written: {folder}; `python -m common.ask FILE QUESTION --model {folder}` asks it")
 
 
 if __name__ == "__main__":
-    run_cli(main)
+    run_cli(piped(main))

@@ -14,11 +14,15 @@ _MISSING = re.compile(r"no such (?P<kind>table|column): (?P<name>.+)|has no colu
 _PATTERN = re.compile(r"[%_]")
 _CLOCK = re.compile(r"'now'|\bcurrent_(?:date|time|timestamp)\b", re.IGNORECASE)
 NEAR = 0.6  # of difflib's ratio
+CUT = "the answer broke off at the limit of its tokens, so its statement may lack its end; ask for less in one question"
 
 
-def hint(copy: Copy, sql: str, execution: Execution) -> str:
-    """One line, or "" where there is nothing to say: for an unknown name the nearest ones, for an empty result the
-    texts of the statement that no column holds, for the rest what stopped it or what it takes for today."""
+def hint(copy: Copy, sql: str, execution: Execution, *, is_cut: bool = False) -> str:
+    """One line, or "" where there is nothing to say: for a statement that broke off that it did, for an unknown name
+    the nearest ones, for an empty result the texts of the statement that no column holds, for the rest what stopped it
+    or what it takes for today."""
+    if is_cut:
+        return CUT
     if execution.outcome:
         return _failure(copy, sql, execution)
     if _CLOCK.search(sql):

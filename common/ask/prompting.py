@@ -7,15 +7,15 @@ schema that fits.
 
 import re
 import sqlite3
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from functools import cache
-from pathlib import Path
 
 from common.ask.copies import Copy, SourceTable
+from common.ask.places import scratch
 from common.data.ddl import schema_text
+from common.sandbox.statements import TOKEN
 from common.scoring.state import quote
 
 LONGEST_TEXT = 40  # characters of a value in the prompt
@@ -101,8 +101,8 @@ def _path(tables: Sequence[SourceTable], start: SourceTable, goals: Iterable[Sou
 
 
 def _text(tables: Sequence[SourceTable], rows: int) -> str:
-    with tempfile.TemporaryDirectory(prefix="text-to-sql-") as folder:
-        path = Path(folder) / "schema.sqlite"
+    with scratch() as folder:
+        path = folder / "schema.sqlite"
         try:
             with closing(sqlite3.connect(path)) as connection:
                 for table in tables:
@@ -110,8 +110,19 @@ def _text(tables: Sequence[SourceTable], rows: int) -> str:
                 connection.commit()
             definitions = schema_text(path)
         except sqlite3.Error:  # it needs what the file's own application brings
-            definitions = " ".join(f"{' '.join(table.definition.split())};" for table in tables)
+            definitions = " ".join(f"{_one_line(table.definition)};" for table in tables)
     return " ".join([definitions, *filter(None, (_insert(table, rows) for table in tables))])
+
+
+def _one_line(definition: str) -> str:
+    """A statement that SQLite does not take here, without comments; texts and names in quotes stay as they are."""
+    line = ""
+    for token in TOKEN.finditer(definition):
+        if token.lastgroup not in ("space", "comment"):
+            line += token.group()
+        elif not line.endswith((" ", "(")):
+            line += " "
+    return line.strip(" ;")
 
 
 def _insert(table: SourceTable, most: int) -> str:

@@ -13,13 +13,20 @@ from common.scoring.compare import same_bag, same_sequence
 @dataclass(frozen=True)
 class Answer:
     """A statement and what became of it. votes: of the greedy answer and the samples, those with this result; of:
-    their number. others: statements with other results and their votes, the most first."""
+    their number. others: statements with other results and their votes, the most first. cut: how many of them broke off
+    in their statement, at the limit of tokens; such a one has no vote, since its end may say something else."""
 
     sql: str
     execution: Execution
     votes: int = 1
     of: int = 1
     others: tuple[tuple[str, int], ...] = ()
+    cut: int = 0
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether this statement itself broke off."""
+        return not self.votes
 
     @property
     def agreement(self) -> float:

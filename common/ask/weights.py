@@ -7,14 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from peft import PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from common.ask.places import base_model, readable
 from common.models import LoadedModel, load_model, weights_digest
+from common.paths import model_name, source_name
 from common.profiles import Profile, resolve
 from common.releases import CONFIG, WEIGHTS, release_of
 from common.results.ledger import BASELINE, read_record
 from common.results.places import command
-from common.results.sections import model_name, source_name
 from common.settings import UserError, outputs, relative, results
 from common.training.adapters import load_weights
 
@@ -27,11 +29,12 @@ def load_run(name: str = BASELINE, *, profile: str = "auto", model_id: str = "")
     command that trains it, where the weights are not there.
     """
     sizes = resolve(profile)
-    sizes = replace(sizes, model_id=model_id or sizes.model_id)
+    sizes = replace(sizes, model_id=base_model(model_id) or sizes.model_id)
     if name == BASELINE:
         return load_model(sizes.model_id, precision=sizes.precision)
     folder, record = weights_of(name, sizes)
-    return _with_weights(sizes, folder, record["model"]["quantisation"], sizes.model_id)
+    quantisation = record["model"].get("quantisation", "")  # an older record may lack it
+    return _with_weights(sizes, folder, quantisation, sizes.model_id)
 
 
 def weights_of(name: str, sizes: Profile) -> tuple[Path, dict]:
@@ -62,13 +65,14 @@ def load_folder(folder: str | Path, *, profile: str = "auto", model_id: str = ""
     model_id: of the base; "" takes the one that the adapter names. Raises UserError for a folder of anything else, and
     for an adapter of another base.
     """
-    sizes, path = resolve(profile), Path(folder).expanduser()
+    sizes, path = resolve(profile), readable(folder)
     config = _adapter_config(path)
     if config and not (path / WEIGHTS).is_file():
         raise UserError(f"{path} has no adapter_model.safetensors; save the adapter again with a peft of today")
     if not config and not (path / "config.json").is_file():
         raise UserError(f"{path} holds no trained weights; give a folder with adapter_config.json or config.json")
-    return _with_weights(sizes, path, "", model_id or config.get("base_model_name_or_path") or sizes.model_id)
+    named = base_model(model_id or config.get("base_model_name_or_path") or "")
+    return _with_weights(sizes, path, "", named or sizes.model_id)
 
 
 def _places(sizes: Profile) -> list[Path]:
@@ -82,7 +86,9 @@ def _records(sizes: Profile, name: str) -> list[dict]:
     or models is left out."""
     records = []
     for place in _places(sizes):
-        if (place / f"{name}.json").is_file():
+        with suppress(OSError):  # a name that is too long for a file's
+            if not (place / f"{name}.json").is_file():
+                continue
             with suppress(UserError) if "@" in place.name else nullcontext():
                 records.append(read_record(place, name))
     model, data = model_name(sizes.model_id), source_name(sizes.data)
@@ -104,7 +110,10 @@ def _with_weights(sizes: Profile, folder: Path, quantisation: str, model_id: str
     loaded = load_model(model_id, precision=sizes.precision, quantisation=quantisation)
     config = _adapter_config(folder)
     if not config:
-        load_weights(loaded.model, folder)
+        try:
+            load_weights(loaded.model, folder)
+        except SafetensorError as error:
+            raise UserError(f"{relative(folder)} holds damaged weights ({error}); save them again") from None
         return loaded
     # A folder's or a file's name says nothing; of an id it does.
     is_other = not Path(model_id).exists() and config.get("base_model_name_or_path") not in (None, "", loaded.id)
@@ -112,7 +121,7 @@ def _with_weights(sizes: Profile, folder: Path, quantisation: str, model_id: str
         model = PeftModel.from_pretrained(loaded.model, folder).eval()
         # peft leaves layers out that the folder says nothing of.
         is_whole = get_peft_model_state_dict(model).keys() == load_file(folder / WEIGHTS).keys()
-    except (RuntimeError, ValueError, KeyError, OSError):  # sizes that differ, modules that are not there
+    except (RuntimeError, ValueError, KeyError, OSError, SafetensorError):  # other sizes or modules, a damaged file
         is_whole = False
     if is_other or not is_whole:
         raise UserError(
@@ -124,6 +133,7 @@ def _with_weights(sizes: Profile, folder: Path, quantisation: str, model_id: str
 def _adapter_config(folder: Path) -> dict:
     """What peft has written of an adapter; {} where the folder holds none."""
     try:
-        return json.loads((folder / CONFIG).read_text())
+        config = json.loads((folder / CONFIG).read_text())
     except (OSError, ValueError):
         return {}
+    return config if isinstance(config, dict) else {}

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from common.pipes import piped
 from common.results import explorer, ledger, readme, tables, transfer
 from common.results.audits import audit_paths
 from common.results.cards import write_cards
@@ -86,4 +87,4 @@ def evaluators(place: Path, source: str, *, check: bool) -> int:
 
 
 if __name__ == "__main__":
-    run_cli(main)
+    run_cli(piped(main))

@@ -12,15 +12,17 @@ from pathlib import Path
 import pandas
 
 from common import provenance
+from common.paths import source_name
 from common.profiles import PROFILES
-from common.results.ledger import folder
+from common.results.ledger import folder, read_object
 from common.results.places import place
-from common.results.sections import computing_modules, scorer_digest, source_name
+from common.results.sections import computing_modules, scorer_digest
 from common.results.tables import pipes
 from common.settings import ROOT, UserError, relative, replace_text, writable, writing
 
 FOLDER = "audit"
 KEYS = ("source", "profile", "notebook", "seed", "parameters", "code", "environment", "data", "tables")
+_SECTIONS = ("parameters", "code", "environment", "data", "base", "model", "facts", "tables")  # not all are in each
 TABLES = ("references", "floor", "mutants", "mutants_like_given", "rewrites", "readings", "hard_coded", "duplicates")
 _SCRATCH = "smoke"
 _COLUMNS = (
@@ -81,21 +83,32 @@ def audit_paths() -> list[Path]:
 
 def load(path: Path) -> dict:
     """An audit's record. Raises UserError for a file that is none."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({type(error).__name__}); run its notebook again") from None
+    record = read_object(path)
     if missing := [key for key in KEYS if key not in record]:
         raise UserError(f"{path} lacks {', '.join(missing)}; run its notebook again")
+    check_sections(record, path)
     return record
+
+
+def check_sections(record: Mapping[str, object], path: Path) -> None:
+    """Raises UserError for a record of tables of which a section is none."""
+    if damaged := [key for key in _SECTIONS if not isinstance(record.get(key, {}), dict)]:
+        raise UserError(f"{path} is damaged in {', '.join(damaged)}; run its notebook again")
 
 
 def markdown() -> str:
     """What the audits say in short: for each a sentence on its references, and a line a verdict."""
-    records = [load(path) for path in audit_paths() if path.parents[1].name != _SCRATCH]
+    records = {path: load(path) for path in audit_paths() if path.parents[1].name != _SCRATCH}
     if not records:
         return "No data set is audited yet; `make notebooks` does it."
-    return "\n\n".join(part for record in records for part in (_sentence(record), _table(record)))
+    return "\n\n".join(part for path, record in records.items() for part in _parts(path, record))
+
+
+def _parts(path: Path, record: dict) -> tuple[str, str]:
+    try:
+        return _sentence(record), _table(record)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({type(error).__name__}: {error}); run its notebook again") from None
 
 
 def _sentence(record: dict) -> str:
@@ -109,8 +122,12 @@ def _sentence(record: dict) -> str:
     return (
         f"`{record['source']}`, split {data['split']}, {data['n']:,} references, of these: {counts or 'no remark'}. "
         f"Rows that are, or nearly are, among {data['train_rows']:,} training rows: {equal:.1%}."
-        f"{fallback}"
+        f"{fallback}{_age(record)}"
     )
+
+
+def _age(record: dict) -> str:
+    return " Judged by an earlier version of the scorer." * (record["code"]["scorer_digest"] != scorer_digest())
 
 
 def _table(record: dict) -> str:

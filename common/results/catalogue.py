@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from common.results.ledger import folder, read_records
+from common.results.measures import paths_of
 from common.results.places import notebook_paths
 from common.settings import ROOT
 
@@ -17,23 +18,18 @@ def markdown(profile: str = "cpu") -> str:
     lines = []
     for path in notebook_paths():
         runs = [record for record in records if record["notebook"] == path.as_posix()]
-        names = ", ".join(f"`{name}`" for name in sorted(record["method"] for record in runs)) or _tables(profile, path)
+        tables = [f"{table.parent.name}/{table.stem}" for table in paths_of(folder(profile), path.as_posix())]
+        names = ", ".join(f"`{name}`" for name in sorted(record["method"] for record in runs) or tables)
         seconds = sum(record["cost"].get(name, 0.0) for record in runs for name in _SECONDS)
         minutes = f"{seconds / 60:,.0f}" if seconds >= 60 else "–"
-        lines.append([f"[{path.as_posix()}](../{path.as_posix()})", _question(path), names or "–", minutes])
+        lines.append([f"[{path.as_posix()}](../{path.as_posix()})", _question(path) or "–", names or "–", minutes])
     head = f"| notebook | question | records | minutes at `{profile}` |\n| --- | --- | --- | ---: |"
     return "\n".join([head, *("| " + " | ".join(cells) + " |" for cells in lines)])
 
 
-def _tables(profile: str, notebook: Path) -> str:
-    """Names of records of tables, in the folders below the profile's, that a notebook wrote."""
-    paths = [path for path in folder(profile).glob("*/*.json") if path.parent.name != "seeds"]
-    fitting = [path for path in paths if json.loads(path.read_text()).get("notebook") == notebook.as_posix()]
-    return ", ".join(f"`{path.parent.name}/{path.stem}`" for path in sorted(fitting))
-
-
 def _question(path: Path) -> str:
-    """The first paragraph below a notebook's title."""
+    """The first paragraph below a notebook's title, "" where it begins with none."""
     cell = json.loads((ROOT / path).read_text(encoding="utf-8"))["cells"][0]
-    paragraphs = [part for part in "".join(cell["source"]).split("\n\n") if part and part[0] != "#"]
+    text = "".join(cell.get("source", "")) if cell.get("cell_type") == "markdown" else ""
+    paragraphs = [part for part in text.split("\n\n") if part and part[0] != "#"]
     return " ".join(paragraphs[0].split()) if paragraphs else ""

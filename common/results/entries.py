@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 
 from common.data.splits import TESTS
@@ -59,12 +60,12 @@ def select(place: Path, methods: Sequence[str] | None = None) -> list[Entry]:
         raise UserError(f"there are no records in {relative(place)}; run a notebook first")
     entries = [Entry(record, place) for record in records]
     runs = [entry for entry in entries if entry.rows]
-    for entry in runs[1:]:
-        if pair := disagreement(runs[0].record, entry.record):
-            names = " and ".join(f"{place.name}/{each.method}" for each in (runs[0], entry))
+    for one, other in combinations(runs, 2):  # all: what an old record does not say agrees with anything
+        if pair := disagreement(one.record, other.record):
+            names = " and ".join(f"{place.name}/{each.method}" for each in (one, other))
             raise UserError(f"{names} differ in {pair[0]} and cannot share a table: {pair[1]}")
     if not methods and runs and BASELINE not in [entry.method for entry in entries]:
-        entries += _committed_baseline(runs[0])
+        entries += _committed_baseline(runs)
     return sorted(entries, key=_rank)
 
 
@@ -73,12 +74,12 @@ def _rank(entry: Entry) -> tuple:
     return entry.method != BASELINE, KINDS.index(entry.kind), -value, entry.method
 
 
-def _committed_baseline(entry: Entry) -> list[Entry]:
-    place = folder(entry.record["profile"])
+def _committed_baseline(runs: Sequence[Entry]) -> list[Entry]:
+    place = folder(runs[0].record["profile"])
     if not (place / f"{BASELINE}.json").exists():
         return []
     record = read_record(place, BASELINE)
-    fits = same_base(record, entry.record) and disagreement(record, entry.record) is None
+    fits = same_base(record, runs[0].record) and all(disagreement(record, run.record) is None for run in runs)
     return [Entry(record, place)] if fits and record["metrics"]["match"].get("n") else []
 
 

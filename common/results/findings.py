@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from common.results.entries import Entry, select, splits
 from common.results.formats import interval, is_absent, number, p_value
 from common.results.ledger import BASELINE
-from common.results.planned import planned
+from common.results.planned import LARGER, planned
 
 if TYPE_CHECKING:
     import pandas
@@ -21,10 +21,14 @@ LEVEL = 0.05
 QUESTIONS = (
     ("example-lora", BASELINE, "One pass of LoRA over a few hundred rows", "the model as it comes"),
     ("example-fullft", "example-lora", "Training all weights", "LoRA"),
-    ("example-lora", "example-qlora", "LoRA beside whole weights", "LoRA beside four-bit ones (QLoRA)"),
-    ("sft-lora", "example-lora", "LoRA with searched settings", "LoRA with the profile's"),
+    ("example-lora", "example-qlora", "LoRA beside the weights as they come", "QLoRA, beside the same in NF4"),
+    ("baseline-nf4", BASELINE, "The untrained model in NF4", "the same as it comes"),
+    ("sft-lora", "example-lora", "LoRA with searched settings, three passes", "LoRA with the profile's, one pass"),
+    ("sft-lora", LARGER, "LoRA, searched", "a model three times as large in NF4, untrained"),
+    ("sft-prompt-text", "sft-prompt-random", "Prompt tuning that starts as words", "one that starts at random"),
+    ("sft-prompt-text", BASELINE, "Prompt tuning that starts as words", "the model as it comes"),
     ("baseline-3shot", BASELINE, "Three examples in the prompt", "none"),
-    ("example-dpo", BASELINE, "DPO on pairs certified by execution", "the model that it starts from"),
+    ("example-dpo", BASELINE, "DPO with an SFT term, on pairs certified by execution", "the model that it starts from"),
     ("sft-dpo", "sft-lora", "DPO after fine-tuning", "the fine-tuned model"),
     ("sft-dpo", "sft-more", "DPO after fine-tuning", "fine-tuning on the same fresh rows' labels for the same seconds"),
     ("grpo-lr1e5", BASELINE, "GRPO on execution rewards", "the model that it starts from"),

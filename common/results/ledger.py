@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.profiles import PROFILES
 from common.provenance import files_digest
-from common.results.record import missing_keys
+from common.results.record import faults, missing_keys
 from common.settings import UserError, replace_text, results, writable, writing
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def write_record(
         raise KeyError(f"the record of '{record.get('method')}' lacks {', '.join(missing)}")
     method = record["method"]
     check_name(method)
-    rounded = {key: _six_digits(record[key]) for key in _ROUNDED if key in record}
+    rounded = {key: six_digits(record[key]) for key in _ROUNDED if key in record}
     record = {**record, **rounded, "predictions_digest": ""}
     _json(record)  # refuses what JSON does not know before anything is written
     lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows]
@@ -116,11 +116,25 @@ def load(path: Path) -> dict:
         raise UserError(
             f"there is no record '{path.stem}' in {path.absolute().parent.name}; run its notebook"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is no record ({type(error).__name__}); {_AGAIN}") from None
-    if not isinstance(record, dict) or missing_keys(record):
-        raise UserError(f"{path} is no record or lacks a key; {_AGAIN}")
+    if names := faults(record):
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        raise UserError(f"{path} is no record: {', '.join(names[:3])}{more} missing or of another kind; {_AGAIN}")
     return record
+
+
+def read_object(path: Path, advice: str = "run its notebook again") -> dict:
+    """The JSON object in a file beside the records. Raises UserError, with what to do, where there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"there is no file {path}; give the path of a record, or {advice}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read ({type(error).__name__}); {advice}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no object; {advice}")
+    return content
 
 
 def read_predictions(place: Path, method: str) -> list[dict]:
@@ -135,15 +149,18 @@ def read_predictions(place: Path, method: str) -> list[dict]:
             rows = [json.loads(line) for line in lines]
     except FileNotFoundError:
         raise UserError(f"there are no predictions of '{method}' in {place.name}; run its notebook again") from None
-    except ValueError:
-        raise UserError(f"{path} is damaged; {_AGAIN}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({type(error).__name__}); {_AGAIN}") from None
+    if not all(isinstance(row, dict) and "id" in row for row in rows):
+        raise UserError(f"{path} is damaged (a line is no answer); {_AGAIN}")
     digest = record.get("predictions_digest")  # the first records have none
     if digest and digest != files_digest([path]):
         raise UserError(f"{path} is damaged or of another run than {method}.json; run its notebook again")
     return [row if "split" in row else {"id": row["id"], "split": record["data"]["split"], **row} for row in rows]
 
 
-def _six_digits(value: Any) -> Any:
+def six_digits(value: Any) -> Any:
+    """Figures as a record holds them, nested in dicts or alone."""
     if isinstance(value, dict):
-        return {key: _six_digits(item) for key, item in value.items()}
+        return {key: six_digits(item) for key, item in value.items()}
     return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -8,6 +8,7 @@ their modules' affair.
 import json
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,12 @@ import pandas
 
 from common import provenance
 from common.data import revision as data_revision
+from common.paths import public, source_name
 from common.profiles import PROFILES, Profile
-from common.results.audits import plain
-from common.results.ledger import folder
-from common.results.sections import computing_modules, model, public, scorer_digest, source_name
-from common.settings import ROOT, relative, replace_text, writable, writing
+from common.results.audits import check_sections, plain
+from common.results.ledger import folder, read_object
+from common.results.sections import computing_modules, model, scorer_digest
+from common.settings import ROOT, UserError, relative, replace_text, writable, writing
 
 if TYPE_CHECKING:
     from common.models import LoadedModel
@@ -43,10 +45,29 @@ def find_measures(name: str, places: Sequence[Path], *, base: Mapping[str, str],
     there is none."""
     for path in (place / kind / f"{name}.json" for place in places for kind in KINDS):
         if path.exists():
-            record = json.loads(path.read_text(encoding="utf-8"))
-            if (record["base"], record["data"]["source"]) == (base, source):
+            record = load(path)
+            if (record.get("base"), record.get("data", {}).get("source")) == (base, source):
                 return record
     return {}
+
+
+def load(path: Path) -> dict:
+    """A record of tables, an audit among them. Raises UserError for a file that is none."""
+    record = read_object(path)
+    if not isinstance(record.get("notebook"), str) or "code" not in record:
+        raise UserError(f"{path} lacks its notebook or code; run its notebook again")
+    check_sections(record, path)
+    return record
+
+
+def paths_of(place: Path, notebook: str) -> list[Path]:
+    """Records of tables, below a folder of runs, that a notebook wrote, whatever they are named after; what cannot be
+    read is nobody's."""
+    paths = []
+    for path in sorted(place.glob("*/*.json")):
+        with suppress(UserError):
+            paths += [path] if load(path)["notebook"] == notebook else []
+    return paths
 
 
 def measures_digest(modules: Sequence[str], root: Path = provenance.ROOT) -> str:

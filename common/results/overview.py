@@ -77,23 +77,27 @@ def final_table(place: Path) -> "pandas.DataFrame":
 
 
 def stage_table(place: Path) -> "pandas.DataFrame":
-    """How each run was trained, one line a stage: rows, candidates, the best loss on validation rows and the best
-    held-out match, where a stage has them."""
+    """How each run was trained, one line a stage: rows, candidates, and where a stage has them, of the weights that it
+    handed on, the loss on validation rows, held-out match and, after a training by rewards, the divergence from its
+    start instead of a loss."""
     import pandas
 
     lines = []
     for entry in select(place):
         for stage in entry.record["stages"]:
             best = stage.get("best", {})
+            recipe = entry.record["parameters"].get("recipe") or {}
+            by_rewards = "reward" in recipe  # there `valid_rows` and the loss are those of the divergence
             lines.append(
                 {
                     "method": entry.method,
                     "stage": stage["stage"],
                     "training rows": f"{stage['train_rows']:,}",
-                    "validation rows": f"{stage['valid_rows']:,}",
+                    "validation rows": f"{recipe['score_rows'] if by_rewards else stage['valid_rows']:,}",
                     "candidates": stage["trials"],
-                    "best validation loss": number(best.get("loss")),
-                    "best held-out match": number(best.get("match")),
+                    "validation loss": number(None if by_rewards else best.get("loss")),
+                    "divergence, nats": number(best.get("loss") if by_rewards else None),
+                    "held-out match": number(best.get("match")),
                 }
             )
     return pandas.DataFrame(lines).set_index(["method", "stage"]) if lines else pandas.DataFrame()

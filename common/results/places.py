@@ -12,6 +12,7 @@ import json
 import shlex
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from common.profiles import PROFILES, Profile
@@ -22,6 +23,8 @@ from common.settings import ROOT, UserError, outputs, publishing
 SEED = 42
 _OVERRIDES = ("model_id", "data", "test_rows")  # parameters that stand for the profile's, where they are not empty
 _NOT_OURS = ("outputs", "tests")
+# What a file raises that is no notebook, or whose parameters are no Python, in place of its parameters.
+_DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, SyntaxError, RecursionError)
 
 
 def with_overrides(profile: Profile, parameters: Mapping[str, object]) -> Profile:
@@ -82,15 +85,39 @@ def _make_variable(name: str, text: str) -> str:
 
 
 def notebook_paths() -> list[Path]:
-    """Every notebook of the repository: those in its folders, but for outputs/, tests/ and hidden ones."""
+    """Every notebook of the study: those in the repository's folders that have a RUN_NAME, but for outputs/, tests/ and
+    hidden ones."""
+    return [path for path, name in _run_names().items() if name]
+
+
+def strays() -> list[Path]:
+    """Files in the same folders that are no notebook of the study: without a RUN_NAME, such as the Untitled.ipynb of an
+    editor."""
+    return [path for path, name in _run_names().items() if not name]
+
+
+def _run_names() -> dict[Path, str]:
     paths = [path.relative_to(ROOT) for path in sorted(ROOT.glob("*/**/*.ipynb"))]
-    return [p for p in paths if p.parts[0] not in _NOT_OURS and not any(part.startswith(".") for part in p.parts)]
+    ours = [p for p in paths if p.parts[0] not in _NOT_OURS and not any(part.startswith(".") for part in p.parts)]
+    return {path: _run_name(ROOT / path) for path in ours}
+
+
+def _run_name(path: Path) -> str:
+    """A notebook's name for its record, "" for a stray. Raises UserError for a damaged one: it may be the study's."""
+    try:
+        return str(_literals(path.read_text(encoding="utf-8")).get("RUN_NAME") or "")
+    except (OSError, LookupError, TypeError, AttributeError):  # a folder, a link to nothing, JSON of another shape
+        return ""
+    except _DAMAGED as error:
+        raise UserError(f"{path} is no notebook ({type(error).__name__}); mend it, or move it away") from None
 
 
 def notebook_of(method: str) -> str:
     """The notebook that makes a method's record, from the repository's root: its RUN_NAME is the method's name or
-    begins it; "" where there is none."""
-    names = {str(parameters(ROOT / path).get("RUN_NAME")): path.as_posix() for path in notebook_paths()}
+    begins it; "" where there is none, or where one is damaged: this is for advice, and others say so."""
+    names: dict[str, str] = {}
+    with suppress(UserError):
+        names = {name: path.as_posix() for path, name in _run_names().items() if name}
     fitting = [name for name in names if method == name or method.startswith(f"{name}-")]
     return names[max(fitting, key=len)] if fitting else ""
 
@@ -101,7 +128,7 @@ def parameters(path: Path) -> dict[str, object]:
         return {} if path.suffix == ".py" else _literals(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"there is no notebook {path}; `python -m common.study list` names them all") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except _DAMAGED as error:
         raise UserError(f"{path} is no notebook ({type(error).__name__})") from None
 
 
@@ -111,12 +138,12 @@ def committed_parameters(notebook: str) -> dict[str, object]:
         show = ["git", "show", f"HEAD:{notebook}"]
         text = subprocess.run(show, cwd=ROOT, check=True, capture_output=True, encoding="utf-8").stdout
         return {} if notebook.endswith(".py") else _literals(text)
-    except (OSError, subprocess.CalledProcessError, ValueError, KeyError, TypeError):
+    except (*_DAMAGED, subprocess.CalledProcessError):
         return parameters(ROOT / notebook)
 
 
 def _literals(text: str) -> dict[str, object]:
-    """The assignments of the cell tagged `parameters`. Raises ValueError, KeyError or TypeError for no notebook."""
+    """The assignments of the cell tagged `parameters`. Raises one of _DAMAGED for no notebook."""
     for cell in json.loads(text)["cells"]:
         if "parameters" in cell["metadata"].get("tags", []):
             return dict(filter(None, map(_pair, ast.parse("".join(cell["source"])).body)))

@@ -6,11 +6,14 @@ Where the values come from is `sections`', reading and writing files is `ledger`
 """
 
 import dataclasses
+import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args, get_origin
 
 METRICS = ("match", "right", "score", "published_score", "published_match", "robust_match", "rouge_l", "scorable")
 SLICES = ("complexity", "task_type")
+Figure = Mapping[str, float | None]  # value, bounds and n
 
 
 @dataclass(frozen=True)
@@ -126,8 +129,8 @@ class Record:
     decoding: Decoding
     environment: Environment
     stages: Sequence[dict]
-    metrics: Mapping[str, dict]
-    slices: Mapping[str, dict]
+    metrics: Mapping[str, Figure]
+    slices: Mapping[str, Mapping[str, Mapping[str, Figure]]]
     cost: Cost
     curve: str
     trials: str = ""
@@ -158,8 +161,56 @@ def missing_keys(record: dict) -> list[str]:
     """The contract's keys that a record lacks, as `data.n`."""
     nested = {name: _required(section) for name, section in SECTIONS.items()} | {"metrics": METRICS, "slices": SLICES}
     missing = [key for key in _required(Record) if key not in record]
-    pairs = ((section, key) for section, keys in nested.items() if section in record for key in keys)
+    pairs = (
+        (section, key) for section, keys in nested.items() if isinstance(record.get(section), dict) for key in keys
+    )
     return missing + [f"{section}.{key}" for section, key in pairs if key not in record[section]]
+
+
+def faults(record: object) -> list[str]:
+    """What of the contract is missing in a file's JSON, or is there as another kind of value, as `data.n`; [] for a
+    record. Figures themselves are `verify`'s."""
+    if not isinstance(record, dict):
+        return ["everything"]
+    names = missing_keys(record) + _misfits(record, Record)
+    for section, kind in SECTIONS.items():
+        if isinstance(record.get(section), dict):
+            names += [f"{section}.{name}" for name in _misfits(record[section], kind)]
+    splits = record.get("splits")
+    for split, values in splits.items() if isinstance(splits, dict) else ():
+        keys = _split_keys(values) if isinstance(values, dict) else []
+        names += [f"splits.{split}.{name}" for name in keys]
+    return names
+
+
+def _split_keys(values: dict) -> list[str]:
+    """What a further split's section lacks, or has as another kind than a record has it of `test`."""
+    missing = [key for key in ("n", "ids_hash", "prompt_hash") if key not in values]
+    return missing + _misfits(values, Data) + _misfits(values, Record)
+
+
+def _misfits(values: dict, of: type) -> list[str]:
+    return [name for name, kind in _kinds(of).items() if name in values and not _fits(values[name], kind)]
+
+
+def _kinds(of: type) -> dict[str, object]:
+    return {field.name: field.type for field in dataclasses.fields(of)}
+
+
+def _fits(value: object, kind: object) -> bool:
+    """Whether a value of JSON is of a field's kind; a section is looked into by `faults`."""
+    origin, arguments = get_origin(kind) or kind, get_args(kind)
+    if origin is types.UnionType:
+        return any(_fits(value, argument) for argument in arguments)
+    if origin is Mapping:
+        return isinstance(value, dict) and all(_fits(item, arguments[1]) for item in value.values())
+    if origin is Sequence:
+        return isinstance(value, list | tuple) and all(_fits(item, arguments[0]) for item in value)
+    if origin in SECTIONS.values():
+        return isinstance(value, dict)
+    if origin in (int, float):  # a whole number of seconds has no point in JSON; a yes or no is no number
+        return isinstance(value, int | origin) and not isinstance(value, bool)
+    return isinstance(value, origin)
 
 
 def _required(section: type) -> list[str]:

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from common.data import Example, ids_hash, load_examples
+from common.data import Example, ids_hash, load_examples, revision
+from common.inputs import check_columns
+from common.paths import is_own_file
 from common.prompts import extract_sql
 from common.results.ledger import load, read_predictions, write_record
 from common.results.sections import prompt_hash, scorer_digest, scoring
@@ -58,16 +60,21 @@ def examples_of(record: dict, rows: Sequence[dict], source: str = "") -> list[Ex
     source: as of `rescore`. Raises UserError where they cannot be loaded as they were.
     """
     data = record["data"]
-    sections = {data["split"]: data, **record.get("splits", {})}
+    sections, source = {data["split"]: data, **record.get("splits", {})}, source or _source(data)
     examples = []
+    if is_own_file(source):
+        check_columns(source)
     for split in splits_of(rows):
         facts = sections[split]
-        part = load_examples(source or _source(data), split, limit=facts["n"], seed=data.get("seed", record["seed"]))
+        part = load_examples(source, split, limit=facts["n"], seed=data.get("seed", record["seed"]))
         if ids_hash(part) != facts["ids_hash"] or prompt_hash(part) != facts["prompt_hash"]:
             raise UserError(_OTHER_ROWS.format(f"{record['method']}.json"))
         examples += part
     if [row["id"] for row in rows] != [example.id for example in examples]:
         raise UserError(_OTHER_ROWS.format(f"{record['method']}.json"))
+    # References are in no prompt: only the revision says that those of a file are the same.
+    if data["source"] not in ("embedded", "gretel") and revision(source) != data["revision"]:
+        raise UserError(f"{source} is not the file that {record['method']}.json was made from, or has another name")
     return examples
 
 

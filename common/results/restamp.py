@@ -6,6 +6,7 @@ equal. A record of code that has changed since keeps what it has, and stays stal
 """
 
 import json
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -15,6 +16,7 @@ from common.results.audits import FOLDER
 from common.results.audits import load as load_audit
 from common.results.ledger import load
 from common.results.measures import KINDS, measures_digest
+from common.results.measures import load as load_measures
 from common.results.sections import ANSWERS, SCORER, computing_modules
 from common.settings import ROOT, UserError, replace_text, writing
 
@@ -27,7 +29,10 @@ def restamp(path: Path) -> str:
     Raises UserError where the history does not have the record's commit, or the record was made by uncommitted code.
     """
     record = _load(path)
-    section, name = record["code"], f"{record['profile']}/{record.get('method') or record['source']}"
+    section, name = record["code"], f"{record.get('profile')}/{record.get('method') or record.get('source')}"
+    is_whole = isinstance(section.get("training_modules", []), list) and "dirty" in section
+    if not is_whole or not re.fullmatch(r"[0-9a-f]{7,64}|", str(section.get("commit"))):
+        raise UserError(f"{path} does not say which code made it; run its notebook again")
     if section["dirty"]:
         raise UserError(f"{name} was made by code that was not committed; run its notebook again")
     wanted = {"scorer_digest": [SCORER]}
@@ -43,7 +48,7 @@ def restamp(path: Path) -> str:
         root = Path(folder) / "code"
         _check_out(section["commit"], root, name)
         digests = {key: [_digest(key, modules, place) for place in (root, ROOT)] for key, modules in wanted.items()}
-    changes = {key: today for key, (then, today) in digests.items() if then == today != section.get(key)}
+    changes = {key: today for key, (then, today) in digests.items() if then == today != section.get(key, today)}
     if changes:
         with writing(path):
             replace_text(path, _with_digests(path.read_text(encoding="utf-8"), section, changes))
@@ -55,7 +60,7 @@ def restamp(path: Path) -> str:
 
 def _load(path: Path) -> dict:
     if path.parent.name in KINDS:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return load_measures(path)
     return load_audit(path) if path.parent.name == FOLDER else load(path)
 
 

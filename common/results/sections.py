@@ -9,11 +9,11 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common import provenance
 from common.data import DATA_SEED, Example, ids_hash, revision
+from common.paths import model_name, source_name
 from common.prompts import messages
 from common.results.record import Code, Cost, Data, Environment, Model, Scoring
 from common.scoring.arguments import GENERATORS
@@ -115,29 +115,6 @@ def splits(tests: Mapping[str, Sequence[Example]], rows: Sequence[dict]) -> dict
 def answered_rows(record: dict) -> int:
     """How many rows a run answered, over all splits."""
     return record["data"]["n"] + sum(split["n"] for split in record.get("splits", {}).values())
-
-
-def source_name(source: str) -> str:
-    """What a source is called, without folders and revisions: embedded, gretel, spider, a file's stem; "" stays."""
-    if source.startswith("spider:"):
-        return "spider"
-    return source.partition("@")[0] if source.startswith("gretel") else Path(source).stem
-
-
-def model_name(model_id: str) -> str:
-    """What a model is called: a hub's id as it is, a local folder by its last part."""
-    path = Path(model_id).expanduser()
-    return path.resolve().name if model_id and (path.is_dir() or path.is_absolute()) else model_id
-
-
-def public(parameters: Mapping[str, object]) -> dict[str, object]:
-    """Parameters as a record may show them: data, model and database by their names, without any folder."""
-    names = {"data": source_name, "validation": source_name, "model_id": model_name, "database": _file_name}
-    return {key: names[key](str(value)) if key in names else value for key, value in parameters.items()}
-
-
-def _file_name(path: str) -> str:
-    return Path(path).name
 
 
 def prompt_hash(examples: Sequence[Example]) -> str:

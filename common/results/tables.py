@@ -1,5 +1,6 @@
 """A folder's comparison as text: Markdown for a README, a plain table for a terminal. All of it from the records."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,10 +8,9 @@ from typing import TYPE_CHECKING
 from common.results.comparison import by_complexity, table
 from common.results.entries import Entry, select, splits
 from common.results.formats import interval, is_absent, number, p_value, share
-from common.results.ledger import BASELINE
 from common.results.planned import planned
 from common.results.seeds import over_seeds
-from common.statistics import TEST
+from common.statistics import FEWEST_GROUPS, TEST
 
 if TYPE_CHECKING:
     import pandas
@@ -30,6 +30,7 @@ SEVERAL_SEEDS = (
     "The same training at other seeds (what is drawn in it, the order of rows) on the same data; every other row is of "
     "one seed:"
 )
+_GGUF = re.compile(r"\b(I?Q\d\w*)\.gguf dequantised$", re.IGNORECASE)
 COMMITTED = "The baseline is the committed one, from `results/`."
 
 
@@ -76,10 +77,9 @@ def short(place: Path) -> str:
         [*_headline(method, row, names), f"{row['trainable_parameters']:,}", _minutes(row["train_seconds"])]
         for method, row in runs.iterrows()
     ]
-    parts = [_sentence(entries), pipes([*_heads(names), "trained parameters", "last training, min"], lines)]
+    parts = [_sentence(entries), pipes([*_heads(names), "trained parameters", "last training alone, min"], lines)]
     parts += _remarks(runs[["stale", "committed"]])
-    others = pairs[[other != BASELINE for _, other in pairs.index]] if len(pairs) else pairs
-    last = [*([_power(others)] if len(others) else []), _seeds_line(over_seeds(entries, place))]
+    last = [*([_power(pairs)] if len(pairs) else []), _seeds_line(over_seeds(entries, place))]
     return "\n\n".join([*parts, " ".join(last)])
 
 
@@ -136,9 +136,19 @@ def _sentence(entries: Sequence[Entry]) -> str:
     first = next((entry.record for entry in entries if entry.rows), entries[0].record)
     data, tokens = first["data"], first["decoding"]["max_new_tokens"]
     return (
-        f"Profile `{first['profile']}`: {values('model', 'id')} on {data['source']} data, {_rows(first, entries)}, "
-        f"greedy decoding of at most {tokens} tokens; {values('environment', 'device')}."
+        f"Profile `{first['profile']}`: {values('model', 'id')}{_rounded(entries)} on {data['source']} data, "
+        f"{_rows(first, entries)}, greedy decoding of at most {tokens} tokens; {values('environment', 'device')}."
     )
+
+
+def _rounded(entries: Sequence[Entry]) -> str:
+    """That the weights of all models had been rounded by their maker; to what is in their files' names."""
+    revisions = {str(entry.record["model"]["revision"]) for entry in entries if entry.record["model"]["id"]}
+    types = [_GGUF.search(revision) for revision in sorted(revisions)]
+    if not types or None in types:
+        return ""
+    names = dict.fromkeys(match[1].upper() for match in types)
+    return f" (GGUF files of type {' and '.join(names)}, dequantised)"
 
 
 def _rows(record: dict, entries: Sequence[Entry]) -> str:
@@ -180,9 +190,21 @@ def _power(pairs: "pandas.DataFrame") -> str:
 
 
 def _joint(pairs: "pandas.DataFrame") -> str:
-    if (pairs["groups"] == pairs["n"]).all():
-        return ""
-    return f" Rows share {pairs['groups'].max():,} schemas, which are resampled and tested whole."
+    """What the rows share, over the pairs at hand, and what that means for their intervals."""
+    texts = []
+    shared = pairs[pairs["groups"] < pairs["n"]]["groups"]
+    for counts, words in (
+        (shared[shared >= FEWEST_GROUPS], "which are resampled and tested whole"),
+        (
+            shared[shared < FEWEST_GROUPS],
+            "too few to stand for others: intervals and p are about further questions to the same schemas",
+        ),
+    ):
+        if len(counts):
+            low, high = counts.min(), counts.max()
+            span = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+            texts.append(f" Rows share {span} schema{'s' * int(high > 1)}, {words}.")
+    return "".join(texts)
 
 
 def _pairs_table(pairs: "pandas.DataFrame", names: Sequence[str]) -> str:

@@ -11,20 +11,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common.data.splits import TESTS
+from common.paths import model_name, source_name
 from common.profiles import PROFILES, Profile
 from common.provenance import digest
 from common.results.comparable import same_base
 from common.results.entries import Entry, select
 from common.results.formats import interval, number, p_value
-from common.results.ledger import BASELINE, folder, read_records
+from common.results.ledger import BASELINE, folder, read_object, read_records
 from common.results.planned import planned
-from common.results.sections import model_name, source_name
 from common.results.tables import pipes
 from common.settings import UserError, relative, replace_text, writable, writing
 from common.statistics.concordance import tau_b
 
 FOLDER, REPORT = "transfer", "transfer.md"
 COMMAND = "python -m common.results readme"
+_AGAIN = "delete it, or write it anew: `python -m common.results transfer --folder FOLDER`"
 _SECTIONS = ("method", "notebook", "seed", "metrics", "outcomes", "slices", "cost", "code", "environment", "parameters")
 _SHARED = ("profile", "data", "scoring", "decoding")
 _FEWEST = 3  # runs that have an order
@@ -85,21 +86,25 @@ def _plain(value: float) -> float | None:
 
 
 def sources(place: Path) -> list[dict]:
-    """The aggregates beside a folder of runs, one entry a source of data and base model."""
-    paths = sorted((place / FOLDER).glob("*.json"), key=lambda path: path.stem)
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    """The aggregates beside a folder of runs, one entry a source of data and base model. Raises UserError for a file
+    that holds none."""
+    return [read_object(path, _AGAIN) for path in _paths(place)]
+
+
+def _paths(place: Path) -> list[Path]:
+    return sorted((place / FOLDER).glob("*.json"), key=lambda path: path.stem)
 
 
 def markdown(place: Path) -> str:
-    """The text of transfer.md for a folder of runs: a part for each other source of data."""
+    """The text of transfer.md for a folder of runs: a part for each other source of data. Raises UserError for a file
+    that lacks what aggregates have."""
     parts = ["# The same methods on other data"]
-    for content in sources(place):
-        parts += [
-            f"## {content['data']['source']}",
-            _sentence(content),
-            _table(content, place),
-            *_orders(content, place),
-        ]
+    for path, content in zip(_paths(place), sources(place), strict=True):
+        try:
+            parts += [f"## {content['data']['source']}", _sentence(content), _table(content, place)]
+            parts += _orders(content, place)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path} is damaged ({type(error).__name__}: {error}); {_AGAIN}") from None
     return "\n\n".join(parts)
 
 
@@ -157,7 +162,7 @@ def _orders(content: Mapping, place: Path) -> list[str]:
 def check(place: Path) -> None:
     """Raises UserError where the folder's transfer.md is not what its aggregates and records give."""
     path = place / REPORT
-    current = path.read_text(encoding="utf-8") if path.exists() else ""
+    current = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     if current != (markdown(place) + "\n" if sources(place) else ""):
         raise UserError(f"{place.name}/{REPORT} differs from the records; `{COMMAND}` writes it anew")
 

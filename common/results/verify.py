@@ -10,12 +10,14 @@ from pathlib import Path
 from common.data import ids_hash, load_examples
 from common.data import revision as data_revision
 from common.provenance import notebook_digest
-from common.results.ledger import load, read_predictions
+from common.results.ledger import load, read_predictions, six_digits
 from common.results.sections import prompt_hash, scorer_digest, staleness
 from common.settings import ROOT, UserError
-from common.statistics import figures, of_split
+from common.statistics import figures, of_split, splits_of
 
 TOLERANCE = 1e-5  # of a figure: records keep six digits
+MOST_LINES = 5  # on the figures of a split
+_ABSENT = "absent"
 _CODE = {"training": "what trained it has changed", "answers": "what answered has changed"}
 _CODE["unknown"] = "it does not say which code made it"
 
@@ -52,19 +54,50 @@ def _sections(record: dict) -> dict[str, dict]:
 
 
 def _figures(record: dict, rows: list[dict]) -> Iterator[str]:
-    for split, section in _sections(record).items():
+    sections = _sections(record)
+    for split in splits_of(rows):
+        if split not in sections:
+            yield f"{split}: {len(of_split(rows, split))} answers, of which the record says nothing"
+    for split, section in sections.items():
         part = of_split(rows, split)
         if len(part) != section["n"]:
             yield f"{split}: {len(part)} answers, the record says {section['n']}"
             continue
-        for name, metric in figures(part)["metrics"].items() if part else ():
-            value, recorded = metric["value"], section["metrics"].get(name, {}).get("value")
-            if (value is None) != (recorded is None) or (value is not None and not _is_near(value, recorded)):
-                yield f"{split}: {name} of the answers is {value}, the record says {recorded}"
+        try:
+            today = six_digits(figures(part))
+        except (KeyError, TypeError, ValueError) as error:
+            yield f"{split}: its answers give no figures ({type(error).__name__}: {error})"
+            continue
+        if split == record["data"]["split"]:  # a figure of the first one may be younger than the record
+            today = {name: value for name, value in today.items() if name in section}
+        lines = list(_differences(today, {name: section.get(name) for name in today}))
+        yield from (f"{split}: {line}" for line in lines[:MOST_LINES])
+        if len(lines) > MOST_LINES:
+            yield f"{split}: {len(lines) - MOST_LINES} more figures are not those of the answers"
 
 
-def _is_near(value: float, other: float) -> bool:
-    return math.isclose(value, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+def _differences(today: dict, recorded: dict) -> Iterator[str]:
+    """A line a figure that is not what the record says of it, bounds of intervals, counts and slices among them."""
+    one, other = _flat(today), _flat(recorded)
+    for path in [*one, *(path for path in other if path not in one)]:
+        value, text = one.get(path, _ABSENT), other.get(path, _ABSENT)
+        if not _agree(value, text):
+            name = " ".join(part for part in path if part not in ("metrics", "value"))
+            yield f"{name} of the answers is {value}, the record says {text}"
+
+
+def _flat(value: object, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], object]:
+    """The leaves of nested dicts by their paths; an empty dict is a leaf."""
+    if not isinstance(value, dict) or (path and not value):
+        return {path: value}
+    return {name: leaf for key, inner in value.items() for name, leaf in _flat(inner, (*path, key)).items()}
+
+
+def _agree(value: object, recorded: object) -> bool:
+    """Whether a figure is what a record holds of it: a number with a point to six digits, all else to the letter."""
+    if isinstance(value, float) and isinstance(recorded, float):
+        return math.isclose(value, recorded, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    return type(value) is type(recorded) and value == recorded
 
 
 def _data(record: dict) -> Iterator[str]:
@@ -75,7 +108,7 @@ def _data(record: dict) -> Iterator[str]:
         yield "the embedded data are made by other code today"
         return
     for split, section in _sections(record).items():
-        if section["n"]:
+        if section["n"] > 0:
             examples = load_examples("embedded", split, limit=section["n"], seed=data.get("seed", record["seed"]))
             if (ids_hash(examples), prompt_hash(examples)) != (section["ids_hash"], section["prompt_hash"]):
                 yield f"{split}: the rows of today are not those that it answered"

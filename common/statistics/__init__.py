@@ -1,6 +1,7 @@
 """Intervals, paired tests and corrections (`intervals`), and a run's figures from its predictions rows (`rows`)."""
 
 from common.statistics.intervals import (
+    FEWEST_GROUPS,
     Interval,
     PairedDifference,
     grouped_interval,
@@ -27,6 +28,7 @@ from common.statistics.rows import (
 )
 
 __all__ = [
+    "FEWEST_GROUPS",
     "METRICS",
     "TEST",
     "Interval",

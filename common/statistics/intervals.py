@@ -2,8 +2,10 @@
 
 Shares get Wilson intervals; means get percentile bootstrap intervals; two runs over the same rows are compared row by
 row. Rows that share a database, a domain or a template pass and fail together: with `groups`, one name a row, whole
-groups are resampled instead of rows, and where each group holds one row nothing changes. The intervals are about the
-test rows (or groups) drawn, not about what another training seed would have given.
+groups are resampled instead of rows, and where each group holds one row nothing changes. Fewer than FEWEST_GROUPS
+cannot stand for others, a single one would show no spread at all: then rows are resampled, and the interval is about
+further rows of the same groups. The intervals are about the test rows (or groups) drawn, not about what another
+training seed would have given.
 """
 
 import math
@@ -17,6 +19,7 @@ import numpy
 if TYPE_CHECKING:
     from scipy.stats import BinomTestResult
 
+FEWEST_GROUPS = 6  # that are resampled whole: over fewer no exact test reaches one in twenty
 _CHUNK = 250  # resamples drawn at once, which bounds memory
 
 
@@ -142,7 +145,8 @@ def paired_difference(
             p = float(_binomial_test(better, better + worse).pvalue) if better + worse else 1.0
         discordant, spread = (better + worse) / n, float((sums**2).sum()) / n
         test = {"p": p, "discordant": discordant, "smallest": smallest_difference(n, discordant, spread=spread)}
-    return PairedDifference(float(difference.mean()), float(low), float(high), n, groups=len(sums), **test)
+    count = len(set(groups)) if groups is not None else n
+    return PairedDifference(float(difference.mean()), float(low), float(high), n, groups=count, **test)
 
 
 def smallest_difference(
@@ -195,8 +199,8 @@ def _check_groups(groups: Sequence[str] | None, n: int) -> None:
 
 
 def _are_joint(groups: Sequence[str] | None) -> bool:
-    """Whether any group holds more than one value."""
-    return groups is not None and len(set(groups)) < len(groups)
+    """Whether groups are resampled whole: any holds more than one value, and they are enough to stand for others."""
+    return groups is not None and FEWEST_GROUPS <= len(set(groups)) < len(groups)
 
 
 def _by_group(values: Sequence[float], groups: Sequence[str]) -> tuple[numpy.ndarray, numpy.ndarray]:

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.pipes import piped
 from common.profiles import resolve
 from common.settings import UserError, run_cli
 from common.study.execute import run
@@ -67,4 +68,4 @@ def pairs(texts: Sequence[str]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    run_cli(main)
+    run_cli(piped(main))

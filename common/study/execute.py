@@ -4,10 +4,12 @@ Executed copies go to outputs/notebooks/<profile>/, records to outputs/results/,
 `make notebooks` alone both are meant for the repository: then records go to results/ and the README follows.
 """
 
+import errno
 import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
@@ -15,10 +17,23 @@ import nbformat
 from common import provenance
 from common.results import folder, places, read_records, readme, save_comparison
 from common.results.tables import plain
-from common.settings import UserError, absolute, outputs, relative, replace_text, results, writable, writing
+from common.settings import (
+    UserError,
+    absolute,
+    disk_error,
+    outputs,
+    redact,
+    relative,
+    replace_text,
+    results,
+    writable,
+    writing,
+)
 from common.study.notebooks import Notebook, check_known, defaults, load, parameters_for
 
 # Libraries' folders, which each of them takes from the folder of its own process.
+# What names the copy's place beside what `settings.writing` knows: a folder in it, a name too long, a disk that fails.
+_OF_DISKS = (errno.EISDIR, errno.ENAMETOOLONG, errno.EIO)
 _FOLDERS = ("HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "TORCH_HOME", "XDG_CACHE_HOME", "TMPDIR")
 PUBLISHABLE = "publishable"  # in the metadata of a copy that was executed for the repository
 
@@ -27,8 +42,9 @@ def execute(notebook: Notebook, profile: str, texts: Mapping[str, str] | None = 
     """Run one notebook from its own folder; returns the executed copy, stderr left out of it.
 
     texts: parameters as they are typed; publish: records go to results/. What cells write to stderr (progress bars)
-    goes to this process's stderr as it comes. Raises UserError with the cell's own line where a cell raised one, and
-    where the kernel died; any other error of a cell ends in RuntimeError.
+    goes to this process's stderr as it comes. However it ends, no key stays in the copy. Raises UserError with the
+    cell's own line where a cell raised one, where the kernel died, and where the disk refuses the copy; any other error
+    of a cell ends in RuntimeError.
     """
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -52,22 +68,46 @@ def execute(notebook: Notebook, profile: str, texts: Mapping[str, str] | None = 
                 extra_arguments=["--log-level=CRITICAL"],  # the kernel's talk about its own sockets
                 cwd=notebook.path.parent,
             )
+        copy = load(target)
+        for cell in copy.cells:
+            if cell.cell_type == "code":
+                cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        copy.metadata[PUBLISHABLE] = publish
+        with writing(target):
+            replace_text(target, nbformat.writes(copy) + "\n")
     except PapermillExecutionError as error:
         if error.ename == "UserError":
             raise UserError(f"{notebook.name}: {error.evalue}") from None
-        raise RuntimeError(f"{notebook.name}, {error}\nthe notebook up to there: {target}") from None
+        raise RuntimeError(redact(f"{notebook.name}, {error}\nthe notebook up to there: {target}")) from None
     except DeadKernelError:
         raise UserError(
             f"{notebook.name}: the kernel died, most often for want of memory; close other programs or take a smaller "
             "batch, then run again: it goes on where it was"
         ) from None
-    copy = load(target)
-    for cell in copy.cells:
-        if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
-    copy.metadata[PUBLISHABLE] = publish
-    replace_text(target, nbformat.writes(copy) + "\n")
+    except TimeoutError as error:  # one of OSError
+        raise UserError(f"{notebook.name}: {error}; close other programs, then run again") from None
+    except BrokenPipeError:  # whoever read what is printed has gone
+        raise
+    except OSError as error:
+        if error.errno in _OF_DISKS:
+            raise disk_error(error, Path(error.filename or target)) from None
+        raise UserError(f"{notebook.name} cannot be executed ({error}); run it again") from None
+    finally:
+        _take_keys_out(target)
     return target
+
+
+def _take_keys_out(path: Path) -> None:
+    """Of a copy as papermill has left it: it writes what cells print as it is. A copy that cannot be written goes."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")  # a disk that was full may have cut a character
+        if redact(text) != text:
+            replace_text(path, text)
+    except FileNotFoundError:  # nothing was executed
+        pass
+    except OSError:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def copy_path(notebook: Notebook, profile: str, seed: object = None) -> Path:

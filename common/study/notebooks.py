@@ -6,6 +6,7 @@ nothing is executed.
 
 import ast
 import graphlib
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,9 @@ class Notebook:
 
 
 def find() -> list[Notebook]:
-    """Every notebook of the repository, each after those that make what it needs."""
+    """Every notebook of the study, each after those that make what it needs; stderr names what is none."""
+    for path in places.strays():
+        print(f"{path.as_posix()} is left out: no cell with a RUN_NAME can be read in it", file=sys.stderr)
     return in_order([read(places.ROOT / path) for path in places.notebook_paths()])
 
 
@@ -123,7 +126,10 @@ def check_known(names: Iterable[str], notebooks: Iterable[Path]) -> None:
     """Raises UserError for a name that is a parameter of none of the notebooks; papermill itself would only warn."""
     known = list(dict.fromkeys(name for path in notebooks for name in defaults(path)))
     if unknown := [name for name in names if name not in known]:
-        raise UserError(f"there is no parameter {', '.join(unknown)}; choose from {', '.join(known)}")
+        choice = (
+            f"choose from {', '.join(known)}" if known else "none of these notebooks has a cell tagged 'parameters'"
+        )
+        raise UserError(f"there is no parameter {', '.join(unknown)}; {choice}")
 
 
 def _typed(name: str, text: str, default: object) -> object:

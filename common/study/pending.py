@@ -1,9 +1,8 @@
 """What is not executed yet, or was by other code: every such notebook executed in order, one after the other.
 
-A notebook that fails is named at the end, and the others go on. What was stopped goes on where it was.
+A notebook that fails, however, is named at the end, and the others go on. What was stopped goes on where it was.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,9 +11,10 @@ import nbformat
 from common.provenance import notebook_digest
 from common.results import folder, read_record, read_records
 from common.results.formats import interval
-from common.results.measures import measures_digest
+from common.results.measures import load as load_measures
+from common.results.measures import measures_digest, paths_of
 from common.results.sections import computing_modules, staleness
-from common.settings import UserError
+from common.settings import UserError, redact
 from common.study.execute import run
 from common.study.notebooks import Notebook, load
 from common.study.publish import publish
@@ -23,12 +23,31 @@ SUMMARY = "results/comparison.ipynb"  # shows the others' records: executed agai
 
 
 def pending(notebooks: Sequence[Notebook], profile: str) -> list[tuple[Notebook, str]]:
-    """Notebooks to execute, in the order given, each with the reason in a few words."""
-    reasons = [(notebook, _reason(notebook, profile)) for notebook in notebooks if notebook.name != SUMMARY]
-    wanted = [(notebook, reason) for notebook, reason in reasons if reason]
+    """Notebooks to execute, in the order given, each with the reason in a few words. One that cannot be told is due:
+    executed, it says what is wrong."""
+    wanted = []
+    for notebook in notebooks:
+        try:
+            reason = _reason(notebook, profile) if notebook.name != SUMMARY else ""
+        except Exception as error:
+            reason = _line(error)
+        wanted += [(notebook, reason)] if reason else []
     summary = [notebook for notebook in notebooks if notebook.name == SUMMARY]
-    is_due = wanted or (summary and not shows_all(load(summary[0].path), folder(profile)))
+    is_due = wanted or (summary and not _is_current(summary[0], profile))
     return wanted + [(notebook, "shows all records") for notebook in summary if is_due]
+
+
+def _is_current(summary: Notebook, profile: str) -> bool:
+    try:
+        return shows_all(load(summary.path), folder(profile))
+    except Exception:  # a record that cannot be read is in no table
+        return False
+
+
+def _line(error: Exception) -> str:
+    """What is said of any failure; only those with words of their own go without their kind."""
+    words = redact(str(error))
+    return words if isinstance(error, UserError | RuntimeError) and words else f"{type(error).__name__}: {words}"
 
 
 def shows_all(content: nbformat.NotebookNode, place: Path) -> bool:
@@ -49,8 +68,8 @@ def _reason(notebook: Notebook, profile: str) -> str:
             record = read_record(place, method)
             if why := staleness(record):
                 return f"{method}: other code ({why})"
-        elif paths := sorted(place.glob(f"*/{method}.json")) or _by_notebook(place, notebook):
-            record = json.loads(paths[0].read_text(encoding="utf-8"))
+        elif paths := sorted(place.glob(f"*/{method}.json")) or paths_of(place, notebook.name):
+            record = load_measures(paths[0])
             digest_then = record["code"].get("measures_digest")
             if digest_then and digest_then != measures_digest(computing_modules(notebook.name)):
                 return f"{method}: other code (measures)"
@@ -59,12 +78,6 @@ def _reason(notebook: Notebook, profile: str) -> str:
         if record["code"].get("notebook_digest", digest) != digest:
             return f"{method}: another notebook"
     return ""
-
-
-def _by_notebook(place: Path, notebook: Notebook) -> list[Path]:
-    """Records of tables that a notebook names after its data, such as an audit."""
-    paths = sorted(place.glob("*/*.json"))
-    return [path for path in paths if json.loads(path.read_text(encoding="utf-8")).get("notebook") == notebook.name]
 
 
 def _is_executed(content: nbformat.NotebookNode) -> bool:
@@ -80,7 +93,8 @@ def execute_one(notebook: Notebook, profile: str) -> None:
 def run_pending(
     notebooks: Sequence[Notebook], profile: str, execute: Callable[[Notebook, str], None] = execute_one
 ) -> list[str]:
-    """Execute what is pending, in order; the names of those that failed. execute: what is done with each."""
+    """Execute what is pending, in order; the names of those that failed, for whatever reason. execute: what is done
+    with each."""
     failures: list[str] = []
     wanted = pending(notebooks, profile)
     print(f"{len(wanted)} of {len(notebooks)} notebooks to run at {profile}", flush=True)
@@ -89,7 +103,7 @@ def run_pending(
     for notebook, _ in wanted:
         try:
             execute(notebook, profile)
-        except (UserError, RuntimeError) as error:
+        except Exception as error:
             failures.append(notebook.name)
-            print(f"{notebook.name} failed, the others go on: {error}", flush=True)
+            print(f"{notebook.name} failed, the others go on: {_line(error)}", flush=True)
     return failures

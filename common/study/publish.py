@@ -21,13 +21,30 @@ def publish(notebooks: Sequence[Notebook], profile: str) -> None:
     """Put the executed copies' outputs into the repository's notebooks.
 
     Raises UserError, before anything is written, for a copy that is missing, was stopped, was run with other
-    parameters or not for results/, or whose code is no longer the notebook's.
+    parameters or not for results/, or whose code is no longer the notebook's; and where nbstripout or the disk refuses
+    one, which then stays as it was.
     """
     contents = {notebook.path: _with_outputs(notebook, profile) for notebook in notebooks}
     for path, content in contents.items():
-        replace_text(path, nbformat.writes(content) + "\n")
-        subprocess.run([sys.executable, "-m", "nbstripout", *NBSTRIPOUT, str(path)], check=True)
+        text = _stripped(nbformat.writes(content) + "\n", relative(path))
+        try:
+            replace_text(path, text)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise UserError(f"cannot write {relative(path)}: {reason}; mend that, then publish again") from None
         print(f"published {relative(path)}")
+
+
+def _stripped(text: str, name: str) -> str:
+    """A notebook's text without what changes from run to run."""
+    command = [sys.executable, "-m", "nbstripout", *NBSTRIPOUT]
+    try:
+        return subprocess.run(command, input=text.encode(), check=True, capture_output=True).stdout.decode()
+    except (OSError, subprocess.CalledProcessError) as error:
+        words = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip() or str(error)
+        raise UserError(
+            f"nbstripout refuses {name} ({words.splitlines()[-1][:200]}); `make setup` installs it, then publish again"
+        ) from None
 
 
 def _with_outputs(notebook: Notebook, profile: str) -> nbformat.NotebookNode:

@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import pandas
 
+from common.pipes import piped
 from common.settings import UserError, run_cli
 from common.sweeps.attempts import slots_of
 from common.sweeps.result import table
@@ -78,4 +79,4 @@ def _progress(id: str, sweep: Sweep, storage: Storage) -> list[str]:
 
 
 if __name__ == "__main__":
-    run_cli(main)
+    run_cli(piped(main))

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from common.paths import model_name, source_name
 from common.profiles import Stage
 from common.settings import UserError, outputs, writable
 from common.sweeps import folders
@@ -224,7 +225,8 @@ def _log_trial(sweep: Sweep, candidate: Candidate, values: dict, outcome: Outcom
         name=candidate.id,
         group=sweep.id,
         config=values
-        | {"method": sweep.name, "stage": candidate.stage, "model": sweep.model_id, "data": sweep.data}
+        | {"method": sweep.name, "stage": candidate.stage}
+        | {"model": model_name(sweep.model_id), "data": source_name(sweep.data)}
         | {"train_rows": outcome.train_rows, "valid_rows": outcome.valid_rows}
         | ({"note": outcome.note} if outcome.note else {}),
         curve=outcome.curve,

@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # Each module imports only from those before it. A new module gets its place here.
 LAYERS = [
-    *("settings", "tracking", "locks", "arithmetic", "provenance", "hub", "profiles", "paths", "synthetic", "data"),
+    *("settings", "pipes", "tracking", "locks", "arithmetic", "provenance", "hub", "profiles", "paths", "synthetic"),
+    *("data", "inputs"),
     *("retrieval", "prose", "extraction", "prompts", "sandbox", "mutations", "scoring", "execution", "statistics"),
     *(
         "metric",
@@ -44,7 +45,7 @@ LAYERS = [
 ]
 # The same within each package; `__init__` and `__main__` stand above all parts of theirs.
 PARTS = {
-    "ask": ["copies", "prompting", "hints", "votes", "display", "answers", "weights", "export", "shop"],
+    "ask": ["places", "copies", "prompting", "hints", "votes", "display", "answers", "weights", "export", "shop"],
     "certify": ["duplicates", "floor", "rewrites", "readings", "probe", "shares", "references", "equivalents"]
     + ["literals", "mutants"],
     "certify.readings": ["tables", "structure", "superlatives", "counting", "membership", "joining", "values"]
@@ -67,11 +68,11 @@ PARTS = {
         "tables",
         "overview",
         "findings",
-        "catalogue",
         "transfer",
         "figure",
         "audits",
         "measures",
+        "catalogue",
     ]
     + ["rescore", "restamp", "verify", "cards", "evaluators", "readme", "explorer"],
     "results.evaluators": ["store", "ranking", "kinds", "report"],

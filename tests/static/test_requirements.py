@@ -61,6 +61,17 @@ def test_requirements_are_pinned_exactly_and_install_the_package():
     assert not [name for name in names if WITHOUT_DEPENDENCIES in name], "make lock adds it without its dependencies"
 
 
+def test_the_oldest_python_is_the_same_wherever_it_is_named():
+    """Archives are taken apart by `tar.extract(filter=…)`, which came with 3.11.4."""
+    version = re.search(r'requires-python = ">=([\d.]+)"', (ROOT / "pyproject.toml").read_text())[1]
+    assert Version(version) >= Version("3.11.4")
+    makefile = (ROOT / "Makefile").read_text()
+    assert f"sys.version_info < ({version.replace('.', ', ')}))" in makefile
+    assert f"is not Python {version} or newer" in makefile and f"--python-version {version} " in makefile
+    assert f"Python {version} or newer" in (ROOT / "README.md").read_text()
+    assert f"for Python {version} and newer" in makefile and f"{version} and newer" in (ROOT / LOCKS[0]).read_text()
+
+
 @pytest.mark.parametrize("folder", ["common", "tests"])
 def test_what_is_imported_is_named(folder):
     names, distributors = imports(folder), packages_distributions()

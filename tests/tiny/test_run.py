@@ -99,7 +99,7 @@ def test_a_file_that_has_changed_since_the_baseline_is_refused_before_any_traini
     results.write_record(run.place, record("baseline", rows, profile="smoke", **sections), rows)
     assert start(data=str(path), needs=("baseline",)).needed("baseline")[1] == rows
     for line, says in {
-        "x,y,other,test\n": "has changed since the record 'baseline' was made from it; `make run PROFILE=smoke ",
+        "x,y,other,test\n": "is of another data.revision than this run, so they cannot be compared; `make run PROF",
         "x,other,z,test\n": "is of another data.prompt_hash than this run, so they cannot be compared; `make run",
         "": "is of another data.ids_hash than this run, so they cannot be compared; `make run PROFILE=smoke ",
     }.items():

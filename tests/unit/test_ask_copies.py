@@ -2,7 +2,6 @@
 
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -10,6 +9,7 @@ from common.ask import copies
 from common.ask.copies import open_copy
 from common.ask.prompting import prompt_schema, relevant, words
 from common.settings import UserError
+from tests.unit.ask_files import contents, database, refuse, tokens
 
 SHOP = """
 CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT, country TEXT);
@@ -25,18 +25,8 @@ INSERT INTO "order lines" VALUES (1, 1, 1, NULL, x'00'), (2, 2, 2,
 """
 
 
-def database(path: Path, script: str = SHOP) -> Path:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(script)
-    return path
-
-
-def tokens(text: str) -> int:
-    return len(text.split())
-
-
 def test_the_whole_schema_with_a_few_rows(tmp_path):
-    with open_copy(database(tmp_path / "shop.sqlite"), rows=2) as copy:
+    with open_copy(database(tmp_path / "shop.sqlite", SHOP), rows=2) as copy:
         text = prompt_schema(copy, "Who ordered?", most=10_000, count=tokens, rows=2)
         assert [table.name for table in copy.tables] == ["customers", "order lines", "products", "staff", "dear"]
     assert text.startswith("CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT, country TEXT);")
@@ -50,14 +40,14 @@ def test_the_whole_schema_with_a_few_rows(tmp_path):
 
 @pytest.mark.parametrize("rows", [2, 1, 0])
 def test_rows_go_before_tables_do(tmp_path, rows):
-    with open_copy(database(tmp_path / "shop.sqlite")) as copy:
+    with open_copy(database(tmp_path / "shop.sqlite", SHOP)) as copy:
         sizes = [tokens(prompt_schema(copy, "?", most=10_000, count=tokens, rows=n)) for n in range(4)]
         text = prompt_schema(copy, "?", most=sizes[rows], count=tokens)
     assert tokens(text) == sizes[rows] and text.count("CREATE TABLE") == 4
 
 
 def test_few_tokens_keep_what_the_question_is_about_and_what_links_it(tmp_path):
-    file = database(tmp_path / "shop.sqlite")
+    file = database(tmp_path / "shop.sqlite", SHOP)
     with open_copy(file) as copy:
         names = [table.name for table in relevant(copy, "Which product did the customer from Norway buy?")]
         assert names[:2] == ["customers", "products"] and names[2] == "order lines"
@@ -73,10 +63,6 @@ def test_words_of_names_and_plurals():
     }
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 def test_nothing_is_written_beside_the_file_and_its_log_is_read(tmp_path):
     file = tmp_path / "live.sqlite"
     with closing(sqlite3.connect(file)) as writer:
@@ -84,14 +70,14 @@ def test_nothing_is_written_beside_the_file_and_its_log_is_read(tmp_path):
         writer.execute("CREATE TABLE t (x TEXT)")
         writer.execute("INSERT INTO t VALUES ('in the log')")
         writer.commit()
-        before = files(tmp_path)
+        before = contents(tmp_path)
         with open_copy(file) as copy:
             assert copy.texts("t", "x") == ["in the log"]
-        assert files(tmp_path) == before and len(before) == 3
-    before = files(tmp_path)  # closed, the log is in the file
+        assert contents(tmp_path) == before and len(before) == 3
+    before = contents(tmp_path)  # closed, the log is in the file
     with open_copy(file) as copy:
         assert copy.texts("t", "x") == ["in the log"]
-    assert files(tmp_path) == before and list(before) == ["live.sqlite"]
+    assert contents(tmp_path) == before and list(before) == ["live.sqlite"]
 
 
 def test_views_without_an_end_are_not_run(tmp_path):
@@ -104,7 +90,7 @@ def test_views_without_an_end_are_not_run(tmp_path):
 
 def test_a_query_of_the_copy_ends_in_time(tmp_path, monkeypatch):
     monkeypatch.setattr(copies, "MOST_SECONDS", 0.0)
-    script = "CREATE TABLE t (x TEXT);" + "INSERT INTO t VALUES (hex(randomblob(9)));" * 3000
+    script = f"BEGIN; CREATE TABLE t (x TEXT); {'INSERT INTO t VALUES (hex(randomblob(9)));' * 3000} COMMIT;"
     with (
         pytest.raises(UserError, match="cannot be read .*interrupted"),
         open_copy(database(tmp_path / "l.db", script)) as copy,
@@ -114,12 +100,8 @@ def test_a_query_of_the_copy_ends_in_time(tmp_path, monkeypatch):
 
 
 def test_a_collation_of_another_application_is_no_obstacle(tmp_path):
-    script = "CREATE TABLE t (name TEXT COLLATE LOCALIZED); INSERT INTO t VALUES ('b'), ('a'), ('a');"
-    file = tmp_path / "phone.sqlite"
-    with closing(sqlite3.connect(file)) as connection:
-        connection.create_collation("LOCALIZED", lambda one, other: (one > other) - (one < other))
-        connection.executescript(script)
-    with open_copy(file) as copy:
+    script = "CREATE TABLE t (name TEXT COLLATE OF_APP); INSERT INTO t VALUES ('b'), ('a'), ('a');"
+    with open_copy(database(tmp_path / "phone.sqlite", script)) as copy:
         assert copy.texts("t", "name") == ["a", "b"] and copy.holds("t", "name", "a")
         assert not copy.holds("t", "name", "c") and not copy.holds("t", "none", "a")
 
@@ -143,15 +125,10 @@ def test_odd_names_values_and_keys(tmp_path):
     assert "9223372036854775807" in text and "CREATE VIEW broken" in text
 
 
-def refuse(match: str, file: Path | str) -> None:
-    with pytest.raises(UserError, match=match), open_copy(file):
-        pass
-
-
 def test_what_is_no_database_ends_in_one_line(tmp_path, monkeypatch):
     (tmp_path / "rows.csv").write_text("a,b\n1,2\n")
     (tmp_path / "empty.sqlite").write_bytes(b"")
-    (tmp_path / "cut.sqlite").write_bytes(database(tmp_path / "whole.sqlite").read_bytes()[:3000])
+    (tmp_path / "cut.sqlite").write_bytes(database(tmp_path / "whole.sqlite", SHOP).read_bytes()[:3000])
     refuse("there is no file .*gone.sqlite", tmp_path / "gone.sqlite")
     refuse("is a folder", tmp_path)
     refuse("is no SQLite database.*import --csv", tmp_path / "rows.csv")

@@ -134,14 +134,6 @@ def test_a_missing_table_and_a_damaged_record_are_refused(ledger):
         audits.load(path)
 
 
-@pytest.mark.parametrize(
-    "source, name",
-    [("embedded", "embedded"), ("gretel@abc", "gretel"), ("spider:../x/y", "spider"), ("/a/b/rows.jsonl", "rows")],
-)
-def test_source_name(source, name):
-    assert audits.source_name(source) == name
-
-
 def test_some_audit_is_committed():
     assert COMMITTED
 

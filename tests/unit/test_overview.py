@@ -78,9 +78,12 @@ def test_stages_and_published_scores(place):
     write("baseline", WRONG)
     stage = {"stage": 3, "train_rows": 320, "valid_rows": 96, "trials": 1, "best": {"loss": 0.25, "match": 0.5}}
     trained("sft-lora", RIGHT, stages=[stage])
+    rewards = {"recipe": {"reward": [["robust", 1.0]], "score_rows": 96}}
+    trained("grpo-sft", RIGHT, parameters=rewards, stages=[stage | {"train_rows": 83, "valid_rows": 32}])
     table = overview.stage_table(folder("cpu"))
-    assert table.index.tolist() == [("sft-lora", 3)]
-    assert table.iloc[0].tolist() == ["320", "96", 1, "0.250", "0.500"]
+    assert table.loc[("sft-lora", 3)].tolist() == ["320", "96", 1, "0.250", "–", "0.500"]
+    # What a training by rewards records as its loss is the divergence, over rows of its own.
+    assert table.loc[("grpo-sft", 3)].tolist() == ["83", "96", 1, "–", "0.250", "0.500"]
     published = overview.published_table(folder("cpu"))
     assert list(published.index) == list(SCORES) and SCORES.keys() == METHODS.keys()
     assert published.loc["LoRA, r 64, all linear"].tolist() == ["0.774", "sft-lora", "1.000", "1.000"]
@@ -111,12 +114,12 @@ def test_findings_say_higher_only_where_the_test_does(place):
         "- **One pass of LoRA over a few hundred rows** against the model as it comes: higher. "
         "Robust match 1.000 against 0.000, +1.000 ["
     )
-    assert "against LoRA with the profile's: no difference that 40 rows could show." in lines[1]
+    assert "against LoRA with the profile's, one pass: no difference that 40 rows could show." in lines[1]
     assert (
         "against the model that it starts from: no difference that 40 rows could show. Robust match 0.025" in lines[2]
     )
     trained("example-lora", WRONG)
-    assert "LoRA with the profile's: higher." in findings.markdown(folder("cpu"))
+    assert "LoRA with the profile's, one pass: higher." in findings.markdown(folder("cpu"))
     write("baseline", RIGHT)
     assert "against the model as it comes: lower." in findings.markdown(folder("cpu"))
 
@@ -159,6 +162,29 @@ def test_shares_of_outcomes(place):
     table = figures.outcome_shares(entries)
     assert table.loc["baseline"].tolist() == [0.5, 0.5, 0, 0, 0]
     assert table.loc["other", "other"] == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB", "L"])
+def test_what_is_transparent_in_a_picture_is_white(mode):
+    """Half of it is transparent black, in whatever way a PNG says so; in the rest there are more colours than stay."""
+    picture, content = (
+        PIL.Image.effect_noise((64, 64), 90).point(lambda value: max(9, value)).convert("RGBA"),
+        BytesIO(),
+    )
+    picture.paste((200, 200, 200, 255), (0, 56, 64, 64))
+    picture.paste((0, 0, 0, 0), (0, 0, 64, 32))
+    options = {}
+    if mode in ("P", "RGB", "L"):  # one colour stands for it
+        picture = picture.convert("RGB").convert(mode)
+        options["transparency"] = picture.getpixel((0, 0))
+    else:
+        picture = picture.convert(mode)
+    picture.save(content, format="png", **options)
+    assert PIL.Image.open(content).has_transparency_data
+    small = PIL.Image.open(BytesIO(shrink(content.getvalue())))
+    assert small.mode == "P" and not small.has_transparency_data
+    assert small.convert("RGB").getpixel((5, 5)) == (255, 255, 255)
+    assert small.convert("RGB").getpixel((5, 60))[0] < 220
 
 
 def test_a_picture_of_few_colours_is_the_same_picture_in_fewer_bytes(place):

@@ -110,6 +110,23 @@ def test_a_model_that_is_no_path(text):
     assert paths.parameter("MODEL_ID", text) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        *(("shop.sqlite", "stand/shop.sqlite"), ("mine", "stand/mine"), ("org/file", "stand/org/file")),
+        *(("../shop.db", "shop.db"), ("~/shop.db", "home/shop.db"), ("{tmp}/link/shop.db", "stand/shop.db")),
+        *(("~nobody-at-all/x", "stand/~nobody-at-all/x"), ("embedded", "stand/embedded"), ("absent", "stand/absent")),
+    ],
+)
+def test_a_database_is_a_path_whatever_it_is_called(tmp_path, text, path):
+    full = str(tmp_path / path)
+    assert paths.parameter("DATABASE", text.format(tmp=tmp_path)) == full == paths.database(full)
+
+
+def test_no_database_is_no_path():
+    assert paths.parameter("DATABASE", "") == ""
+
+
 def test_another_parameter_is_a_path_where_it_looks_like_one(stand):
     assert paths.parameter("ADAPTER", "./absent") == str(stand / "absent")
     assert paths.parameter("ADAPTER", "org/file") == str(stand / "org" / "file")
@@ -124,3 +141,15 @@ def test_a_link_keeps_its_name_and_its_folder_does_not(stand, tmp_path):
     assert paths.data("rows.csv") == paths.data(f"{tmp_path}/link/rows.csv") == str(stand / "rows.csv")
     (stand / "loop").symlink_to("loop")
     assert absolute("loop/x") == stand / "loop" / "x"
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        *(("", ""), ("embedded", "embedded"), ("gretel@abc", "gretel"), ("spider:../x/y", "spider")),
+        *(("/a/b/rows.jsonl", "rows"), ("/a/embedded.csv", "embedded.csv"), ("gretel.parquet", "gretel.parquet")),
+        *(("/a/gretel/x.csv", "x"), ("gretels/y.csv", "y"), ("spider.jsonl", "spider.jsonl")),
+    ],
+)
+def test_a_file_of_ones_own_is_never_called_like_the_studys_data(source, name):
+    assert paths.source_name(source) == name

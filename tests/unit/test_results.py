@@ -230,7 +230,7 @@ def test_rescore_judges_every_split_against_its_own_rows():
 
 def test_rescore_takes_the_splits_in_the_order_of_their_rows(tmp_path):
     """A record's keys are sorted, its rows are in the study's order: test_unseen before test_forms."""
-    from common.data import ids_hash, load_tests
+    from common.data import ids_hash, load_tests, revision
     from common.results.sections import prompt_hash
 
     path, lines = tmp_path / "mine.csv", ["sql_prompt,sql_context,sql,split"]
@@ -243,12 +243,17 @@ def test_rescore_takes_the_splits_in_the_order_of_their_rows(tmp_path):
         for split, examples in tests.items()
         for row, example in zip(predictions("n" * len(examples), split), examples, strict=True)
     ]
-    values = record("x", rows, data={"source": "mine"} | facts["test"])
+    values = record("x", rows, data={"source": "mine", "revision": revision(str(path))} | facts["test"])
     for split, section in values["splits"].items():
         section |= facts[split]
     written = results.write_record(results.folder("cpu"), values, rows)
     assert list(results.read_record(written.parent, "x")["splits"]) == ["test_forms", "test_unseen"]
     assert rescore(written, str(path)) == "cpu/x: 4 of 4 verdicts changed"
+    with pytest.raises(UserError, match="there is no file"):
+        rescore(written, str(tmp_path / "typo.csv"))
+    path.write_text("\n".join(lines).replace("SELECT 0", "SELECT 9"))  # other references, the same prompts and ids
+    with pytest.raises(UserError, match="mine.csv is not the file that x.json was made from"):
+        rescore(written, str(path))
 
 
 def test_rescore_refuses_rows_that_are_not_those_of_the_record():

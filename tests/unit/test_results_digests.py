@@ -3,13 +3,12 @@
 import pytest
 
 from common import provenance
+from common.paths import model_name, public
 from common.provenance import closure, code, imports
 from common.results.sections import (
     SCORER,
     computing_modules,
     data,
-    model_name,
-    public,
     scorer_digest,
     staleness,
 )
@@ -57,11 +56,13 @@ def test_a_trained_run_without_a_digest_of_its_training_may_be_old():
     assert staleness(record("x", [], model={"trainable_parameters": 7}, code=today)) == ""
 
 
-@pytest.mark.parametrize("path", ["spider:/data/of/mine", "/data/of/mine/spider.csv"])
-def test_no_folder_of_this_machine_reaches_a_record(path, tmp_path):
+@pytest.mark.parametrize(
+    "path, name", [("spider:/data/of/mine", "spider"), ("/data/of/mine/spider.csv", "spider.csv"), ("~/a.b.csv", "a.b")]
+)
+def test_no_folder_of_this_machine_reaches_a_record(path, name, tmp_path):
     (tmp_path / "weights").mkdir()
     parameters = public({"data": path, "model_id": str(tmp_path / "weights"), "rate": 1e-3})
-    assert parameters == {"data": "spider", "model_id": "weights", "rate": 1e-3}
+    assert parameters == {"data": name, "model_id": "weights", "rate": 1e-3}
     path = tmp_path / "mine.csv"
     path.write_text("sql_prompt,sql_context,sql\n")
     values = data(str(path), [])

@@ -8,7 +8,7 @@ import pytest
 
 from common import results
 from common.data import load_examples
-from common.evaluators import EVALUATORS
+from common.evaluators import EVALUATORS, RESTATED
 from common.prompts import extract_sql
 from common.results import __main__ as command
 from common.results import readme
@@ -224,10 +224,20 @@ def test_a_failed_run_is_left_out_and_runs_that_are_not_comparable_are_refused(p
         store.judge(place / "cpu")
 
 
-@pytest.mark.parametrize("text", ["{", '{"method": "baseline"}\n', "[]\n"])
+@pytest.mark.parametrize("text", ["{", "null\n", "[" * 100_000, '{"method": "baseline"}\n', "[]\n"])
 def test_a_damaged_file_says_what_to_do(place, examples, text):
     write("baseline", ["SELECT 1"] * 6, examples)
     (place / "cpu" / store.FILE).write_text(text)
+    with pytest.raises(UserError, match="is damaged .* delete it and call python -m common.results evaluators"):
+        report.markdown(place / "cpu")
+
+
+@pytest.mark.parametrize("value", ["111", "11111?", None, 5])
+def test_a_line_of_other_letters_or_rows_says_what_to_do(place, examples, value):
+    write("baseline", ["SELECT 1"] * 6, examples)
+    store.judge(place / "cpu")
+    line = json.loads((place / "cpu" / store.FILE).read_text())
+    (place / "cpu" / store.FILE).write_text(json.dumps(line | {RESTATED[0]: value}) + "\n")
     with pytest.raises(UserError, match="is damaged .* delete it and call python -m common.results evaluators"):
         report.markdown(place / "cpu")
 

@@ -75,13 +75,23 @@ def test_every_split_has_its_difference_and_no_other_splits_rows(place):
 
 
 def test_rows_of_one_schema_are_tested_together(place):
-    for method, answers in {"baseline": "nnnnny", "sft-lora": "yyyynn"}.items():
-        rows = [row | {"schema": name} for row, name in zip(predictions(answers), "xxxyzz", strict=True)]
+    for method, answers in {"baseline": "nnnnnynnn", "sft-lora": "yyyynnnnn"}.items():
+        rows = [row | {"schema": name} for row, name in zip(predictions(answers), "xxxyzzuvw", strict=True)]
         results.write_record(place / "cpu", record(method, rows, **(TRAINED if method != "baseline" else {})), rows)
     line = pairs(place).iloc[0]
-    assert (line["groups"], line["n"]) == (3, 6)
+    assert (line["groups"], line["n"]) == (6, 9)
     assert line["p"] == pytest.approx(6 / 8)  # schemas add 3, 1 and -1: of eight signings 5, 3, 3 and their negatives
-    assert "Rows share 3 schemas, which are resampled and tested whole." in markdown(place / "cpu")
+    assert "Rows share 6 schemas, which are resampled and tested whole." in markdown(place / "cpu")
+
+
+@pytest.mark.parametrize(("schemas", "words"), [("xxxxxx", "1 schema"), ("xyxyzz", "3 schemas")])
+def test_too_few_schemas_are_named_below_the_pairs(place, schemas, words):
+    for method, answers in {"baseline": "nnnnny", "sft-lora": "yyyynn"}.items():
+        rows = [row | {"schema": name} for row, name in zip(predictions(answers), schemas, strict=True)]
+        results.write_record(place / "cpu", record(method, rows, **(TRAINED if method != "baseline" else {})), rows)
+    assert pairs(place).iloc[0]["low"] < pairs(place).iloc[0]["value"]
+    text = f"Rows share {words}, too few to stand for others: intervals and p are about further questions to the same"
+    assert text in markdown(place / "cpu")
 
 
 def test_the_readme_leaves_the_pairs_to_its_sentences_and_to_the_whole_comparison(place):
@@ -116,7 +126,7 @@ def test_seeds_are_the_mean_and_the_spread_of_comparable_runs(place):
     assert (line["test"], line["test_sd"]) == (0.75, 0.25) and not line["stale"]
     assert "| `example-lora` | 42, 43, 44 | 0.500, 1.000, 0.750 | 0.750 ± 0.250 |" in markdown(place / "cpu")
     line = short(place / "cpu").split("\n\n")[-1]
-    assert line.startswith("Robust match over the seeds 42, 43, 44") and "`example-lora` 0.750 ± 0.250" in line
+    assert "Robust match over the seeds 42, 43, 44" in line and "`example-lora` 0.750 ± 0.250" in line
     assert line.endswith("Every other row is of one seed.")
     seeded(place, 44, "yyyn", code=trained("common.training.sft", digest="older"))
     assert "| `example-lora` † | 42" in markdown(place / "cpu")

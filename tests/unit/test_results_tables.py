@@ -4,6 +4,7 @@ import pandas
 import pytest
 
 from common import results
+from common.results.entries import select
 from common.results.tables import COMMITTED, COUNTS, ONE_SEED, STALE, markdown, plain, short
 from common.settings import UserError
 from tests.unit import records
@@ -53,6 +54,23 @@ def test_records_that_do_not_name_the_versions_of_their_scoring_share_a_table_wi
     write("baseline", "ny")
     write("lora", "yy", scoring={"sqlite": "3.40.1", "sqlglot": "30.30.0"})
     assert results.compare(place / "cpu").loc["lora", "difference"] == 0.5
+
+
+def test_one_that_names_no_version_does_not_join_two_that_name_others(place):
+    write("baseline", "ny")
+    write("lora", "yy", scoring={"sqlite": "3.40.1"})
+    write("dpo", "yn", scoring={"sqlite": "3.46.0"})
+    with pytest.raises(UserError, match=r"cpu/dpo and cpu/lora differ in scoring\.sqlite "):
+        results.compare(place / "cpu")
+
+
+def test_the_committed_baseline_joins_runs_that_it_agrees_with_all_of(place):
+    write("baseline", "ny", scoring={"sqlite": "3.46.0"})
+    elsewhere = place / "elsewhere"
+    write("dpo", "yn", elsewhere)
+    assert [entry.method for entry in select(elsewhere)] == ["baseline", "dpo"]
+    write("lora", "yy", elsewhere, scoring={"sqlite": "3.40.1"})
+    assert [entry.method for entry in select(elsewhere)] == ["lora", "dpo"]
 
 
 @pytest.mark.parametrize("changes", [{"id": "m/large"}, {"revision": "other"}])

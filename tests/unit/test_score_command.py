@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from common import score
 from common.data import load_examples
-from common.score import aligned, judge, read_predictions, report
+from common.score import aligned, judge, read_predictions, read_references, report, verdicts_file
 from common.settings import ROOT, UserError
 
 SCHEMA = "CREATE TABLE t (a INT, b TEXT); INSERT INTO t VALUES (1, 'x'), (2, 'y'), (3, 'y');"
@@ -122,3 +123,115 @@ def test_a_separator_in_a_completion_ends_no_line(tmp_path):
         json.dumps({"id": "a", "completion": "SELECT '\u2028'"}, ensure_ascii=False) + "\n", encoding="utf-8"
     )
     assert read_predictions(path) == [("a", "SELECT '\u2028'")]
+
+
+LONG = "x" * 255  # as long as a name may be, and too long for the one that it is written under at first
+PLACES = {
+    "": "--output is empty",
+    " ": "--output is empty",
+    ".": "--output . is a folder",
+    "..": "--output .. is a folder",
+    "{place}/folder": "folder is a folder",
+    "{place}/new/": "new/ is a folder",
+    "{place}/pipe": "pipe is no plain file",
+    "/dev/null": "/dev/null is no plain file",
+    "{place}/circle": "circle cannot be written",
+    f"{{place}}/{LONG}": "File name too long",
+    f"{{place}}/{LONG[:-5]}": "File name too long",
+    f"{{place}}/{LONG}y/verdicts.jsonl": "File name too long",
+    "{place}/file.jsonl/verdicts.jsonl": "cannot be written",
+    "{place}/file.jsonl/deep/verdicts.jsonl": "cannot be written",
+    "/proc/nowhere/verdicts.jsonl": "cannot be written",
+    "~nobody-at-all/verdicts.jsonl": "is in nobody's home; write the path in full",
+    "a\0b": "cannot be written",
+}
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder of what is no file for verdicts."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file.jsonl").write_text("before")
+    (tmp_path / "circle").symlink_to("circle")
+    os.mkfifo(tmp_path / "pipe")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("text", "match"), PLACES.items(), ids=lambda text: text[:20])
+def test_a_place_that_takes_no_verdicts_is_refused_and_left_as_it_is(place, text, match):
+    before = sorted(place.rglob("*"))
+    with pytest.raises(UserError, match=match) as error:
+        verdicts_file(text.format(place=place))
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500
+    assert sorted(place.rglob("*")) == before and (place / "file.jsonl").read_text() == "before"
+
+
+def test_a_place_that_takes_them_is_given_in_full(place, monkeypatch):
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("HOME", str(place))
+    (place / "link").symlink_to("folder/there.jsonl")
+    for text, name in {
+        "a.jsonl": "a.jsonl",
+        "new/deep/a.jsonl": "new/deep/a.jsonl",
+        "file.jsonl": "file.jsonl",
+        "link": "folder/there.jsonl",
+        "~/a.jsonl": "a.jsonl",
+        LONG[:200]: LONG[:200],
+    }.items():
+        assert verdicts_file(text) == place.resolve() / name
+    assert (place / "file.jsonl").read_text() == "before" and not (place / "a.jsonl").exists()
+
+
+def run_main(monkeypatch, *arguments: object) -> None:
+    monkeypatch.setattr(sys, "argv", ["score", *map(str, arguments)])
+    score.main()
+
+
+def test_no_answer_is_judged_before_the_place_for_the_verdicts_is_tried(place, monkeypatch):
+    monkeypatch.setattr(score, "judge", lambda *_, **__: pytest.fail("judged"))
+    references, predictions = write(place / "r.jsonl", REFERENCES), write(place / "p.jsonl", PREDICTIONS)
+    for text in (str(place / "folder"), "", str(place / LONG)):
+        with pytest.raises(UserError, match="--output"):
+            run_main(monkeypatch, predictions, "--references", references, "--output", text)
+
+
+def test_figures_are_told_where_the_disk_refuses_the_verdicts_at_the_end(place, monkeypatch, capsys):
+    references, predictions = write(place / "r.jsonl", REFERENCES), write(place / "p.jsonl", PREDICTIONS)
+    monkeypatch.setattr(score, "judge", lambda *_, **__: (place / "v.jsonl").mkdir() or [])
+    monkeypatch.setattr(score, "report", lambda _: "the figures")
+    with pytest.raises(UserError, match="v.jsonl cannot be written .Is a directory.; judge again"):
+        run_main(monkeypatch, predictions, "--references", references, "--output", place / "v.jsonl")
+    assert capsys.readouterr().out.endswith("the figures\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "match"),
+    [
+        ("~nobody-at-all/x.csv", "is in nobody's home; write the path in full"),
+        (f"{LONG}y.csv", "cannot be read .File name too long.; give"),
+        ("shut/x.csv", "cannot be read .Permission denied.; give"),
+        ("gone.csv", "there is no file"),
+        ("folder", "cannot be read .Is a directory.|unknown data"),
+        ("file.jsonl/x.csv", "cannot be read .Not a directory.|there is no file"),
+    ],
+)
+def test_paths_that_cannot_be_read_are_one_line(place, monkeypatch, name, match):
+    open_file, stat = Path.open, Path.stat
+
+    def refusing(method):
+        def look(path, *arguments, **options):
+            if path.parent.name == "shut":  # root is refused nothing, so a folder's modes would do here
+                raise PermissionError(13, "Permission denied")
+            return method(path, *arguments, **options)
+
+        return look
+
+    monkeypatch.setattr(Path, "open", refusing(open_file))
+    monkeypatch.setattr(Path, "stat", refusing(stat))
+    monkeypatch.chdir(place)
+    readers = [read_predictions, lambda name: read_references(name, None, "test", None)]
+    readers += [lambda name: read_references(None, name, "test", None)]
+    for read in readers if "~" not in name else readers[:2]:
+        with pytest.raises(UserError, match=match) as error:
+            read(name)
+        assert "\n" not in str(error.value)

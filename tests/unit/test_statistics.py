@@ -135,20 +135,6 @@ def test_the_interval_over_groups_is_wider_by_the_root_of_their_size():
     assert (over_groups.high - over_groups.low) / (rows.high - rows.low) == pytest.approx(3, rel=0.1)
 
 
-def test_groups_of_several_sizes_weigh_by_their_rows():
-    interval = mean_interval([1.0, 1.0, 1.0, 0.0], groups=["a", "a", "a", "b"])
-    # Both groups are drawn twice with p = 1/4 each: 1 and 0 are the ends, 3/4 and not 1/2 the value.
-    assert (interval.value, interval.low, interval.high) == (0.75, 0.0, 1.0)
-
-
-@pytest.mark.parametrize("values", [[True] * 7 + [False] * 13, [n / 7 for n in range(50)]])
-def test_one_row_a_group_is_no_grouping(values):
-    names = [f"row {n}" for n in range(len(values))]
-    assert mean_interval(values, groups=names) == mean_interval(values)
-    others = values[::-1]
-    assert paired_difference(values, others, groups=names) == paired_difference(values, others)
-
-
 def test_paired_difference_over_groups():
     # Six schemas of three rows; b has all rows of five schemas right and none of the sixth, a the other way round.
     a, b = [False] * 15 + [True] * 3, [True] * 15 + [False] * 3
@@ -165,25 +151,27 @@ def test_paired_difference_over_groups():
 
 def test_the_test_over_groups_counts_what_each_adds():
     # Groups add 3, 1 and -1: of the eight signings 5, 3, 3 and their negatives are as far from 0 as 3 is.
-    a, b = [False] * 4 + [True], [True] * 4 + [False]
-    pair = paired_difference(a, b, groups=["x", "x", "x", "y", "z"])
+    a, b = [False] * 4 + [True] * 4, [True] * 4 + [False] + [True] * 3  # the last three groups add nothing
+    pair = paired_difference(a, b, groups=list("xxxyzuvw"))
     assert pair.p == pytest.approx(6 / 8)
-    assert paired_difference([True, False], [False, True], groups=["x", "x"]).p == 1.0
-    assert paired_difference([0.1, 0.2], [0.2, 0.4], groups=["x", "x"]).p is None
+    pair = paired_difference([True, False] * 4, [False, True] + [True, False] * 3, groups=list("vvuwxyzz"))
+    assert pair.p == 1.0
+    assert paired_difference([0.1, 0.2] * 4, [0.2, 0.4] * 4, groups=list("vvuwxyzz")).p is None
 
 
 def test_metrics_of_rows_that_share_a_schema_are_over_schemas():
-    rows = [row("a", True), row("b", None), row("c", True), row("d", False), row("e", False)]
-    groups = ["x", "y", "x", "z", "z"]
+    matches = [True, None, True, False, False, True, False, True, True]
+    rows = [row(name, match) for name, match in zip("abcdefghi", matches, strict=True)]
+    groups = ["x", "y", "x", "z", "z", "s", "u", "v", "w"]
     joint = [line | {"schema": name} for line, name in zip(rows, groups, strict=True)]
     means = metrics(joint)
     assert {name: line["value"] for name, line in means.items()} == {n: v["value"] for n, v in metrics(rows).items()}
     assert means["match"] == slices(joint)["complexity"]["basic SQL"]["match"] != metrics(rows)["match"]
     assert metrics([line | {"schema": line["id"]} for line in rows]) == metrics(rows)  # a schema a row
     assert metrics([*joint[:-1], rows[-1]]) == metrics(rows)  # one that does not say its schema
-    assert means["match"] == mean_interval([True, True, False, False], groups=["x", "x", "z", "z"]).as_dict()
-    assert means["match"]["low"] == 0.0 and means["match"]["high"] == 1.0
-    assert means["scorable"] == mean_interval([True, False, True, True, True], groups=groups).as_dict()
+    values = [match for match in matches if match is not None]
+    assert means["match"] == mean_interval(values, groups=[*groups[:1], *groups[2:]]).as_dict()
+    assert means["scorable"] == mean_interval([match is not None for match in matches], groups=groups).as_dict()
 
 
 def test_each_value_needs_its_group():
@@ -205,13 +193,13 @@ def test_figures_are_of_one_split():
 
 
 def test_a_difference_is_over_the_schemas_of_rows_that_both_have_a_verdict_for():
-    names = ["x", "x", "x", "y", "z", "w"]
+    names = ["x", "x", "x", "y", "z", "w", "s", "u", "v"]
     a, b = (
         [row(str(n), match, schema=names[n]) for n, match in enumerate(matches)]
-        for matches in ([False] * 4 + [True, None], [True] * 4 + [False, True])
+        for matches in ([False] * 4 + [True, None] + [True] * 3, [True] * 4 + [False] + [True] * 4)
     )
     pair = difference(a, b)
-    assert (pair.n, pair.value) == (5, pytest.approx(3 / 5))
+    assert (pair.n, pair.value, pair.groups) == (8, pytest.approx(3 / 8), 6)
     assert pair.p == pytest.approx(6 / 8)  # of schemas that add 3, 1 and -1, as above
     alone = difference([line | {"schema": line["id"]} for line in a], [line | {"schema": line["id"]} for line in b])
     assert alone.p == pytest.approx(2 * (1 + 5) / 2**5)  # McNemar's: five pairs differ, one for the worse

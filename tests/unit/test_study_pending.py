@@ -1,5 +1,7 @@
 """Which notebooks the study still has to execute, and that one that fails does not stop the others."""
 
+import subprocess
+
 import nbformat
 import pytest
 
@@ -65,6 +67,69 @@ def test_what_shows_all_records_is_due_where_it_does_not(place, monkeypatch):
     assert [notebook.name for notebook, _ in pending([LORA, OVERALL], "cpu")] == [SUMMARY]
     monkeypatch.setenv("TEXT_TO_SQL_RESULTS", str(ROOT / "results"))
     assert pending([OVERALL], "cpu") == []  # as committed
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"method": "example-lora"}', '{"data": null}'])
+def test_a_damaged_record_is_due_and_stops_nobody(place, text):
+    (place / "cpu").mkdir(parents=True)
+    (place / "cpu" / "example-lora.json").write_text(text)
+    (reason, summary) = reasons(LORA, OVERALL)
+    assert "example-lora.json is no record" in reason and summary == "shows all records"
+    assert [notebook.name for notebook, _ in pending([OVERALL], "cpu")] == [SUMMARY]
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "null", '{"notebook": "baseline/data_audit.ipynb"}', '{"notebook": "x", "code": 1}']
+)
+def test_a_damaged_record_of_tables_is_due(place, text):
+    (place / "cpu" / "audit").mkdir(parents=True)
+    for name in ("data-audit", "embedded"):
+        (place / "cpu" / "audit" / f"{name}.json").write_text(text)
+    (reason,) = reasons(AUDIT)
+    assert "data-audit.json" in reason
+    (place / "cpu" / "audit" / "data-audit.json").unlink()
+    assert reasons(AUDIT) == ["data-audit: no record"]
+
+
+def test_a_notebook_that_is_gone_is_due_and_stops_nobody(place, tmp_path):
+    (tmp_path / "gone.ipynb").write_text(LORA.path.read_text())
+    gone = read(tmp_path / "gone.ipynb")
+    gone.path.unlink()
+    (reason, other) = reasons(gone, LORA)
+    assert "there is no notebook" in reason and other == "example-lora: no record"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (RuntimeError("a cell raised"), "a cell raised"),
+        (KeyError("n"), "KeyError: 'n'"),
+        (subprocess.CalledProcessError(1, "x"), "CalledProcessError: Command 'x' returned non-zero exit status 1."),
+        (OSError(5, "Input/output error"), "OSError: [Errno 5] Input/output error"),
+        (AssertionError(), "AssertionError: "),
+        (ValueError("gsk-very-secret"), "ValueError: <key>"),
+    ],
+)
+def test_a_failure_of_any_kind_is_told_and_the_others_go_on(place, capsys, monkeypatch, error, line):
+    monkeypatch.setenv("GROQ_API_KEY", "gsk-very-secret")
+    calls = []
+
+    def execute(notebook, profile):
+        calls.append(notebook.name)
+        if notebook is LORA:
+            raise error
+
+    assert run_pending([LORA, AUDIT], "cpu", execute) == [LORA.name]
+    assert calls == [LORA.name, AUDIT.name]
+    assert f"{LORA.name} failed, the others go on: {line}\n" in capsys.readouterr().out
+
+
+def test_an_interrupt_stops_all(place):
+    def execute(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_pending([LORA, AUDIT], "cpu", execute)
 
 
 def test_one_that_fails_is_named_and_the_others_go_on(place, capsys):

@@ -51,7 +51,7 @@ def markdown(place: Path) -> str:
     parts += ["## Scores", _scores_sentence(panels[TEST]), _scores_table(panels[TEST], marks)]
     parts += [STALE] if any(mark.endswith("†") for mark in marks.values()) else []
     if len(entries) > 1:
-        parts += _orders(panels)
+        parts += [*_orders(panels), _fences(entries)]
     return "\n\n".join([*head, *parts, *_disagreements(by_method)])
 
 
@@ -74,7 +74,7 @@ def is_current(place: Path) -> bool:
     if not (place / FILE).exists():
         return not (place / REPORT).exists()
     path = place / REPORT
-    return path.exists() and path.read_text(encoding="utf-8") == markdown(place) + "\n"
+    return path.is_file() and path.read_text(encoding="utf-8", errors="replace") == markdown(place) + "\n"
 
 
 def check(place: Path) -> None:
@@ -116,7 +116,10 @@ def _scores_sentence(panel: Panel) -> str:
     else:
         words = [f"`{method}` by {_names(names)}" for method, names in firsts.items()]
         leader = f"First is {'; '.join(words)}"
-    return f"Right answers on `{TEST}` as a share with its 95 % interval, in brackets the rank. {leader}."
+    return (
+        f"Right answers on `{TEST}` as a share with its 95 % interval, in brackets the rank. {leader}. A rank is no "
+        "test: which runs these rows can tell apart stands in comparison.md."
+    )
 
 
 def _scores_table(panel: Panel, marks: Mapping[str, str]) -> str:
@@ -189,6 +192,17 @@ def _flips_sentence(flips: Sequence[tuple[str, Flip]]) -> str:
         for split, flip in certain
     )
     return f"{lead}: {words}." if certain else f"{lead}."
+
+
+def _fences(entries: Sequence[Entry]) -> str:
+    """Whose answers stand in a Markdown fence: what turns most orders by `published` round."""
+    rows = {entry.method: [row for row in entry.predictions if row["split"] == TEST] for entry in entries}
+    counts = {method: sum("```" in row["completion"] for row in answers) for method, answers in rows.items()}
+    words = [f"`{method}` {n:,} of {len(rows[method]):,}" for method, n in counts.items() if n]
+    return (
+        f"Answers to `{TEST}` in a Markdown fence, which `published` runs as it stands, so that it fails, and all "
+        f"others take off: {', '.join(words) or 'none'}{'; the other runs none' if 0 < len(words) < len(rows) else ''}."
+    )
 
 
 def _flips_table(flips: Sequence[tuple[str, Flip]]) -> str:

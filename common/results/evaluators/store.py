@@ -74,7 +74,10 @@ def write(place: Path, lines: Sequence[dict]) -> Path:
 def tables(place: Path, entries: Sequence[Entry]) -> "dict[str, pandas.DataFrame]":
     """The verdicts of `verdicts.judged` for each of the runs that has a line, by method, in the runs' order."""
     lines = _current(place, entries)
-    return {entry.method: _table(entry, lines[entry.method]) for entry in entries if entry.method in lines}
+    try:
+        return {entry.method: _table(entry, lines[entry.method]) for entry in entries if entry.method in lines}
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damage(place, error) from None
 
 
 def _table(entry: Entry, line: dict) -> "pandas.DataFrame":
@@ -101,10 +104,13 @@ def _current(place: Path, entries: Sequence[Entry]) -> dict[str, dict]:
             and (line["predictions_digest"], line["evaluators_digest"])
             == (_predictions_digest(entry), evaluators_digest())
         }
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} is damaged ({type(error).__name__}); delete it and call python -m common.results evaluators"
-        ) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _damage(place, error) from None
+
+
+def _damage(place: Path, error: Exception) -> UserError:
+    kind = type(error).__name__
+    return UserError(f"{place / FILE} is damaged ({kind}); delete it and call python -m common.results evaluators")
 
 
 def _predictions_digest(entry: Entry) -> str:

@@ -45,7 +45,7 @@ def write(place: Path) -> str:
 def is_current(place: Path) -> bool:
     """Whether a folder has a page, and it is made from today's records by today's code."""
     path = place / NAME
-    stamp = _SOURCES.search(path.read_text(encoding="utf-8")) if path.exists() else None
+    stamp = _SOURCES.search(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else None
     return stamp is not None and stamp[1] == _sources(runs(place))
 
 

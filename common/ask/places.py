@@ -1,0 +1,53 @@
+"""Paths that a user names, and the temporary folder: what the system refuses ends in one line.
+
+Looks at paths only; what a file holds is for its reader to judge.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from common.models import MODEL_FILES
+from common.paths import expanded, looking
+from common.settings import UserError, absolute
+
+
+def readable(path: str | Path) -> Path:
+    """The path of a model or of weights in full. Raises UserError where it is there and cannot be read, or a file of a
+    model in that folder."""
+    place = expanded(path)
+    with looking(path):
+        files = sorted(file for file in place.iterdir() if file.suffix in MODEL_FILES) if place.is_dir() else [place]
+    for file in files:
+        with looking(file):
+            if file.is_file():
+                file.open("rb").close()
+    return place
+
+
+def base_model(model_id: str) -> str:
+    """What `load_model` takes, with the home folder in full. Raises UserError as `readable`; "" stays."""
+    if not model_id:
+        return ""
+    readable(model_id)
+    return str(absolute(model_id)) if model_id.startswith("~") else model_id
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A temporary folder. Raises UserError where none can be made, with what to do."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="text-to-sql-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise no_room("no temporary folder can be made", error) from None
+    with folder as name:
+        yield Path(name)
+
+
+def no_room(fault: str, error: Exception) -> UserError:
+    """The one line for a temporary folder that is not there, full, or forbidden."""
+    return UserError(
+        f"{fault} ({getattr(error, 'strerror', None) or error}); free some space there, or set TMPDIR to a folder that "
+        "has some"
+    )
