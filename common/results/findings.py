@@ -26,7 +26,7 @@ QUESTIONS = (
     ("sft-lora", "example-lora", "LoRA with searched settings, three passes", "LoRA with the profile's, one pass"),
     ("sft-lora", LARGER, "LoRA, searched", "a model three times as large in NF4, untrained"),
     ("sft-prompt-text", "sft-prompt-random", "Prompt tuning that starts as words", "one that starts at random"),
-    ("sft-prompt-text", BASELINE, "Prompt tuning that starts as words", "the model as it comes"),
+    ("sft-prompt-random", BASELINE, "Prompt tuning, searched, from random tokens", "the model as it comes"),
     ("baseline-3shot", BASELINE, "Three examples in the prompt", "none"),
     ("example-dpo", BASELINE, "DPO with an SFT term, on pairs certified by execution", "the model that it starts from"),
     ("sft-dpo", "sft-lora", "DPO after fine-tuning", "the fine-tuned model"),

@@ -51,6 +51,14 @@ def test_a_trained_model_is_better_than_the_baseline(method, split):
 
 
 @pytest.mark.parametrize("split", SPLITS)
+def test_prompt_tuning_gains_less_than_any_other_fine_tuning(split):
+    name = "sft-prompt-random"
+    assert paired("baseline", name, split).low > 0
+    assert robust(name, split) < min(robust(other, split) for other in TRAINED)
+    assert not any("```" in row["completion"] for row in rows(name, split))
+
+
+@pytest.mark.parametrize("split", SPLITS)
 def test_a_larger_model_untrained_is_above_the_small_one_and_level_with_it_after_training(split):
     larger = "baseline-8b-nf4"
     assert paired("baseline", larger, split).low > 0.1
