@@ -1,6 +1,7 @@
 """What is not executed yet, or was by other code: every such notebook executed in order, one after the other.
 
-A notebook that fails is named at the end, whatever the reason, and the others go on. What was stopped goes on where it was.
+A notebook that fails is named at the end, whatever the reason, and the others go on. What was stopped goes on where it
+was.
 """
 
 from collections.abc import Callable, Sequence
