@@ -23,7 +23,6 @@ AWAITED = {
     "sft/qlora.ipynb",
     "dpo/controls.ipynb",
     "dpo/dpo.ipynb",
-    "examples/add_a_reward.ipynb",
     "examples/train_grpo.ipynb",
     "grpo/controls.ipynb",
     "grpo/grpo_lr1e6.ipynb",
