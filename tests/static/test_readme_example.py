@@ -22,8 +22,6 @@ def test_the_example_is_the_studys_prompt_and_runs():
     assert messages(example) == shown
     database = sqlite3.connect(":memory:")
     database.executescript(example.schema)
-    found = database.execute(example.sql)
-    header = "| " + " | ".join(column[0] for column in found.description) + " |"
-    lines = ["| " + " | ".join(map(str, row)) + " |" for row in found.fetchall()]
-    assert len(lines) == 2
-    assert "\n".join([header, "|---|---|---|", *lines]) in README
+    rows = database.execute(example.sql).fetchall()
+    assert len(rows) == 2
+    assert f"which returns {' and '.join(f'`{row}`' for row in rows)}." in README
