@@ -51,11 +51,23 @@ def test_a_trained_model_is_better_than_the_baseline(method, split):
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_prompt_tuning_gains_less_than_any_other_fine_tuning(split):
-    name = "sft-prompt-random"
+@pytest.mark.parametrize("name", ["sft-prompt-random", "sft-prompt-text"])
+def test_prompt_tuning_gains_less_than_any_other_fine_tuning(name, split):
     assert paired("baseline", name, split).low > 0
     assert robust(name, split) < min(robust(other, split) for other in TRAINED)
     assert not any("```" in row["completion"] for row in rows(name, split))
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_two_starts_of_prompt_tuning_cannot_be_told_apart(split):
+    difference = paired("sft-prompt-random", "sft-prompt-text", split)
+    assert difference.low <= 0 <= difference.high
+
+
+def test_prompt_tuning_from_words_gains_where_there_is_one_table():
+    name = "sft-prompt-text"
+    assert robust(name, complexity="basic SQL") > robust("baseline", complexity="basic SQL") + 0.1
+    assert robust(name, complexity="single join") < robust("baseline", complexity="single join") - 0.1
 
 
 @pytest.mark.parametrize("split", SPLITS)
