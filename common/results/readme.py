@@ -21,7 +21,7 @@ PAGES = ("README.md", "docs/metric.md", "docs/notebooks.md", "docs/published-stu
 
 
 def _findings() -> str:
-    texts = [findings.markdown(ledger.folder(profile)) for profile in profiles()]
+    texts = [findings.markdown(ledger.folder(profile), headlines=True) for profile in profiles()]
     return "\n".join(filter(None, texts)) or "No two runs are recorded yet; `make notebooks` does it."
 
 
