@@ -19,7 +19,6 @@ NOTEBOOKS = [notebook.path for notebook in find()]
 # Not executed yet; without outputs until they are.
 AWAITED = {
     "sft/fullft.ipynb",
-    "sft/qlora.ipynb",
     "dpo/controls.ipynb",
     "dpo/dpo.ipynb",
     "examples/train_grpo.ipynb",
