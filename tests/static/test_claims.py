@@ -95,6 +95,29 @@ def test_search_and_three_passes_cannot_be_told_from_one_pass_at_the_defaults(sp
 
 
 @pytest.mark.parametrize("split", SPLITS)
+def test_a_search_of_few_steps_harmed_qlora(split):
+    assert paired("example-qlora", "sft-qlora", split).high < 0
+    assert paired("baseline", "sft-qlora", split).low > 0
+    merged = paired("sft-qlora", "sft-qlora-merged", split)
+    assert merged.p > 0.05 and merged.value > 0
+    changes = ("data manipulation", "data definition")
+    answers = [row["sql"] for row in rows("sft-qlora", split) if row["task_type"] in changes]
+    assert len(answers) > 10 and all(answer.lower().startswith("select") for answer in answers)
+    assert sum(row["robust_match"] for row in rows("baseline", split) if row["task_type"] in changes) >= 5
+
+
+def test_both_searches_of_adapters_chose_the_same_rate_and_batch_size():
+    def settings(method):
+        recipe = json.loads(git("show", f"HEAD:results/cpu/{method}.json"))["parameters"]["recipe"]
+        return recipe["learning_rate"], recipe["effective_batch_size"]
+
+    assert settings("sft-lora") == settings("sft-qlora") == tuple(2 * value for value in settings("example-qlora"))
+    lines = csv.DictReader(git("show", "HEAD:results/cpu/sft-lora.curve.csv").decode().splitlines())
+    matches = [float(line["eval_match"]) for line in lines if line["eval_match"]]  # two a pass
+    assert matches[1] < matches[-1] - 0.2
+
+
+@pytest.mark.parametrize("split", SPLITS)
 def test_preferences_after_fine_tuning_bring_nothing_that_can_be_told(split):
     difference = paired("sft-lora", "sft-dpo", split)
     assert difference.low <= 0 <= difference.high and difference.p > 0.05
