@@ -25,6 +25,7 @@ QUESTIONS = (
     ("example-lora", "example-qlora", "LoRA beside the weights as they come", "QLoRA, beside the same in NF4"),
     ("baseline-nf4", BASELINE, "The untrained model in NF4", "the same as it comes"),
     ("sft-lora", "example-lora", "LoRA with searched settings, three passes", "LoRA with the profile's, one pass"),
+    ("sft-qlora", "example-qlora", "QLoRA with searched settings", "QLoRA with the profile's, both in one pass"),
     ("sft-full", "sft-lora", "Training all weights, searched", "LoRA, searched"),
     ("sft-qlora", "sft-qlora-merged", "QLoRA, searched, as trained", "the same, merged into the weights as they come"),
     ("sft-lora", LARGER, "LoRA, searched", "a model three times as large in NF4, untrained"),
@@ -48,9 +49,11 @@ QUESTIONS = (
     ),
     ("grpo-rm", "grpo-lr1e5", "GRPO with a reward model", "GRPO without"),
 )
-# One a group of methods: fine-tuning, size, preferences, rewards, and rewards against labels.
+# One or two a group of methods: fine-tuning, its search, size, preferences, rewards, and rewards against labels.
 HEADLINES = (
     ("example-lora", BASELINE),
+    ("sft-lora", "example-lora"),
+    ("sft-qlora", "example-qlora"),
     ("sft-lora", LARGER),
     ("sft-dpo", "sft-lora"),
     ("grpo-lr1e5", BASELINE),

@@ -110,7 +110,7 @@ def test_findings_say_higher_only_where_the_test_does(place):
     trained("sft-lora", "n" + "y" * 39)
     lines = findings.markdown(folder("cpu")).splitlines()
     assert len(lines) == 3
-    assert findings.markdown(folder("cpu"), headlines=True) == lines[0]
+    assert findings.markdown(folder("cpu"), headlines=True).splitlines() == lines[:2]
     assert lines[0].startswith(
         "- **One pass of LoRA over a few hundred rows** against the model as it comes: higher. "
         "Robust match 1.000 against 0.000, +1.000 ["
@@ -128,7 +128,7 @@ def test_findings_say_higher_only_where_the_test_does(place):
 def test_every_question_is_a_planned_pair():
     pairs = {(method, other) for method, other, *_ in findings.QUESTIONS}
     assert {pair for pair in pairs if pair[1] != "baseline"} <= set(PLANNED) and len(pairs) == len(findings.QUESTIONS)
-    assert set(findings.HEADLINES) <= pairs and len(findings.HEADLINES) <= 6
+    assert set(findings.HEADLINES) <= pairs and len(findings.HEADLINES) <= 8
 
 
 def test_the_list_of_notebooks(place):
