@@ -22,7 +22,6 @@ AWAITED = {
     "dpo/controls.ipynb",
     "dpo/dpo.ipynb",
     "examples/train_grpo.ipynb",
-    "grpo/controls.ipynb",
     "grpo/grpo_lr1e6.ipynb",
     "grpo/grpo_lr1e6_ngen4.ipynb",
     "grpo/grpo_lr1e8.ipynb",
