@@ -14,7 +14,7 @@ from common.settings import ROOT
 from common.statistics import paired_difference, paired_rows
 
 TRAINED = ("example-lora", "example-qlora", "example-fullft", "sft-lora", "example-dpo", "sft-dpo")
-TRAINED += ("grpo-sft", "grpo-sft-anchored")
+TRAINED += ("grpo-sft", "grpo-sft-anchored", "grpo-sft-continued", "grpo-sft-more")
 SPLITS = {"test": 640, "test_unseen": 320, "test_forms": 320}
 
 
@@ -130,6 +130,21 @@ def test_rewards_after_fine_tuning_bring_something_with_an_anchor():
         assert paired("sft-lora", "grpo-sft-anchored", split).value > alone.value
     assert paired("sft-lora", "grpo-sft-anchored", "test_unseen").low > 0
     assert paired("grpo-sft", "grpo-sft-anchored", "test_unseen").low > 0
+
+
+def test_labels_bring_more_than_rewards_after_fine_tuning():
+    for split in ("test", "test_forms"):
+        assert paired("sft-lora", "grpo-sft-more", split).low > 0
+        assert paired("sft-lora", "grpo-sft-continued", split).low > 0
+        assert paired("grpo-sft", "grpo-sft-more", split).low > 0
+    for split in SPLITS:
+        assert robust("grpo-sft-more", split) > robust("grpo-sft", split)
+        continued = paired("grpo-sft", "grpo-sft-continued", split)
+        assert continued.low <= 0 <= continued.high
+    assert paired("grpo-sft-anchored", "grpo-sft-more", "test").low > 0
+    for split in ("test_unseen", "test_forms"):
+        anchored = paired("grpo-sft-anchored", "grpo-sft-more", split)
+        assert anchored.low <= 0 <= anchored.high
 
 
 @pytest.mark.parametrize("split", SPLITS)
