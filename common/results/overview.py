@@ -132,12 +132,14 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def costs(entries: Sequence[Entry]) -> "pandas.DataFrame":
-    """score, memory in GB and minutes of search and training of each run that trained on the first one's device,
-    with those of the trained run that it started from. Not counted: sampling pairs, and training a reward model."""
+    """score, memory in GB and minutes of search and training of each run that trained on the device of the first run,
+    as in the tables, with those of the trained run that it started from. Not counted: sampling pairs, and training a
+    reward model."""
     import pandas
 
-    trained = [entry for entry in entries if entry.rows and entry.record["cost"]["train_seconds"]]
-    records = {entry.method: entry.record for entry in trained if same_environment(entry.record, trained[0].record)}
+    answered = [entry for entry in entries if entry.rows]
+    trained = [entry for entry in answered if entry.record["cost"]["train_seconds"]]
+    records = {entry.method: entry.record for entry in trained if same_environment(entry.record, answered[0].record)}
     lines = {}
     for entry in trained:
         score, start = entry.right("test").get("value"), start_of(entry.record)

@@ -68,6 +68,9 @@ def test_the_costs_of_a_run_are_of_all_that_it_takes_from_the_model_as_it_comes(
     assert table["memory"].to_dict() == {"sft-lora": 4.0, "sft-dpo": 4.0, "example-lora": 3.0}
     path = folder("cpu") / "sft-lora.json"
     path.write_text(path.read_text().replace('"device": "', '"device": "another than '))
+    entries = sorted(results.entries.select(folder("cpu")), key=lambda entry: entry.method != "sft-lora")
+    baseline = [entry for entry in entries if entry.method == "baseline"]
+    assert overview.costs([*baseline, *entries]).index.tolist() == ["example-lora"]  # as in tables
     minutes = overview.final_table(folder("cpu"))["search and training, min (+ its start's)"]
     assert minutes["sft-dpo"] == "1.5" and minutes["sft-lora"] == "–"
     (folder("cpu") / "sft-lora.json").unlink()  # what it started from is unknown, and so is what it cost
