@@ -133,6 +133,8 @@ def test_rewards_after_fine_tuning_bring_something_with_an_anchor():
 
 
 def test_labels_bring_more_than_rewards_after_fine_tuning():
+    others = (*TRAINED, "baseline", "baseline-8b-nf4", "grpo-lr1e5", "sft-qlora", "sft-prompt-text")
+    assert sorted(others, key=robust)[-2:] == ["grpo-sft-continued", "grpo-sft-more"]
     for split in ("test", "test_forms"):
         assert paired("sft-lora", "grpo-sft-more", split).low > 0
         assert paired("sft-lora", "grpo-sft-continued", split).low > 0
