@@ -8,7 +8,7 @@ from common.results.measures import paths_of
 from common.results.places import notebook_paths
 from common.settings import ROOT
 
-_SECONDS = ("search_seconds", "train_seconds", "validation_seconds", "eval_seconds")
+_TRAINING = ("search_seconds", "train_seconds", "validation_seconds")
 
 
 def markdown(profile: str = "cpu") -> str:
@@ -20,7 +20,9 @@ def markdown(profile: str = "cpu") -> str:
         runs = [record for record in records if record["notebook"] == path.as_posix()]
         tables = [f"{table.parent.name}/{table.stem}" for table in paths_of(folder(profile), path.as_posix())]
         names = ", ".join(f"`{name}`" for name in sorted(record["method"] for record in runs) or tables)
-        seconds = sum(record["cost"].get(name, 0.0) for record in runs for name in _SECONDS)
+        # A training that two records share, as trained and merged, took its time once.
+        trainings = {tuple(record["cost"].get(name, 0.0) for name in _TRAINING) for record in runs}
+        seconds = sum(map(sum, trainings)) + sum(record["cost"]["eval_seconds"] for record in runs)
         minutes = f"{seconds / 60:,.0f}" if seconds >= 60 else "–"
         lines.append([f"[{path.as_posix()}](../{path.as_posix()})", _question(path) or "–", names or "–", minutes])
     head = f"| notebook | question | records | minutes at `{profile}` |\n| --- | --- | --- | ---: |"

@@ -68,9 +68,9 @@ def test_the_costs_of_a_run_are_of_all_that_it_takes_from_the_model_as_it_comes(
     assert table["memory"].to_dict() == {"sft-lora": 4.0, "sft-dpo": 4.0, "example-lora": 3.0}
     path = folder("cpu") / "sft-lora.json"
     path.write_text(path.read_text().replace('"device": "', '"device": "another than '))
-    entries = sorted(results.entries.select(folder("cpu")), key=lambda entry: entry.method != "sft-lora")
-    baseline = [entry for entry in entries if entry.method == "baseline"]
-    assert overview.costs([*baseline, *entries]).index.tolist() == ["example-lora"]  # as in tables
+    entries = {entry.method: entry for entry in results.entries.select(folder("cpu"))}
+    names = ("baseline", "sft-lora", "sft-dpo", "example-lora")  # the first is the tables' first
+    assert overview.costs([entries[name] for name in names]).index.tolist() == ["example-lora"]
     minutes = overview.final_table(folder("cpu"))["search and training, min (+ its start's)"]
     assert minutes["sft-dpo"] == "1.5" and minutes["sft-lora"] == "–"
     (folder("cpu") / "sft-lora.json").unlink()  # what it started from is unknown, and so is what it cost
@@ -143,6 +143,11 @@ def test_the_list_of_notebooks(place):
     line = next(line for line in catalogue.markdown().splitlines() if "train_lora" in line)
     assert line.startswith("| [examples/train_lora.ipynb](../examples/train_lora.ipynb) | How much")
     assert line.endswith("| `example-lora` | 11 |")
+    for method, seconds in (("sft-qlora", 60.0), ("sft-qlora-merged", 120.0)):  # one training, two evaluations
+        cost = {"search_seconds": 300.0, "train_seconds": 600.0, "eval_seconds": seconds}
+        write(method, "yn", notebook="sft/qlora.ipynb", cost=cost)
+    line = next(line for line in catalogue.markdown().splitlines() if "sft/qlora" in line)
+    assert line.endswith("| `sft-qlora`, `sft-qlora-merged` | 18 |")
 
 
 def test_pictures(place):
