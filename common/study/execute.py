@@ -79,7 +79,9 @@ def execute(notebook: Notebook, profile: str, texts: Mapping[str, str] | None = 
         if error.ename == "UserError":
             raise UserError(f"{notebook.name}: {error.evalue}") from None
         raise RuntimeError(redact(f"{notebook.name}, {error}\nthe notebook up to there: {target}")) from None
-    except DeadKernelError:
+    except (DeadKernelError, RuntimeError) as error:
+        if not isinstance(error, DeadKernelError) and "Kernel died" not in str(error):  # jupyter_client's, at its start
+            raise
         raise UserError(
             f"{notebook.name}: the kernel died, most often for want of memory; close other programs or take a smaller "
             "batch, then run again: it goes on where it was"
