@@ -91,6 +91,7 @@ def test_a_copy_whose_key_cannot_be_taken_out_goes(place, monkeypatch):
         ),
         (OSError("odd"), r"^a/n.ipynb cannot be executed \(odd\); run it again$"),
         (TimeoutError("Timeout waiting for output"), "a/n.ipynb: Timeout waiting for output; close other programs"),
+        (RuntimeError("Kernel died before replying to kernel_info"), "a/n.ipynb: the kernel died, most often for want"),
     ],
 )
 def test_what_the_disk_or_the_kernel_refuses_is_one_line(place, monkeypatch, error, match):
