@@ -5,7 +5,7 @@ Covers one device. Nothing here loads a model; torch is imported only to look at
 
 from dataclasses import dataclass, replace
 
-from common.arithmetic import cpu_precision
+from common.arithmetic import VARIABLE, cpu_precision, native_bfloat16
 from common.settings import UserError
 
 EMBEDDED_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"  # a quick one, for benches and trials
@@ -80,16 +80,28 @@ PROFILES = {
 
 
 def resolve(name: str) -> Profile:
-    """The profile of that name; `auto` picks it from the hardware. Raises UserError for any other name.
+    """The profile of that name; `auto` picks it from the hardware.
 
-    `cpu` comes in the arithmetic that this processor is built for, see `common.arithmetic`.
+    `cpu` comes in the arithmetic that this processor is built for, see `common.arithmetic`. Raises UserError for any
+    other name, and where the environment wants bfloat16 of a processor that cannot multiply it.
     """
     if name == "auto":
         name = _from_hardware()
     if name not in PROFILES:
         raise UserError(f"unknown profile '{name}'; choose one of auto, {', '.join(PROFILES)}")
-    profile = PROFILES[name]
-    return replace(profile, precision=cpu_precision()) if name == "cpu" else profile
+    if name != "cpu":
+        return PROFILES[name]
+    precision = cpu_precision()
+    if precision == "bfloat16" and not native_bfloat16() and not _multiplies_bfloat16():
+        raise UserError(f"{VARIABLE} is 'bfloat16', which this processor cannot multiply; leave it out to have float32")
+    return replace(PROFILES[name], precision=precision)
+
+
+def _multiplies_bfloat16() -> bool:
+    """Whether oneDNN has products of bfloat16 for this CPU; it wants AVX512 or AVX-NE-CONVERT, native or not."""
+    import torch
+
+    return not torch.backends.mkldnn.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def _from_hardware() -> str:

@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from common.data import Example, load_examples
+from common.generation import onednn
 from common.models import LoadedModel, load_model
 from common.profiles import TINY_MODEL
 from common.prompts import prompt_ids
 from common.training.recipe import Recipe
 from common.training.rows import tokenise
 from common.training.sft import Trained, train_sft
+from tests.processor import HAS_BFLOAT16
 
 Rows = tuple[list[Example], list[Example]]
 SHORT = Recipe(
@@ -36,6 +38,15 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def layouts():
+    """Where oneDNN cannot multiply bfloat16, models in it answer by PyTorch's own products; `resolve` refuses runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not HAS_BFLOAT16:
+            patch.setattr(onednn, "DTYPES", (torch.float32,))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from common.generation import attention, batching, complete, onednn
 from common.generation.attention import NAME, attend, attention_by_columns, is_by_columns, key_block
 from common.generation.support import obstacle
+from tests.processor import needs_bfloat16
 
 SIZES = {"vocab_size": 1024, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
 SIZES |= {"num_attention_heads": 4, "num_key_value_heads": 2}
@@ -60,6 +61,7 @@ def test_what_it_does_not_cover_goes_as_ever(monkeypatch):
     assert calls[4][1]["softcap"] == 30.0
 
 
+@needs_bfloat16
 def test_a_bfloat16_model_decodes_by_columns_in_its_own_layout(half, prompts, monkeypatch):
     """Greedy answers in bfloat16 may part where two tokens are nearly alike; logits may not."""
     assert obstacle(half.model, 100) == ""
@@ -90,6 +92,7 @@ def test_float32_keeps_its_attention(talkative):
         assert not is_by_columns(talkative.model)
 
 
+@needs_bfloat16
 @pytest.mark.parametrize("name", MODELS)
 def test_bfloat16_models_stay_in_the_batch(name):
     torch.manual_seed(0)

@@ -8,6 +8,7 @@ from peft.tuners.lora import LoraLayer
 from common.generation.onednn import available, laid_out, plain_update
 from common.models import load_model
 from common.profiles import TINY_MODEL
+from tests.processor import needs_bfloat16
 
 pytestmark = pytest.mark.skipif(not available(), reason="this PyTorch has no oneDNN")
 IDS = torch.arange(2, 40)[None]
@@ -32,7 +33,10 @@ def logits(model):
 
 @pytest.mark.parametrize(
     ("precision", "quantisation", "tolerance"),
-    [("float32", "", 1e-4), ("float32", "nf4", 1e-4), ("bfloat16", "", 0.1), ("bfloat16", "nf4", 0.1)],
+    [
+        *(("float32", quantisation, 1e-4) for quantisation in ("", "nf4")),
+        *(pytest.param("bfloat16", quantisation, 0.1, marks=needs_bfloat16) for quantisation in ("", "nf4")),
+    ],
 )
 def test_an_update_beside_a_laid_out_weight_is_the_plain_one(precision, quantisation, tolerance):
     model = adapted(precision, quantisation)

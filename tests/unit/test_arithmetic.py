@@ -1,14 +1,16 @@
 """Which arithmetic a CPU takes, by what the processor says of itself, and how to decide otherwise."""
 
 import pytest
+import torch
 
-from common import arithmetic
+from common import arithmetic, profiles
 from common.profiles import resolve
 from common.settings import UserError
 
 GENOA = {"flags": "fma avx512f avx512_bf16", "vendor_id": "AuthenticAMD", "model name": "AMD EPYC", "cpu family": "25"}
 SAPPHIRE = {"flags": "fma avx512f amx_bf16 amx_tile", "vendor_id": "GenuineIntel", "model name": "Intel Xeon"}
 OLDER = {"flags": "fma avx512f avx512_vnni", "vendor_id": "GenuineIntel", "model name": "Intel Xeon"}
+MILAN = {"flags": "fma avx2", "vendor_id": "AuthenticAMD", "model name": "AMD EPYC"}
 
 
 @pytest.fixture
@@ -23,8 +25,8 @@ def cpu(monkeypatch):
 
 @pytest.mark.parametrize(
     ("fields", "precision"),
-    [(GENOA, "bfloat16"), (SAPPHIRE, "bfloat16"), (OLDER, "float32"), ({}, "float32")],
-    ids=["AVX512-BF16", "AMX", "AVX512 alone", "nothing is known"],
+    [(GENOA, "bfloat16"), (SAPPHIRE, "bfloat16"), (OLDER, "float32"), (MILAN, "float32"), ({}, "float32")],
+    ids=["AVX512-BF16", "AMX", "AVX512 alone", "AVX2", "nothing is known"],
 )
 def test_bfloat16_is_taken_where_the_processor_multiplies_it(cpu, fields, precision):
     cpu(fields)
@@ -35,6 +37,7 @@ def test_bfloat16_is_taken_where_the_processor_multiplies_it(cpu, fields, precis
 
 @pytest.mark.parametrize("name", arithmetic.PRECISIONS)
 def test_the_environment_decides_otherwise(cpu, monkeypatch, name):
+    monkeypatch.setattr(profiles, "_multiplies_bfloat16", lambda: True)
     for fields in (GENOA, OLDER):
         cpu(fields)
         monkeypatch.setenv(arithmetic.VARIABLE, name)
@@ -46,6 +49,21 @@ def test_another_precision_is_one_line(cpu, monkeypatch):
     monkeypatch.setenv(arithmetic.VARIABLE, "float16")
     with pytest.raises(UserError, match="^TEXT_TO_SQL_PRECISION is 'float16'; give one of float32, bfloat16, or leave"):
         resolve("cpu")
+
+
+def test_bfloat16_of_a_processor_that_cannot_is_one_line(cpu, monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setenv(arithmetic.VARIABLE, "bfloat16")
+    cpu(MILAN)
+    with pytest.raises(UserError, match="^TEXT_TO_SQL_PRECISION is 'bfloat16', which this processor cannot multiply"):
+        resolve("cpu")
+    assert resolve("smoke").precision == "float32"
+    monkeypatch.setenv(arithmetic.VARIABLE, "float32")
+    assert resolve("cpu").precision == "float32"
+    monkeypatch.setenv(arithmetic.VARIABLE, "bfloat16")
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)  # PyTorch's own products know it anywhere
+    assert resolve("cpu").precision == "bfloat16"
 
 
 def test_mkl_is_slow_on_others_processors(cpu):
