@@ -14,6 +14,7 @@ from functools import partial
 import torch
 
 from common.generation import onednn
+from common.profiles import multiplies_bfloat16
 
 LARGE = {"cpu": 2048, "cuda": 8192}  # side of the square product
 ROWS = 512  # tokens of a micro-batch: the products of a training have so many rows
@@ -75,7 +76,8 @@ def _products(rows: int, wide: int, high: int, device: torch.device) -> dict[str
         "bfloat16": lambda: linear(*halves),
     }
     if device.type == "cpu" and onednn.available():
-        for name, (one, other) in {"float32": (inputs, weight), "bfloat16": halves}.items():
+        pairs = {"float32": (inputs, weight)} | ({"bfloat16": halves} if multiplies_bfloat16() else {})
+        for name, (one, other) in pairs.items():
             layout = torch.ops.mkldnn._reorder_linear_weight(other)
             ways[f"{name}-onednn"] = partial(onednn._multiply, layout, None, one)
     return ways

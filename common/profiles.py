@@ -92,13 +92,13 @@ def resolve(name: str) -> Profile:
     if name != "cpu":
         return PROFILES[name]
     precision = cpu_precision()
-    if precision == "bfloat16" and not native_bfloat16() and not _multiplies_bfloat16():
+    if precision == "bfloat16" and not native_bfloat16() and not multiplies_bfloat16():
         raise UserError(f"{VARIABLE} is 'bfloat16', which this processor cannot multiply; leave it out to have float32")
     return replace(PROFILES[name], precision=precision)
 
 
-def _multiplies_bfloat16() -> bool:
-    """Whether oneDNN has products of bfloat16 for this CPU; it wants AVX512 or AVX-NE-CONVERT, native or not."""
+def multiplies_bfloat16() -> bool:
+    """Whether PyTorch has fast products of bfloat16 for this CPU: oneDNN's want AVX512 or AVX-NE-CONVERT."""
     import torch
 
     return not torch.backends.mkldnn.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()

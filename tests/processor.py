@@ -1,8 +1,7 @@
 """What a test needs of the processor, and skips without."""
 
 import pytest
-import torch
 
-# oneDNN multiplies bfloat16 with AVX512 or AVX-NE-CONVERT; without them its layout of such weights is refused.
-HAS_BFLOAT16 = not torch.backends.mkldnn.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-needs_bfloat16 = pytest.mark.skipif(not HAS_BFLOAT16, reason="oneDNN has no products of bfloat16 for this processor")
+from common.profiles import multiplies_bfloat16
+
+needs_bfloat16 = pytest.mark.skipif(not multiplies_bfloat16(), reason="PyTorch has no fast bfloat16 on this processor")

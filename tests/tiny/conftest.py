@@ -11,12 +11,11 @@ import torch
 from common.data import Example, load_examples
 from common.generation import onednn
 from common.models import LoadedModel, load_model
-from common.profiles import TINY_MODEL
+from common.profiles import TINY_MODEL, multiplies_bfloat16
 from common.prompts import prompt_ids
 from common.training.recipe import Recipe
 from common.training.rows import tokenise
 from common.training.sft import Trained, train_sft
-from tests.processor import HAS_BFLOAT16
 
 Rows = tuple[list[Example], list[Example]]
 SHORT = Recipe(
@@ -44,7 +43,7 @@ def one_thread():
 def layouts():
     """Where oneDNN cannot multiply bfloat16, models in it answer by PyTorch's own products; `resolve` refuses runs."""
     with pytest.MonkeyPatch.context() as patch:
-        if not HAS_BFLOAT16:
+        if not multiplies_bfloat16():
             patch.setattr(onednn, "DTYPES", (torch.float32,))
         yield
 

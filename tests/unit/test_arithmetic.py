@@ -37,7 +37,7 @@ def test_bfloat16_is_taken_where_the_processor_multiplies_it(cpu, fields, precis
 
 @pytest.mark.parametrize("name", arithmetic.PRECISIONS)
 def test_the_environment_decides_otherwise(cpu, monkeypatch, name):
-    monkeypatch.setattr(profiles, "_multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(profiles, "multiplies_bfloat16", lambda: True)
     for fields in (GENOA, OLDER):
         cpu(fields)
         monkeypatch.setenv(arithmetic.VARIABLE, name)

@@ -14,6 +14,7 @@ from common.models import load_model
 from common.profiles import TINY_MODEL
 from common.prompts import prompt_ids
 from common.settings import UserError
+from tests.processor import needs_bfloat16
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -101,6 +102,7 @@ def run(monkeypatch, tmp_path, arguments) -> tuple[dict, dict]:
     return record, {line["name"]: line for line in record["measurements"]}
 
 
+@needs_bfloat16
 def test_a_record_comes_out(monkeypatch, tmp_path, capsys):
     """As on a CPU with native bfloat16."""
     monkeypatch.setattr(generation, "native_bfloat16", lambda: True)
