@@ -35,9 +35,9 @@ RATES = MappingProxyType({"smoke": 1e-3, "cpu": 1e-5, "t4": 1e-5, "h100": 1e-5})
 START_RATES = MappingProxyType({"smoke": 1e-3, "cpu": 5e-5, "t4": 1e-5, "h100": 1e-5})
 _ROBUST, _HYBRID = (("robust", 1.0),), (("hybrid", 1.0),)
 REWARDS = MappingProxyType({"smoke": _HYBRID, "cpu": _ROBUST, "t4": _HYBRID, "h100": _HYBRID})
-# With a reward model: beside execution, in the place of nothing; as published the reward model alone.
-_BESIDE, _ALONE = (("robust", 1.0), ("reward-model", 0.3)), (("reward-model", 1.0),)
-MODEL_REWARDS = MappingProxyType({"smoke": _BESIDE, "cpu": _BESIDE, "t4": _ALONE, "h100": _ALONE})
+# With a reward model beside execution; at `t4` and `h100` in the published proportion.
+_BESIDE, _SHARE = (("robust", 1.0), ("reward-model", 0.3)), (("hybrid", 0.8), ("reward-model", 0.2))
+MODEL_REWARDS = MappingProxyType({"smoke": _BESIDE, "cpu": _BESIDE, "t4": _SHARE, "h100": _SHARE})
 ANCHORS = MappingProxyType({"smoke": 0.1, "cpu": 0.1, "t4": 0.1, "h100": 0.1})  # of the anchored training's SFT term
 
 

@@ -83,6 +83,11 @@ def test_flips_by_hand():
     # by published: a and b, b and c on 12 rows each; a and c on none
     assert flip.other.p == pytest.approx(2 / 2**12) and flip.other_p == pytest.approx(3 * 2 / 2**12)
     assert flip.is_significant and flip.is_certain
+    text, table = report._flips_sentence([("test", flip)]), report._flips_table([("test", flip)])
+    assert text.endswith("in 1 both: on `test` `a` above `b`, and below it by `published`.")
+    assert "| **`a` − `b`** | `published` | test |" in table
+    many = report._flips_sentence([("test", flip)] * 4 + [("test_forms", flip)] * 2)
+    assert many.endswith("in 6 both: 4 by `published` on `test`, 2 by `published` on `test_forms`. These are in bold.")
     assert (pairs["published"].ties, pairs["published"].significant, pairs["published"].confirmed) == (1, 2, 0)
     assert pairs["text"].flips == [] and pairs["text"].ties == 1
     assert (pairs["strict"].ties, pairs["strict"].significant, pairs["strict"].confirmed) == (0, 2, 2)

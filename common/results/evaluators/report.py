@@ -1,5 +1,6 @@
 """`evaluators.md` beside the records: tables, and the sentences that follow from them, made from committed files."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 REPORT = "evaluators.md"
 COMMAND = "python -m common.results evaluators"
+FEW = 5  # pairs that a sentence still names
 # What makes an answer right; `common.evaluators` says after whom, and what differs from the original.
 RULES = {
     "robust": "the study's: strict, and on every generated database too",
@@ -187,6 +189,10 @@ def _flips_sentence(flips: Sequence[tuple[str, Flip]]) -> str:
         f"splits. In {len(significant)} of them{names} at least one of the two orders is significant, with Holm's p "
         f"over all pairs of a split, in {len(certain)} both"
     )
+    if len(certain) > FEW:
+        counts = Counter((f"`{flip.evaluator}`", f"`{split}`") for split, flip in certain)
+        words = ", ".join(f"{count} by {evaluator} on {split}" for (evaluator, split), count in counts.items())
+        return f"{lead}: {words}. These are in bold."
     words = "; ".join(
         f"on `{split}` `{flip.better}` above `{flip.worse}`, and below it by `{flip.evaluator}`"
         for split, flip in certain
@@ -208,7 +214,7 @@ def _fences(entries: Sequence[Entry]) -> str:
 def _flips_table(flips: Sequence[tuple[str, Flip]]) -> str:
     lines = [
         [
-            f"`{flip.better}` − `{flip.worse}`",
+            f"**`{flip.better}` − `{flip.worse}`**" if flip.is_certain else f"`{flip.better}` − `{flip.worse}`",
             f"`{flip.evaluator}`",
             split,
             interval(flip.reference.as_dict(), "+"),
