@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import mean
 
 from bench.curves_run import KINDS, RATES, STEP, VALID_ROWS
-from bench.measure import Spread, measurement, record, show, write
+from bench.measure import Spread, measurement, out_file, record, show, write
 from common.arithmetic import cpu_precision
 from common.profiles import EMBEDDED_MODEL
 from common.provenance import basis, digest, files_digest
@@ -159,7 +159,7 @@ def main() -> None:
     parser.add_argument("--model", default=EMBEDDED_MODEL, help="a hub id, a folder, or tiny-random-qwen3 for a look")
     parser.add_argument("--methods", nargs="+", choices=NAMES, default=list(NAMES))
     parser.add_argument("--rows", type=int, default=200, help=f"{STEP} a step")
-    parser.add_argument("--out", type=Path, help="where the record goes, instead of results/bench")
+    parser.add_argument("--out", type=out_file, help="where the record goes, instead of results/bench")
     given = parser.parse_args()
     if given.rows < STEP * LAST or given.rows % STEP:
         raise UserError(f"--rows {given.rows} makes no curve; give a multiple of {STEP}, at least {STEP * LAST}")

@@ -13,13 +13,12 @@ import argparse
 import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from pathlib import Path
 from unittest import mock
 
 import torch
 
 from bench import generation_groups, library_generation, published_generation
-from bench.measure import Ratio, Spread, measurement, record, show, timed, write
+from bench.measure import Ratio, Spread, measurement, out_file, record, show, timed, write
 from common.arithmetic import native_bfloat16
 from common.data import load_examples
 from common.generation import Completion, complete
@@ -186,7 +185,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--paged-rows", type=int, default=8, help="rows for transformers' own batching; 0: none")
     parser.add_argument("--generate-batch", action="store_true", help="transformers' own takes turns, on all rows")
     parser.add_argument("--group", type=int, default=8, help="samples of each of as many prompts, as GRPO has; 0: none")
-    parser.add_argument("--out", type=Path, help="where the record goes, instead of results/bench")
+    parser.add_argument("--out", type=out_file, help="where the record goes, instead of results/bench")
     options = parser.parse_args()
     counts = options.long_rows, options.paged_rows, options.group
     if not 1 <= options.alone <= options.rows or options.repetitions < 1 or not min(counts) >= 0:

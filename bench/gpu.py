@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bench.gpu_lines import LINES
 from bench.gpu_parts import PARTS, Part
-from bench.measure import Ratio, Spread, measurement, record, show, write
+from bench.measure import Ratio, Spread, measurement, out_file, record, show, write
 from common.profiles import EMBEDDED_MODEL
 from common.provenance import digest, files_digest
 from common.settings import ROOT, UserError, outputs, replace_text, run_cli, writable, writing
@@ -185,7 +185,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=9.0, help="at most so long in all (9)")
     parser.add_argument("--again", action="store_true", help="measure the parts anew that were measured before")
     parser.add_argument("--smollm2", default="", help="a folder with SmolLM2-135M-Instruct, else the installed package")
-    parser.add_argument("--out", type=Path, help="where the record goes; without CUDA it else stays under outputs/")
+    parser.add_argument("--out", type=out_file, help="where the record goes; without CUDA it else stays under outputs/")
     arguments = parser.parse_args()
     deadline = time.monotonic() + 60 * arguments.minutes - ENDING
     device, smollm2 = device_name(), source_of_smollm2(arguments.smollm2)

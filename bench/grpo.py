@@ -12,12 +12,11 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
 from bench.grpo_run import GENERATIONS, KINDS
-from bench.measure import Ratio, Spread, measurement, record, show, write
+from bench.measure import Ratio, Spread, measurement, out_file, record, show, write
 from common.profiles import EMBEDDED_MODEL
 from common.settings import ROOT, UserError, run_cli
 from common.training.memory import room
@@ -138,7 +137,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=4, help=f"of a step, {GENERATIONS} completions each")
     parser.add_argument("--steps", type=int, default=2, help="that are measured, behind one of warm-up")
     parser.add_argument("--repetitions", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="where the record goes, instead of results/bench")
+    parser.add_argument("--out", type=out_file, help="where the record goes, instead of results/bench")
     given = parser.parse_args()
     for name in ("prompts", "steps", "repetitions"):
         if getattr(given, name) < 1:

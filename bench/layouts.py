@@ -15,13 +15,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
 
 from bench import trl_layout
 from bench.layouts_run import COMPLETIONS, CPU_TOKENS, KINDS, WAYS, Learner, step, tokens
-from bench.measure import Ratio, Spread, measurement, record, show, write
+from bench.measure import Ratio, Spread, measurement, out_file, record, show, write
 from common.profiles import EMBEDDED_MODEL
 from common.settings import ROOT, UserError, run_cli
 from common.training.memory import keep_freed
@@ -158,7 +157,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=1, help="turns, of four CPU minutes each on SmolLM2")
     parser.add_argument("--tree", action="store_true", help="time the tree in the libraries' own layers, too")
     parser.add_argument("--without-memory", action="store_true", help="leave the peaks of memory out")
-    parser.add_argument("--out", type=Path, help="where the record goes, instead of results/bench")
+    parser.add_argument("--out", type=out_file, help="where the record goes, instead of results/bench")
     given = parser.parse_args()
     if given.prompts < 1 or given.repetitions < 1:
         raise UserError("give at least 1 prompt and 1 repetition")

@@ -18,6 +18,7 @@ from typing import Any
 from bench.tables import FOLDER, met
 from common import provenance
 from common.arithmetic import processor
+from common.paths import output
 from common.results.sections import scorer_digest
 from common.settings import replace_text, results, writable, writing
 
@@ -158,6 +159,11 @@ def record(
         "measurements": list(measurements),
         "notes": list(notes),
     }
+
+
+def out_file(text: str) -> Path:
+    """The path that `--out` names. Raises UserError, before anything is measured, where no record can be written."""
+    return output(text, "--out", "give the path of a .json file, such as mine.json")
 
 
 def write(record: dict, path: Path | None = None) -> Path:

@@ -11,9 +11,8 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 
-from bench.measure import Ratio, Spread, measurement, record, show, write
+from bench.measure import Ratio, Spread, measurement, out_file, record, show, write
 from bench.preferences_run import EFFECTIVE, KINDS, MICRO
 from common.profiles import EMBEDDED_MODEL
 from common.settings import ROOT, UserError, run_cli
@@ -83,7 +82,7 @@ def main() -> None:
     parser.add_argument("--model", default=EMBEDDED_MODEL, help="a hub id, a folder, or tiny-random-qwen3 for a look")
     parser.add_argument("--pairs", type=int, default=24, help=f"a multiple of {EFFECTIVE}")
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--out", type=Path, help="where the record goes, instead of results/bench")
+    parser.add_argument("--out", type=out_file, help="where the record goes, instead of results/bench")
     given = parser.parse_args()
     if given.pairs % EFFECTIVE or given.pairs < 2 * EFFECTIVE:
         raise UserError(f"--pairs {given.pairs} is no multiple of {EFFECTIVE} above it; give {2 * EFFECTIVE} or more")

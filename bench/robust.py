@@ -18,7 +18,7 @@ import pandas
 
 from bench.conditions import conditions
 from bench.contexts import context
-from bench.measure import measurement, record, show, timed, write
+from bench.measure import measurement, out_file, record, show, timed, write
 from common.certify.equivalents import equivalents, other_readings
 from common.certify.literals import hard_coded
 from common.certify.shares import shares
@@ -196,7 +196,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, help=f"{value} without --quick")
     parser.add_argument("--parts", default="abcd", help="which of the four, e.g. b or cd")
     parser.add_argument("--refused", action="store_true", help="print every right reading that is refused, with why")
-    parser.add_argument("--out", type=Path, help="where the record goes, instead of results/bench")
+    parser.add_argument("--out", type=out_file, help="where the record goes, instead of results/bench")
     arguments = parser.parse_args()
     sizes = QUICK if arguments.quick else Sizes()
     changes = {name: value for name in vars(sizes) if (value := getattr(arguments, name)) is not None}

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import published, workload
-from bench.measure import Ratio, Spread, children, measurement, record, repeat, show, timed, write
+from bench.measure import Ratio, Spread, children, measurement, out_file, record, repeat, show, timed, write
 from common.scoring import Scorer, Verdict
 from common.settings import ROOT, UserError, run_cli
 
@@ -266,7 +266,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.scoring", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few rows, to see that it runs; no record without --out")
     parser.add_argument("--largest", type=int, help="leave out sizes above this, e.g. 10000 to save a minute")
-    parser.add_argument("--out", type=Path, help="where the record goes, instead of results/bench")
+    parser.add_argument("--out", type=out_file, help="where the record goes, instead of results/bench")
     arguments = parser.parse_args()
     sizes = QUICK if arguments.quick else Sizes()
     if arguments.largest:

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench.measure import Ratio, Spread, measurement, record, show, write
+from bench.measure import Ratio, Spread, measurement, out_file, record, show, write
 from common.arithmetic import cpu_precision
 from common.profiles import EMBEDDED_MODEL
 from common.settings import ROOT, UserError, run_cli
@@ -171,7 +171,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="published and ours at least")
     parser.add_argument("--rows", type=int, default=48, help=f"a multiple of {EFFECTIVE}; the first step is not timed")
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--out", type=Path, help="where the record goes, instead of results/bench")
+    parser.add_argument("--out", type=out_file, help="where the record goes, instead of results/bench")
     arguments = parser.parse_args()
     check(arguments.rows, arguments.repetitions, arguments.kinds)
     kinds = [kind for kind in KINDS if kind in arguments.kinds and (kind != "float32" or cpu_precision() != "float32")]

@@ -5,6 +5,7 @@ So a path is resolved once, where it is typed. What names no path stays as it is
 id unless there is such a folder.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -91,6 +92,36 @@ def looking(path: str | Path) -> Iterator[None]:
     except (OSError, ValueError, RuntimeError) as error:  # the latter two for a NUL in the name and for nobody's home
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path} cannot be read ({reason}); check the path and its permissions") from None
+
+
+def output(text: str, option: str, advice: str) -> Path:
+    """The path of a file to be written, in full, once its folder is there and has taken a file of such a name: whoever
+    waits for hours is not to lose them to a slip.
+
+    Raises UserError, with the advice, for a folder, for what is no plain file, and for what the disk refuses.
+    """
+    if not text.strip():
+        raise UserError(f"{option} is empty; {advice}")
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:
+        raise UserError(f"{text[:200]} is in nobody's home; write the path in full, without ~") from None
+    try:
+        path = path.resolve()  # a link stays, and what it leads to is written
+        if text.endswith("/") or path.is_dir():
+            raise UserError(f"{option} {text} is a folder; {advice}")
+        if path.exists() and not path.is_file():
+            raise UserError(f"{option} {text} is no plain file; {advice}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}")  # as `replace_text` calls it on its way
+        try:
+            partial.write_bytes(b"\0" * 4096)
+        finally:
+            partial.unlink(missing_ok=True)
+    except (OSError, RuntimeError, ValueError) as error:  # too long, a circle of links, a NUL
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"{option} {text[:200]} cannot be written ({reason}); {advice}") from None
+    return path
 
 
 def is_own_file(source: str) -> bool:

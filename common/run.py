@@ -247,6 +247,8 @@ def start_run(
     sizes = resolve(profile)
     if test_rows < 0:
         raise UserError(f"TEST_ROWS is {test_rows}; give 0 for the profile's {sizes.test_rows}, or a number of rows")
+    if not 0 <= seed < 2**32:  # as NumPy has it
+        raise UserError(f"SEED is {seed}; give a number from 0 to {2**32 - 1}")
     model_id, data = paths.model(model_id), paths.data(data)
     parameters = {"profile": profile, "model_id": model_id, "data": data, "test_rows": test_rows, **parameters}
     sizes = with_overrides(sizes, parameters)

@@ -7,8 +7,8 @@ study's data. A reference without a prediction counts as answered wrongly. Cover
 
 import argparse
 import json
-import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from common.pipes import piped
 from common.provenance import digest
 from common.results import formats
 from common.scoring import Scorer
+from common.scoring.arguments import MOST_WORKERS
 from common.settings import UserError, replace_text, run_cli
 from common.statistics import FEWEST_GROUPS, METRICS, figures, schemas_of
 
@@ -92,33 +93,6 @@ def read_references(file: str | None, source: str | None, split: str, limit: int
         raise _unreadable(file or source, error, "give the path of a file that can be read") from None
 
 
-def verdicts_file(text: str) -> Path:
-    """The path for the verdicts, in full, once its folder is there and has taken a file of such a name: whoever waits
-    for hours is not to lose them to a slip.
-
-    Raises UserError for a folder, for what is no plain file, and for a name or a folder that the disk refuses.
-    """
-    advice = "give the path of a .jsonl file, such as verdicts.jsonl"
-    if not text.strip():
-        raise UserError(f"--output is empty; {advice}")
-    try:
-        path = _in_full(text).resolve()  # a link stays, and what it leads to is written
-        if text.endswith("/") or path.is_dir():
-            raise UserError(f"--output {text} is a folder; {advice}")
-        if path.exists() and not path.is_file():
-            raise UserError(f"--output {text} is no plain file; {advice}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")  # as `replace_text` calls it on its way
-        try:
-            partial.write_bytes(b"\0" * 4096)
-        finally:
-            partial.unlink(missing_ok=True)
-    except (OSError, RuntimeError, ValueError) as error:  # too long, a circle of links, a NUL
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"--output {text[:200]} cannot be written ({reason}); {advice}") from None
-    return path
-
-
 def _pair(line: str, place: str) -> tuple[str, str]:
     try:
         row = json.loads(line)
@@ -131,6 +105,11 @@ def _pair(line: str, place: str) -> tuple[str, str]:
         raise UserError(f"{place} has no text as {', '.join(COLUMNS[:-1])} or {COLUMNS[-1]}")
     id = row.get("id")
     return "" if id is None else str(id), text
+
+
+def verdicts_file(text: str) -> Path:
+    """The path for the verdicts, see `paths.output`."""
+    return paths.output(text, "--output", "give the path of a .jsonl file, such as verdicts.jsonl")
 
 
 def aligned(examples: Sequence[Example], predictions: Sequence[tuple[str, str]]) -> tuple[list[str], int]:
@@ -160,7 +139,7 @@ def judge(examples: Sequence[Example], completions: Sequence[str], *, databases:
 
     databases: generated ones that a robust match has to agree on; 0 for a strict match alone.
     """
-    with Scorer(workers=cpus(), databases=databases) as scorer:
+    with Scorer(workers=min(cpus(), MOST_WORKERS), databases=databases) as scorer:
         verdicts = scorer.score_batch(list(zip(examples, completions, strict=True)), progress=True)
     return [
         {
@@ -212,6 +191,10 @@ def main() -> None:
     if given.references and (given.limit is not None or given.split != "test"):
         parser.error("--split and --limit are of --data; --references takes every row of its file")
     output = None if given.output is None else verdicts_file(given.output)
+    for name in filter(None, (given.predictions, given.references)):
+        with suppress(OSError):  # a file that is not there: its reader says so
+            if output and output.samefile(paths.expanded(name)):
+                raise UserError(f"--output {given.output} is a file to read, {name}; name another for the verdicts")
     predictions = read_predictions(given.predictions)
     examples = read_references(given.references, given.data, given.split, given.limit)
     completions, missing = aligned(examples, predictions)

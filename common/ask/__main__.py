@@ -9,6 +9,7 @@ import math
 import sys
 import warnings
 
+from common.ask.places import question_text
 from common.pipes import piped
 from common.settings import UserError, run_cli
 
@@ -33,6 +34,7 @@ def main() -> int:
     given = parser.parse_args()
     if given.samples < 0 or given.rows < 0:
         raise UserError("--samples and --rows are numbers from 0 on")
+    question_text(given.question)
     if given.adapter and given.run != "baseline":
         raise UserError("give --run or --adapter, not both")
     warnings.filterwarnings("ignore")  # libraries' advice is no answer
@@ -71,7 +73,8 @@ def _votes(answer, first) -> str:
     share = f"{cut if answer.cut else ''}{answer.votes} of {answer.of} answers"
     if answer.sql == first.sql:
         return f"{share} have this result."
-    return f"{share} {'are whole' if first.is_cut else 'read the file'} and agree on another result:\n{answer.sql}"
+    why = "are whole" if first.is_cut else "would change the file" if answer.execution.writes else "read the file"
+    return f"{share} {why} and agree on another result:\n{answer.sql}"
 
 
 def _show(answer, advice: str) -> None:

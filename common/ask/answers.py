@@ -1,6 +1,7 @@
 """An answer to a question: written greedily, run at once, and held against a few samples."""
 
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import torch
 from transformers import TextStreamer
 
 from common.ask.copies import Copy
+from common.ask.places import question_text
 from common.ask.prompting import prompt_schema
 from common.ask.votes import Answer, elected
 from common.data import Example
@@ -36,15 +38,15 @@ def ask(
     """The greedy answer, run on `copy`, and the example that it answers, which `agreed` takes samples of.
 
     most_tokens: of the schema in the prompt. rows: of each table in it, at most. stream: print the answer as it is
-    written. Raises UserError for an empty question and where the prompt is longer than the model reads.
+    written. Raises UserError for a question that is empty or not UTF-8, and where the prompt is longer than the model
+    reads.
     """
-    if not question.strip():
-        raise UserError("there is no question; write it in quotes behind the file")
+    question = question_text(question)
     tokenizer = loaded.tokenizer
     schema = prompt_schema(
         copy, question, most=most_tokens, rows=rows, count=lambda text: len(tokenizer(text).input_ids)
     )
-    example = Example(id="own", question=question.strip(), schema=schema, sql="", database=copy.path)
+    example = Example(id="own", question=question, schema=schema, sql="", database=copy.path)
     ids = prompt_ids(example, tokenizer)
     longest = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
     if longest and len(ids) + max_new_tokens > longest:
@@ -84,7 +86,9 @@ def agreed(
     different = [text for text in dict.fromkeys(texts) if text not in executions]
     executions |= zip(different, run_copy(copy, different), strict=True)
     best = elected([(text, executions[text]) for text in texts]) if texts else first
-    best = first if first.is_cut and best.execution.outcome else best
+    if best.execution.outcome:  # all of them fail: the greedy answer is as good as one that comes more often
+        votes = Counter(texts)
+        best = replace(first, votes=votes.pop(first.sql, 0), others=tuple(votes.most_common()))
     return replace(best, of=samples + 1, cut=samples + 1 - len(texts))
 
 

@@ -25,6 +25,7 @@ from common.settings import UserError
 
 MAGIC = b"SQLite format 3\0"
 MOST_SECONDS = 5.0  # of one query that reads the copy for a prompt or a hint
+MOST_READ = 10_000  # rows of a table, for the prompt
 MOST_VALUES = 2_000  # different texts of a column that are looked at
 LOGS = ("-wal", "-journal")  # what SQLite keeps beside the file
 COPIES, PAUSE = 5, 0.1  # of a file that is being written, and the seconds between two
@@ -99,7 +100,7 @@ def open_copy(file: str | Path, *, rows: int = 3) -> Iterator[Copy]:
             _copy(origin, path)
             _check_size(origin, path.stat().st_size)  # with what was in its log
             with closing(_connect(path)) as connection:
-                tables = _tables(connection, rows)
+                tables = _tables(connection, min(rows, MOST_READ))
         except sqlite3.Error as error:
             if "disk is full" in str(error):
                 raise no_room(f"{origin} cannot be copied to {folder}", error) from None
@@ -248,7 +249,8 @@ def _table(connection: sqlite3.Connection, name: str, sql: str, rows: int, is_vi
     try:
         cursor = connection.execute(f"SELECT * FROM {quote(name)} LIMIT {0 if is_view else rows}")
         columns, first = tuple(column[0] for column in cursor.description), cursor.fetchall()
-    except sqlite3.Error:  # a view of what is gone, or a column that needs what is not here
+    # A view of what is gone, a column that needs what is not here, a name that is not UTF-8.
+    except (sqlite3.Error, UnicodeDecodeError):
         with suppress(sqlite3.Error):
             columns = tuple(row[1] for row in connection.execute(f"PRAGMA table_xinfo({quote(name)})").fetchall())
     keys = connection.execute(f"PRAGMA foreign_key_list({quote(name)})").fetchall()

@@ -38,8 +38,14 @@ def export(name: str, folder: Path, *, profile: str = "auto", model_id: str = ""
     else:
         load_weights(loaded.model, weights)
     with writing(folder):
-        loaded.model.save_pretrained(writable(folder))
-        loaded.tokenizer.save_pretrained(folder)
+        writable(folder)
+        try:
+            loaded.model.save_pretrained(folder)
+            loaded.tokenizer.save_pretrained(folder)
+        except BaseException:  # half a model would be in the way of the next call
+            for path in folder.iterdir():
+                path.unlink()
+            raise
     return folder
 
 

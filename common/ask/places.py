@@ -26,6 +26,17 @@ def readable(path: str | Path) -> Path:
     return place
 
 
+def question_text(text: str) -> str:
+    """A question as it is asked. Raises UserError for an empty one and for one that no tokenizer can read."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # typed in another encoding than the terminal says it has
+        raise UserError("the question is not UTF-8; type it in a terminal that writes UTF-8") from None
+    if not text.strip():
+        raise UserError("there is no question; write it in quotes behind the file")
+    return text.strip()
+
+
 def base_model(model_id: str) -> str:
     """What `load_model` takes, with the home folder in full. Raises UserError as `readable`; "" stays."""
     if not model_id:

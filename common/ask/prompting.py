@@ -26,11 +26,17 @@ _OF_NAME, _OF_COLUMN, _OF_TEXT = 3.0, 1.0, 2.0  # what a shared word is worth
 def prompt_schema(copy: Copy, question: str, *, most: int, count: Callable[[str], int], rows: int = 3) -> str:
     """CREATE statements and a few INSERTs of `copy`, of at most `most` tokens, as `count` counts them; one table at
     least. rows: of each table, at most."""
-    sizes = [*range(rows, 0, -1), 0]
-    for number in sizes:
+    low, high = 0, min(rows, max(len(table.rows) for table in copy.tables))
+    number = high  # most schemas are small
+    while low <= high:
         text = _text(copy.tables, number)
         if count(text) <= most:
-            return text
+            best, low = text, number + 1
+        else:
+            high = number - 1
+        number = (low + high + 1) // 2
+    if low:
+        return best
     chosen: list[SourceTable] = []
     for table in relevant(copy, question):
         if chosen and count(_text([*chosen, table], min(1, rows))) > most:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas
 
 LEVEL = 0.05
+_FRESH = "fine-tuning on the references of fresh rows for the same seconds"
 # method, what it is compared with, and the words for both.
 QUESTIONS = (
     ("example-lora", BASELINE, "One pass of LoRA over a few hundred rows", "the model as it comes"),
@@ -35,11 +36,11 @@ QUESTIONS = (
     ("example-dpo", BASELINE, "DPO with an SFT term, on pairs certified by execution", "the model that it starts from"),
     ("sft-dpo", "sft-lora", "DPO after fine-tuning", "the fine-tuned model"),
     ("sft-dpo", "sft-continued", "DPO after fine-tuning", "fine-tuning on its own rows for the same seconds"),
-    ("sft-dpo", "sft-more", "DPO after fine-tuning", "fine-tuning on the references of fresh rows for the same seconds"),
+    ("sft-dpo", "sft-more", "DPO after fine-tuning", _FRESH),
     ("grpo-lr1e5", BASELINE, "GRPO on execution rewards", "the model that it starts from"),
     ("grpo-sft", "sft-lora", "GRPO after fine-tuning", "the fine-tuned model"),
     ("grpo-sft", "grpo-sft-continued", "GRPO after fine-tuning", "fine-tuning on its own rows for the same seconds"),
-    ("grpo-sft", "grpo-sft-more", "GRPO after fine-tuning", "fine-tuning on the references of fresh rows for the same seconds"),
+    ("grpo-sft", "grpo-sft-more", "GRPO after fine-tuning", _FRESH),
     ("grpo-sft-anchored", "grpo-sft", "GRPO with its prompts' references as an anchor", "GRPO by rewards alone"),
     (
         "grpo-sft-anchored",

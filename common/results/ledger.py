@@ -118,6 +118,8 @@ def load(path: Path) -> dict:
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is no record ({type(error).__name__}); {_AGAIN}") from None
+    if isinstance(record, dict) and "tables" in record:
+        raise UserError(f"{path} is a record of tables, not of a run; name a run, such as {BASELINE}")
     if names := faults(record):
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         raise UserError(f"{path} is no record: {', '.join(names[:3])}{more} missing or of another kind; {_AGAIN}")

@@ -88,5 +88,8 @@ def _source(data: dict) -> str:
 
 
 def cores() -> int:
-    """Cores that this process may use: in a container fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use, as far as the scorer does: in a container fewer than the machine has."""
+    from common.scoring.arguments import MOST_WORKERS
+
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(count, MOST_WORKERS)

@@ -82,7 +82,10 @@ def _digest(key: str, modules: list[str], root: Path) -> str:
 
 def _check_out(commit: str, root: Path, name: str) -> None:
     """The package as it was at a commit, in a folder of its own."""
-    archive = subprocess.run(["git", "archive", commit, provenance.PACKAGE], cwd=ROOT, capture_output=True)
+    try:
+        archive = subprocess.run(["git", "archive", commit, provenance.PACKAGE], cwd=ROOT, capture_output=True)
+    except OSError:
+        raise UserError("git is not there, which has the code of older records; install it, then call again") from None
     if archive.returncode:
         raise UserError(f"{name} is of commit {commit[:12]}, which is not in the history here; fetch it whole")
     root.mkdir(parents=True)

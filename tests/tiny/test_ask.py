@@ -118,7 +118,7 @@ def test_a_folder_of_anything_else(tmp_path, adapter):
     assert torch.equal(logits(same), logits(load_folder(adapter, profile="smoke")))
 
 
-def test_merged_weights_answer_as_the_adapter_does(adapter, tmp_path):
+def test_merged_weights_answer_as_the_adapter_does(adapter, tmp_path, monkeypatch):
     record = record_of("merged", [], profile="smoke")
     record["model"] |= {"weights_digest": weights_digest(adapter)}
     record["model"].pop("quantisation", None)  # as older records lack it
@@ -128,6 +128,10 @@ def test_merged_weights_answer_as_the_adapter_does(adapter, tmp_path):
     torch.testing.assert_close(logits(merged), logits(beside), rtol=1e-4, atol=1e-4)
     with pytest.raises(UserError, match="is there already"):
         export("merged", target, profile="smoke")
+    monkeypatch.setattr(type(merged.tokenizer), "save_pretrained", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        export("merged", tmp_path / "half", profile="smoke")
+    assert not list((tmp_path / "half").iterdir())  # so that the same command can be called again
 
 
 def test_a_run_on_a_part_of_the_rows_answers_too(adapter, tiny):
@@ -194,6 +198,7 @@ def test_the_command(shop):
         (("README.md", "?"), "error: README.md is no SQLite database"),
         (("README.md", "?", "--samples", "-1"), "error: --samples and --rows are numbers from 0 on"),
         (("README.md", "?", "--run", "x", "--adapter", "y"), "error: give --run or --adapter, not both"),
+        (("README.md", "K\udce4ufer?"), "error: the question is not UTF-8; type it in a terminal that writes UTF-8"),
     ],
 )
 def test_mistakes_end_in_one_line(arguments, line):

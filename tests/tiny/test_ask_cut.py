@@ -91,3 +91,16 @@ def test_where_no_other_runs_the_first_stays(tiny, copy, monkeypatch):
     first, answer = put(monkeypatch, tiny, copy, (PART, False), [("SELECT", True), ("SELECT", True)])
     assert answer.sql == first.sql and answer.is_cut and (answer.votes, answer.of, answer.cut) == (0, 3, 1)
     assert _votes(answer, first) == f"{line.replace('3 of', '1 of')}, the rest does not run."
+
+
+def test_where_all_fail_the_first_stays_however_often_another_comes(tiny, copy, monkeypatch):
+    first, answer = put(monkeypatch, tiny, copy, ("SELECT", True), [("SELEC 1", True), ("SELEC 1", True)])
+    assert (answer.sql, answer.votes, answer.of, answer.others) == ("SELECT", 1, 3, (("SELEC 1", 2),))
+    assert _votes(answer, first) == "1 of 3 answers have this result."
+
+
+def test_answers_that_would_change_the_file_are_not_said_to_read_it(tiny, copy, monkeypatch):
+    write = "DELETE FROM customers"
+    first, answer = put(monkeypatch, tiny, copy, ("SELECT", True), [(write, True), (write, True)])
+    assert answer.sql == write and answer.execution.writes
+    assert _votes(answer, first) == f"2 of 3 answers would change the file and agree on another result:\n{write}"

@@ -90,6 +90,12 @@ def test_other_rows_are_not_compared_with_the_committed_ones(place):
         start(needs=("baseline",), test_rows=8)
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_no_generator_takes_is_one_line(seed):
+    with pytest.raises(UserError, match=f"^SEED is {seed}; give a number from 0 to 4294967295$"):
+        start(seed=seed)
+
+
 def test_a_file_that_has_changed_since_the_baseline_is_refused_before_any_training(tmp_path):
     path, rows = tmp_path / "mine.csv", predictions("ny")
     head = "sql_prompt,sql_context,sql,split\na,b,c,test\n"

@@ -107,3 +107,32 @@ def test_a_module_that_is_not_here_hides_its_table_alone(tmp_path):
     INSERT INTO sqlite_master VALUES ('table', 'v', 'v', 0, 'CREATE VIRTUAL TABLE v USING vec0(a)');"""
     with open_copy(database(tmp_path / "module.sqlite", script)) as copy:
         assert [table.name for table in copy.tables] == ["t"]
+
+
+def test_a_name_in_another_encoding_hides_no_table(tmp_path):
+    path = tmp_path / "latin.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE people (name TEXT, groesse INT)")
+        connection.execute("INSERT INTO people VALUES ('Ada', 170)")
+        connection.commit()
+    path.write_bytes(path.read_bytes().replace(b"groesse", b"gr\xf6\xdfe  "))  # as an old application writes it
+    with open_copy(path) as copy:
+        (table,) = copy.tables
+        assert (table.name, len(table.columns)) == ("people", 2) and table.columns[0] == "name"
+        assert "CREATE TABLE people" in prompt_schema(copy, "Who?", most=10_000, count=tokens)
+
+
+@pytest.mark.parametrize("rows", [10**20, 10**9, 7, 3])
+def test_as_many_rows_as_fit_in_few_tries(tmp_path, rows):
+    script = "CREATE TABLE t (a); " + "".join(f"INSERT INTO t VALUES ({value});" for value in range(10, 60))
+    sizes = []
+
+    def count(text):
+        sizes.append(tokens(text))
+        return sizes[-1]
+
+    with open_copy(database(tmp_path / "rows.sqlite", script), rows=rows) as copy:
+        five = prompt_schema(copy, "?", most=10_000, count=tokens, rows=5)
+        text = prompt_schema(copy, "?", most=tokens(five), count=count, rows=rows)
+        assert text.count("(") == prompt_schema(copy, "?", most=10_000, count=tokens, rows=min(rows, 5)).count("(")
+    assert len(sizes) <= 8

@@ -1,5 +1,6 @@
 """The benches' own parts: spreads, targets, rows, the published recipe; and that the scoring bench gives its record."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from bench import measure, published, scoring, tables, workload
 from bench.measure import Ratio, Spread, measurement
 from common.scoring import Scorer
-from common.settings import ROOT, UserError
+from common.settings import ROOT, UserError, run_cli
 
 linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 
@@ -177,6 +178,15 @@ def test_the_scoring_bench_runs_and_its_record_makes_a_table(tmp_path, monkeypat
     assert lines["strict"]["repetitions"] == lines["published"]["repetitions"] == scoring.QUICK.repetitions
     monkeypatch.setenv("TEXT_TO_SQL_RESULTS", str(tmp_path))
     assert all(f"| {line['what']} |" in tables.markdown("scoring") for line in record["measurements"])
+
+
+@pytest.mark.parametrize("bench", ["curves", "generation", "grpo", "layouts", "preferences", "scoring", "training"])
+def test_a_place_that_takes_no_record_is_refused_before_anything_is_measured(bench, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(sys, "argv", [bench, "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as stop:
+        run_cli(importlib.import_module(f"bench.{bench}").main)
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and error.startswith(f"error: --out {tmp_path} is a folder; give the path of a .json")
 
 
 def test_ratios_stand_in_one_table_named_after_what_they_compare(monkeypatch, tmp_path):

@@ -98,6 +98,14 @@ def test_a_record_of_uncommitted_code_or_of_a_commit_that_is_not_here_is_refused
         restamp(written(place, "a" * 40))
 
 
+def test_without_git_it_is_one_line(repository, monkeypatch):
+    place, sha = repository
+    path = written(place, sha)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match="^git is not there, .*; install it, then call again$"):
+        restamp(path)
+
+
 def test_a_record_of_tables_is_written_anew_unless_what_it_stands_on_has_changed(repository, monkeypatch):
     place, _ = repository
     monkeypatch.setattr("common.results.restamp.computing_modules", lambda _: ["common.training.sft", "common.run"])

@@ -80,6 +80,12 @@ def test_a_failed_write_leaves_the_old_record(place, monkeypatch):
     assert path.read_text() == before and not list(place.rglob(".*"))
 
 
+def test_a_record_of_tables_is_no_damaged_run():
+    for name in ("answers/ask", "audit/embedded", "preferences/rm-data"):
+        with pytest.raises(UserError, match="is a record of tables, not of a run; name a run, such as baseline$"):
+            ledger.load(ROOT / "results" / "cpu" / f"{name}.json")
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"method": "x"}'])
 def test_a_damaged_record_is_one_line(place, text):
     with pytest.raises(UserError, match="there is no record 'x' in cpu"):

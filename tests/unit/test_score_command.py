@@ -195,6 +195,17 @@ def test_no_answer_is_judged_before_the_place_for_the_verdicts_is_tried(place, m
             run_main(monkeypatch, predictions, "--references", references, "--output", text)
 
 
+def test_verdicts_never_take_the_place_of_what_is_read(place, monkeypatch):
+    monkeypatch.setattr(score, "judge", lambda *_, **__: pytest.fail("judged"))
+    references, predictions = write(place / "r.jsonl", REFERENCES), write(place / "p.jsonl", PREDICTIONS)
+    (place / "other.jsonl").symlink_to(references)
+    before = references.read_text(), predictions.read_text()
+    for output in (references, predictions, place / "other.jsonl"):
+        with pytest.raises(UserError, match="is a file to read, .*; name another for the verdicts"):
+            run_main(monkeypatch, predictions, "--references", references, "--output", output)
+    assert (references.read_text(), predictions.read_text()) == before
+
+
 def test_figures_are_told_where_the_disk_refuses_the_verdicts_at_the_end(place, monkeypatch, capsys):
     references, predictions = write(place / "r.jsonl", REFERENCES), write(place / "p.jsonl", PREDICTIONS)
     monkeypatch.setattr(score, "judge", lambda *_, **__: (place / "v.jsonl").mkdir() or [])
