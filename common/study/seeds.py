@@ -46,12 +46,24 @@ def _is_of_a_method(notebook: Notebook, place: Path) -> bool:
     return bool(names) and names[0].startswith(METHODS) and not is_measured(place, names[0])
 
 
+def _has_run(notebook: Notebook, profile: str) -> bool:
+    return all((folder(profile) / f"{method}.json").exists() for method in notebook.methods)
+
+
 def run_seeds(notebooks: Sequence[Notebook], profile: str, seeds: Sequence[int] = SEEDS) -> None:
     """Execute the example notebooks at each seed, where their records are not there yet; the comparison and the README
-    follow. Raises UserError as `execute.run` with publish, and where the usual seed's records are missing."""
+    follow. Those that have not run at the usual seed are named and left out. Raises UserError as `execute.run` with
+    publish, and where none is left."""
     examples = [notebook for notebook in notebooks if _is_of_a_method(notebook, folder(profile))]
     if not examples:
         raise UserError(f"none of these notebooks makes a record '{METHODS}…'; name one of examples/")
+    waiting = [notebook.name for notebook in examples if not _has_run(notebook, profile)]
+    advice = f'`make notebooks PROFILE={profile} NOTEBOOKS="{" ".join(waiting)}"` runs them at the usual seed'
+    examples = [notebook for notebook in examples if notebook.name not in waiting]
+    if not examples:
+        raise UserError(f"none of them has a record at the usual seed yet; {advice}")
+    if waiting:
+        print(f"left out: {', '.join(waiting)}; {advice}", flush=True)
     for seed in seeds:
         wanted = missing(examples, profile, seed)
         print(f"seed {seed}: {len(wanted)} of {len(examples)} notebooks to run", flush=True)

@@ -97,14 +97,17 @@ def test_the_readme_follows_what_is_written_to_results(place, recording, monkeyp
 
 def test_seeds_are_run_where_they_are_missing_or_stale_and_lie_apart(place, recording, monkeypatch, capsys):
     other = write(place / "b" / "m.ipynb", "m", "x = 1")
+    later = write(place / "b" / "l.ipynb", "example-l", "x = 1")
     example = write(place / "a" / "n.ipynb", "example-n", PATCHED + RECORD)
     commit(place)
     with pytest.raises(UserError, match="none of these notebooks makes a record 'example-…'"):
         run_seeds([other], "smoke")
-    with pytest.raises(UserError, match="there is no record 'example-n' in smoke; run its notebook"):
+    with pytest.raises(UserError, match="none of them has a record at the usual seed yet; `make notebooks PROFILE=smo"):
         run_seeds([other, example], "smoke")
     run([example], "smoke", {}, publish=True)
-    run_seeds([other, example], "smoke")
+    capsys.readouterr()
+    run_seeds([other, later, example], "smoke")
+    assert "left out: b/l.ipynb; `make notebooks PROFILE=smoke NOTEBOOKS=" in capsys.readouterr().out
     names = ["example-n.json", "example-n.predictions.jsonl"]
     folder = place / "results" / "smoke"
     assert files(folder) == ["comparison.md", "comparison.png", *names] + [
