@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from common.ask import agreed, ask, load_run, open_copy
+from common.ask.__main__ import main
 from common.ask.export import export
 from common.ask.shop import write_shop
 from common.ask.weights import load_folder, weights_of
@@ -20,7 +21,7 @@ from common.profiles import LARGER_TINY_MODEL, TINY_MODEL, resolve
 from common.prompts import extract_sql, prompt_ids
 from common.releases import FOLDER
 from common.results.ledger import folder
-from common.settings import ROOT, UserError, outputs
+from common.settings import ROOT, UserError, outputs, run_cli
 from common.training.adapters import adapt, save_weights
 from common.training.recipe import Recipe
 from tests.unit.records import record as record_of
@@ -201,7 +202,11 @@ def test_the_command(shop):
         (("README.md", "K\udce4ufer?"), "error: the question is not UTF-8; type it in a terminal that writes UTF-8"),
     ],
 )
-def test_mistakes_end_in_one_line(arguments, line):
-    done = run_ask(*arguments)
-    assert done.returncode == 2 and not done.stdout
-    assert done.stderr.startswith(line) and done.stderr.count("\n") == 1
+def test_mistakes_end_in_one_line(arguments, line, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["ask", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        run_cli(main)
+    out, error = capsys.readouterr()
+    assert stop.value.code == 2 and not out
+    assert error.startswith(line) and error.count("\n") == 1
