@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from common.models import MODEL_FILES
 from common.paths import expanded, looking
 from common.settings import UserError, absolute
 
@@ -16,6 +15,8 @@ from common.settings import UserError, absolute
 def readable(path: str | Path) -> Path:
     """The path of a model or of weights in full. Raises UserError where it is there and cannot be read, or a file of a
     model in that folder."""
+    from common.models import MODEL_FILES  # torch with it, which takes seconds
+
     place = expanded(path)
     with looking(path):
         files = sorted(file for file in place.iterdir() if file.suffix in MODEL_FILES) if place.is_dir() else [place]

@@ -185,6 +185,13 @@ def run_ask(*arguments: str) -> subprocess.CompletedProcess:
     )
 
 
+def test_a_slip_is_told_before_torch_is_there():
+    code = "import sys; from common.ask.__main__ import main; sys.argv = ['ask', 'x', ' ']\n"
+    code += "try: main()\nexcept Exception as error: print(error, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "there is no question; write it in quotes behind the file False\n", done.stderr
+
+
 def test_the_command(shop):
     done = run_ask(str(shop), QUESTION, "--profile", "smoke", "--samples", "2", "--json")
     answer = json.loads(done.stdout)
